@@ -361,7 +361,7 @@ class Adapter:
 def _problems(engine: StageRunner) -> Iterator[str]:
     """Why this engine does not read records, with the cause if it is known."""
     causes = engine.problems
-    if not engine.in_touch:
+    if not engine.connected:
         yield ": ".join(("is out of touch with the brokers", *causes))
     elif not (engine.assigned or engine.standing_by):
         yield ": ".join(("has no partitions yet", *causes))

@@ -165,7 +165,7 @@ async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
             ["has no partitions yet: orders/0 could not be taken over yet"],
         ),
         (
-            {"in_touch": False, "problems": ["joining the group again: refused"]},
+            {"connected": False, "problems": ["joining the group again: refused"]},
             ["is out of touch with the brokers: joining the group again: refused"],
         ),
         (
@@ -176,7 +176,7 @@ async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
 )
 def test_readiness_names_the_cause(engine: dict[str, object], reasons: list[str]) -> None:
     """Of each stage: what keeps it from reading, and why."""
-    state = {"in_touch": True, "assigned": frozenset({("orders", 0)}), "standing_by": False, "problems": [], **engine}
+    state = {"connected": True, "assigned": frozenset({("orders", 0)}), "standing_by": False, "problems": [], **engine}
 
     assert list(app._problems(cast(StageRunner, SimpleNamespace(**state)))) == reasons
 

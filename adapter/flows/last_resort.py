@@ -94,7 +94,7 @@ def bare_dead_letter(
     history = RecordHistory(
         origin=record_origin(record),
         origin_timestamp=record.timestamp,
-        odd_origin_timestamp=record.odd_timestamp,
+        raw_origin_timestamp_ms=record.raw_timestamp_ms,
         first_seen=now,
         possibly_sent_at=now,
     )

@@ -311,7 +311,7 @@ class SubmitStage:
         )
         if isinstance(order, Ignore):
             return IgnoredRecord(history=history, ignore=order)
-        if history.odd_origin_timestamp is not None:
+        if history.raw_origin_timestamp_ms is not None:
             order = replace(order, received_at=None)  # the record does not say when it was written
         if not order.merchant_id and len(self._merchants.ids) == 1:
             order = replace(order, merchant_id=self._merchants.ids[0])

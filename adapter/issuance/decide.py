@@ -217,7 +217,7 @@ def _decide_possibly_known(state: PartState, now: datetime, policy: SubmitPolicy
         return _postpone(state, Hold(until=ready, reason=reason), now, policy)
     match state.evidence.missing_step(ready_at=ready, now=now):
         case EvidenceStep.QUERY if state.queries >= QUERIES_PER_RUN:
-            return _postpone(state, Hold(until=None, reason=WaitReason.ASKED_ENOUGH), now, policy)
+            return _postpone(state, Hold(until=None, reason=WaitReason.QUERY_LIMIT_REACHED), now, policy)
         case EvidenceStep.QUERY:
             return Query()
         case EvidenceStep.CONTROL:

@@ -134,7 +134,7 @@ def _query_before_sending(step: Step, states: Sequence[PartState], now: datetime
 def _opening_query(state: PartState, now: datetime) -> Action:
     """The next query that shows whether the order was issued before: its number, a known number, its number again."""
     if state.queries >= QUERIES_PER_RUN:
-        return Defer(useful_at=now, reason=WaitReason.ASKED_ENOUGH, counted=False)
+        return Defer(useful_at=now, reason=WaitReason.QUERY_LIMIT_REACHED, counted=False)
     evidence = state.evidence
     return Probe() if evidence.first is not None and evidence.accepted_at is None else Query()
 

@@ -146,7 +146,7 @@ class PreviousMappingCheck:
         if not self.numbers:
             return None
         if self.queries_left <= 0:
-            return Hold(until=None, reason=WaitReason.ASKED_ENOUGH)
+            return Hold(until=None, reason=WaitReason.QUERY_LIMIT_REACHED)
         kind = self.numbers[0].trade_no.kind
         batch = [number for number in self.numbers if number.trade_no.kind is kind][: self.batch_size]
         return min((_step(number, now) for number in batch), key=lambda step: step[0])[1]

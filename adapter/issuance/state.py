@@ -134,7 +134,7 @@ class WaitReason(StrEnum):
     BREAKER_OPEN = "breaker_open"
     THROTTLED = "throttled"
     NOT_ACCEPTED = "not_accepted"
-    RETRY_LATER_CODE = "not_now"
+    RETRY_LATER_CODE = "retry_later_code"
     UNANSWERED = "unanswered"
     DOUBT = "doubt"
     REFUSAL_NOT_FINAL = "refusal_not_final"
@@ -143,7 +143,7 @@ class WaitReason(StrEnum):
     PROBE_FAILED = "probe_failed"
     NO_KNOWN_NUMBER = "no_known_number"
     """No number of the merchant is known to exist, so no query can show that QueryIssueResult works."""
-    ASKED_ENOUGH = "asked_enough"
+    QUERY_LIMIT_REACHED = "query_limit_reached"
     ANOTHER_PART_IN_DOUBT = "another_part_in_doubt"
 
 

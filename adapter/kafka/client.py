@@ -179,7 +179,7 @@ class AioKafkaMember:
         self._connection = connection
         self._options = options
         self._batch_bytes = batch_bytes or BatchBytes()
-        self._endings: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self.budget = ReadBudget()
 
     @property
@@ -327,12 +327,12 @@ class AioKafkaMember:
             acks="all",
             enable_idempotence=True,
             max_request_size=LARGEST_REQUEST,
-            max_batch_size=self._batch_bytes.most,
+            max_batch_size=self._batch_bytes.max_bytes,
             compression_type=self._connection.compression_type,
         )
         patch_pending_batches(producer)
         transactional = AioKafkaTransactionalProducer(
-            producer, self._group, partition, timeout_ms / 1000, self._endings, self._batch_bytes
+            producer, self._group, partition, timeout_ms / 1000, self._closing, self._batch_bytes
         )
         try:
             async with _bounded_request(f"starting the producer of {partition}"):
@@ -346,8 +346,8 @@ class AioKafkaMember:
         """See `port.Member`."""
         if not await completes_within(self._consumer.stop(), LEAVE_SECONDS):
             await self._tear_down()
-        if self._endings:
-            await asyncio.wait(self._endings, timeout=LEAVE_SECONDS)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=LEAVE_SECONDS)
 
     async def _tear_down(self) -> None:
         """End what aiokafka's `stop` would end, if it waits for a broker that does not answer."""

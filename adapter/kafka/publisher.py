@@ -56,7 +56,7 @@ class KafkaPublisher:
         self._producer: AIOKafkaProducer | None = None
         self._producer_ready = asyncio.Event()
         self._broken = asyncio.Event()
-        self._in_touch = False
+        self._connected = False
         self._last_heartbeat: float | None = None
         self._batch_bytes = self._own_batch_bytes = _BATCH_BYTES
 
@@ -68,9 +68,9 @@ class KafkaPublisher:
         return time.monotonic() if self._last_heartbeat is None else self._last_heartbeat
 
     @property
-    def in_touch(self) -> bool:
+    def connected(self) -> bool:
         """Whether a broker answered recently."""
-        return self._in_touch
+        return self._connected
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep a producer until `stop`; records in flight then get a moment to be acknowledged."""
@@ -88,7 +88,7 @@ class KafkaPublisher:
 
     async def _start(self, batch_bytes: int) -> AIOKafkaProducer | None:
         """Return a producer that has found a broker, or None."""
-        self._update_heartbeat(in_touch=self._in_touch)
+        self._update_heartbeat(connected=self._connected)
         timeout_ms = round(self._within * 1000)
         producer = AIOKafkaProducer(
             **self._connection.client_options(),
@@ -104,7 +104,7 @@ class KafkaPublisher:
             async with asyncio.timeout(_START_SECONDS):
                 await producer.start()
         except (*_FAILURES, OSError, TimeoutError) as error:
-            self._update_heartbeat(in_touch=False)
+            self._update_heartbeat(connected=False)
             log.debug("no producer yet: %r", error)
             await close_producer(producer, abort=True)
             return None
@@ -115,7 +115,7 @@ class KafkaPublisher:
 
     async def _serve(self, producer: AIOKafkaProducer, batch_bytes: int, stopping: asyncio.Task[Literal[True]]) -> None:
         """Publish with this producer until it fails or `run` stops."""
-        self._update_heartbeat(in_touch=True)
+        self._update_heartbeat(connected=True)
         self._broken.clear()
         self._producer = producer
         self._own_batch_bytes = batch_bytes
@@ -124,7 +124,7 @@ class KafkaPublisher:
         try:
             waiting = {breaking, stopping}
             while not (await asyncio.wait(waiting, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
-                self._update_heartbeat(in_touch=await self._answers(producer))
+                self._update_heartbeat(connected=await self._answers(producer))
         finally:
             breaking.cancel()
             self._discard_producer()
@@ -138,7 +138,7 @@ class KafkaPublisher:
 
     async def publish(self, producer_record: ProducerRecord) -> None:
         """See `port.Publisher`. Raises BrokerUnavailable, at once while no broker is found, and KafkaClientError."""
-        if self._producer is None and not self._in_touch:
+        if self._producer is None and not self._connected:
             raise BrokerUnavailable("No broker is available.")
         try:
             async with asyncio.timeout(self._within):
@@ -195,8 +195,8 @@ class KafkaPublisher:
         self._producer_ready.clear()
         self._producer = None
 
-    def _update_heartbeat(self, *, in_touch: bool) -> None:
+    def _update_heartbeat(self, *, connected: bool) -> None:
         self._last_heartbeat = time.monotonic()
-        if in_touch != self._in_touch:
-            self._in_touch = in_touch
-            log.info("publisher: brokers are available" if in_touch else "publisher: no broker is available")
+        if connected != self._connected:
+            self._connected = connected
+            log.info("publisher: brokers are available" if connected else "publisher: no broker is available")

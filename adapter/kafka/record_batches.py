@@ -3,7 +3,7 @@
 aiokafka's decoder is not used, for three reasons. It raises for a header name that is not UTF-8. It inflates a batch
 without a limit. And if a batch cannot be decoded, it drops the records that it decoded before in the same call.
 
-The rules: Every record that can be decoded is returned, odd or not. A batch that would use too much memory is not
+The rules: Every record that can be decoded is returned, however unusual. A batch that would use too much memory is not
 decoded, and each of its offsets is returned as a record without content. A batch that cannot be decoded raises
 UnreadableBatch after all records before it have been returned, and the position stays before it.
 
@@ -223,7 +223,7 @@ class RecordReader:
         *,
         not_read: NotRead | None = None,
     ) -> Record:
-        timestamp, odd_timestamp = moment_of(timestamp_ms)
+        timestamp, raw_timestamp_ms = moment_of(timestamp_ms)
         return Record(
             topic=self._partition.topic,
             partition=self._partition.partition,
@@ -232,7 +232,7 @@ class RecordReader:
             key=key,
             value=value,
             headers=headers,
-            odd_timestamp=odd_timestamp,
+            raw_timestamp_ms=raw_timestamp_ms,
             not_read=not_read,
         )
 

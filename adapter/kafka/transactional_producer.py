@@ -40,7 +40,7 @@ _UNWRITABLE = (TypeError, ValueError)
 """What the client raises for a record that it cannot write, such as text that UTF-8 cannot encode."""
 _BATCH_BYTES = 128 * 1024
 _BATCH_STEP = 4
-_LEAST_BATCH_BYTES = 512
+_MIN_BATCH_BYTES = 512
 
 
 class BatchBytes:
@@ -50,13 +50,13 @@ class BatchBytes:
     """
 
     def __init__(self) -> None:
-        self.most = _BATCH_BYTES
+        self.max_bytes = _BATCH_BYTES
 
     def shrink(self, refused: int) -> None:
         """Send smaller batches than the rejected one; in the end, each record goes alone."""
-        smaller = refused // _BATCH_STEP if refused > _LEAST_BATCH_BYTES else ALONE
-        if smaller < self.most:
-            self.most = smaller
+        smaller = refused // _BATCH_STEP if refused > _MIN_BATCH_BYTES else ALONE
+        if smaller < self.max_bytes:
+            self.max_bytes = smaller
             log.warning(
                 "a topic rejects batches of %s bytes (max.message.bytes); batches have at most %s bytes from now on",
                 refused,
@@ -73,13 +73,13 @@ class AioKafkaTransactionalProducer:
         group: str,
         partition: TopicPartition,
         transaction_timeout: float,
-        endings: set[asyncio.Task[None]],
+        closing: set[asyncio.Task[None]],
         batch_bytes: BatchBytes | None = None,
     ) -> None:
         self._batch_bytes = batch_bytes or BatchBytes()
-        self._own_batch_bytes = self._batch_bytes.most
+        self._own_batch_bytes = self._batch_bytes.max_bytes
         self._producer = producer
-        self._endings = endings
+        self._closing = closing
         self._transaction_timeout = transaction_timeout
         self._group = group
         self._partition = ClientPartition(*partition)
@@ -181,9 +181,9 @@ class AioKafkaTransactionalProducer:
 
     def close(self) -> None:
         """See `port.TransactionalProducer`."""
-        ending = asyncio.ensure_future(self._end())
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
+        closing = asyncio.ensure_future(self._end())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def abort(self) -> None:
         """See `port.TransactionalProducer`."""

@@ -149,7 +149,7 @@ def reissue(
     history = RecordHistory(
         origin=origin_of(found[0].order_record) or record_origin(order_record),
         origin_timestamp=order_record.timestamp,
-        odd_origin_timestamp=order_record.odd_timestamp,
+        raw_origin_timestamp_ms=order_record.raw_timestamp_ms,
         first_seen=now,
         possibly_sent_at=now,
         not_before=now,

@@ -270,8 +270,8 @@ def _with_value(dead_letter: Record, history: RecordHistory, origin: Record | No
 
 def _is_origin(record: Record, history: RecordHistory) -> bool:
     """Whether this is the dead letter's record, and not one of a recreated topic of the same name."""
-    written = timestamp_text(history.origin_timestamp, history.odd_origin_timestamp)
-    return timestamp_text(record.timestamp, record.odd_timestamp) == written
+    written = timestamp_text(history.origin_timestamp, history.raw_origin_timestamp_ms)
+    return timestamp_text(record.timestamp, record.raw_timestamp_ms) == written
 
 
 def _adapter_headers(dead_letter: Record) -> tuple[tuple[str, bytes | None], ...]:

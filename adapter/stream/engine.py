@@ -63,7 +63,7 @@ POLL_SECONDS = 0.5
 """How long a poll waits for records if every partition is polled."""
 
 BUSY_POLL_SECONDS = 0.03
-"""How long a poll waits if some partitions are left out: they may have room again at any moment."""
+"""How long a poll waits if some partitions are left out: they may be read again at any moment."""
 
 HEARTBEAT_SECONDS = 0.5
 """How often the main loop updates its heartbeat, whatever it waits for."""
@@ -89,11 +89,11 @@ LEAST_COMMIT_SECONDS = 2.0
 MAX_BACK_OFF_SECONDS = 2.0
 """The longest pause between attempts to connect."""
 
-STABLE_SESSION_SECONDS = 10.0
-"""A session that ended sooner counts as failed, like an attempt to connect: the next one waits longer ..."""
+STABLE_MEMBERSHIP_SECONDS = 10.0
+"""A membership that ended sooner counts as failed, like an attempt to connect: the next one waits longer ..."""
 
 MAX_REJOIN_SECONDS = 30.0
-"""... up to this. Each session fences the producers of the previous one, so frequent joins harm other members."""
+"""... up to this. Each new member fences the producers of the previous member, and frequent joins harm the others."""
 
 
 _utc_now = partial(datetime.now, UTC)
@@ -136,12 +136,12 @@ class Engine(Generic[S]):
         self._last_heartbeat = time.monotonic()
         self._warned_at = float("-inf")
         self._gauges_at = float("-inf")
-        self._in_touch_at = self._lease_held_at = time.monotonic()
+        self._available_at = self._lease_held_at = time.monotonic()
         self._unreachable = False
         self._lag: Mapping[TopicPartition, int] = {}
         self._problem: str | None = None
-        self._session_began = float("-inf")
-        self._ended_quickly = False
+        self._membership_began = float("-inf")
+        self._left_early = False
 
     # --- status ------------------------------------------------------------------------------------------------------
 
@@ -159,19 +159,19 @@ class Engine(Generic[S]):
         return frozenset((partition.topic, partition.partition) for partition in list(self._partitions.partitions))
 
     @property
-    def in_touch(self) -> bool:
+    def connected(self) -> bool:
         """Whether the group answered this process within a session time-out; False while brokers are unavailable."""
-        return self._belongs()
+        return self._member is not None and self._member.lease.holds(self._member.lease.generation)
 
     @property
     def standing_by(self) -> bool:
         """Whether this process is a member of the group without any partition."""
-        return self._belongs() and self._member is not None and not self._member.assignment()
+        return self.connected and self._member is not None and not self._member.assignment()
 
     @property
     def problems(self) -> Sequence[str]:
         """Why records are not read: a sentence each, without any content of a record."""
-        error = [self._problem] if self._problem is not None and (self._ended_quickly or not self.in_touch) else []
+        error = [self._problem] if self._problem is not None and (self._left_early or not self.connected) else []
         owned_partitions = list(self._partitions.partitions.values())
         full = [
             f"{count} records of {topic} are not due yet; reading of this topic continues when some are due"
@@ -200,13 +200,13 @@ class Engine(Generic[S]):
             back_off = 0.0
             while not self._stopping:
                 await self._await_with_heartbeat(asyncio.sleep(back_off))
-                self._session_began = time.monotonic()
-                joined = await self._session()
-                if joined and not self._ended_quickly:
+                self._membership_began = time.monotonic()
+                joined = await self._run_as_member()
+                if joined and not self._left_early:
                     back_off = 0.0
                 else:
-                    most = MAX_REJOIN_SECONDS if joined else MAX_BACK_OFF_SECONDS
-                    back_off = min(2 * back_off + 0.5, most) * random.uniform(0.8, 1.0)
+                    longest = MAX_REJOIN_SECONDS if joined else MAX_BACK_OFF_SECONDS
+                    back_off = min(2 * back_off + 0.5, longest) * random.uniform(0.8, 1.0)
             if self._fatal_error is not None:
                 raise self._fatal_error
         finally:
@@ -220,7 +220,7 @@ class Engine(Generic[S]):
         self._interrupt()
         await self._ended.wait()
 
-    async def _session(self) -> bool:
+    async def _run_as_member(self) -> bool:
         """Run one member from joining to leaving; False if it could not even join."""
         if self._stopping:
             return False
@@ -243,7 +243,7 @@ class Engine(Generic[S]):
         except KafkaClientError as error:
             self._warn_throttled(f"joining the group again: {error}")
         finally:
-            self._ended_quickly = time.monotonic() - self._session_began < STABLE_SESSION_SECONDS
+            self._left_early = time.monotonic() - self._membership_began < STABLE_MEMBERSHIP_SECONDS
             await self._leave_group(member)
         return True
 
@@ -266,7 +266,7 @@ class Engine(Generic[S]):
             readable = [
                 partition
                 for partition, owned in owned_partitions.items()
-                if partition not in paused and self._has_room(owned)
+                if partition not in paused and self._may_poll(owned)
             ]
             seconds = POLL_SECONDS if len(readable) + len(paused) == len(owned_partitions) else BUSY_POLL_SECONDS
             batches = await self._await_with_heartbeat(self._poll(member, readable, seconds))
@@ -313,12 +313,12 @@ class Engine(Generic[S]):
                 if ids.get(owned.partition.topic, owned.topic_id) != owned.topic_id:
                     self._partitions.replace(owned, **self._release_timeouts())
 
-    def _has_room(self, owned: OwnedPartition[S]) -> bool:
+    def _may_poll(self, owned: OwnedPartition[S]) -> bool:
         if not owned.working or owned.busy:
             return False
-        if self._scheduler.waiting(owned.partition.topic) < self._stage.max_waiting and not owned.heavy:
+        if self._scheduler.waiting(owned.partition.topic) < self._stage.max_waiting and not owned.memory_full:
             return True
-        self._scheduler.make_room(owned, self._lag.get(owned.partition, 0))
+        self._scheduler.hand_off_blocking(owned, self._lag.get(owned.partition, 0))
         return False
 
     def _seek_back(self, member: Member) -> None:
@@ -469,8 +469,8 @@ class Engine(Generic[S]):
         if now - self._gauges_at >= GAUGES_SECONDS:
             self._gauges_at = now
             self._observer.gauges(self._stage.name, self._gauges())
-        if self._belongs():
-            self._in_touch_again(now)
+        if self.connected:
+            self._note_lease(now)
         elif self._member is None:
             self._lease_held_at = now
         elif not self._member.lease.answered():
@@ -478,19 +478,16 @@ class Engine(Generic[S]):
         elif now - self._lease_held_at > self._kafka.rebalance_timeout:
             self._warn_throttled("the group has been rebalancing for long; nothing is sent until it is stable")
 
-    def _in_touch_again(self, now: float) -> None:
-        if self._ended_quickly and now - self._session_began >= STABLE_SESSION_SECONDS:
-            self._ended_quickly = False
-        if not self._ended_quickly:
+    def _note_lease(self, now: float) -> None:
+        if self._left_early and now - self._membership_began >= STABLE_MEMBERSHIP_SECONDS:
+            self._left_early = False
+        if not self._left_early:
             self._problem = None
         if self._unreachable:
             self._unreachable = False
             self._warned_at = float("-inf")
-            log.info("%s: brokers are available again after %.0f s", self._stage.name, now - self._in_touch_at)
-        self._in_touch_at = self._lease_held_at = now
-
-    def _belongs(self) -> bool:
-        return self._member is not None and self._member.lease.holds(self._member.lease.generation)
+            log.info("%s: brokers are available again after %.0f s", self._stage.name, now - self._available_at)
+        self._available_at = self._lease_held_at = now
 
     def _warn_throttled(self, what: str) -> None:
         self._unreachable = True

@@ -4,10 +4,10 @@ A merchant that is locked out for half an hour may have more deferred records th
 due sooner, so reading must continue: a record that is passed is written again at the log's end and is read again later.
 Without a limit, a log of such records would be rewritten without a pause.
 
-A record written before this round, `ROUND_SECONDS` ago, is handed off whenever it is in the way. Of those written
-since, as many as may wait are handed off at once. After that, the rate is such that everything not read yet comes by
-once in a round. So each record is rewritten about once in a round, and no record that is due waits longer to be read.
-Pure: the caller has the clock.
+A record that was written at least `REWRITE_SECONDS` ago is handed off whenever it blocks reading. Of newer records, as
+many as may wait are handed off at once. After that, the rate is such that all unread records are read once in
+`REWRITE_SECONDS`. So each record is rewritten about once in that time, and no record that is due waits longer to be
+read. Pure: the caller has the clock.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Final
 PAUSE_SECONDS: Final = 1.0
 """After a search that found nothing, the next one waits this long: there may be fifty thousand records."""
 
-ROUND_SECONDS: Final = 300.0
-"""The time in which the whole log is read once, however many records wait."""
+REWRITE_SECONDS: Final = 300.0
+"""The time in which the whole log is read and rewritten once, however many records wait."""
 
 
 class HandOffQuota:
     """Counts what may be handed off; `at_once` is the initial amount."""
 
     def __init__(self, at_once: int) -> None:
-        self._most = float(max(1, at_once))
-        self._left = self._most
+        self._max = float(max(1, at_once))
+        self._left = self._max
         self._counted_at: float | None = None
         self._pause_until = float("-inf")
 
@@ -39,13 +39,13 @@ class HandOffQuota:
         self._pause_until = now + PAUSE_SECONDS
 
     def allowed(self, now: float, lag: int) -> int:
-        """Return how many records of this round may be handed off now, with `lag` records not read yet."""
+        """Return how many newer records may be handed off now, with `lag` records not read yet."""
         if self._counted_at is not None:
             passed = max(0.0, now - self._counted_at)
-            self._left = min(self._most, self._left + passed * max(1, lag) / ROUND_SECONDS)
+            self._left = min(self._max, self._left + passed * max(1, lag) / REWRITE_SECONDS)
         self._counted_at = now
         return int(self._left)
 
     def made(self, count: int) -> None:
-        """Record that so many records of this round were handed off."""
+        """Count newer records that were handed off."""
         self._left -= count

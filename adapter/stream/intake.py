@@ -60,7 +60,7 @@ class Intake(Generic[S]):
         await asyncio.gather(*(self._prepare(left, prepared) for _ in range(helpers)))
         for item in items:
             if owned.active and item.phase is WorkPhase.RECEIVED:
-                self._let_in(item, prepared[item.offset])
+                self._dispatch(item, prepared[item.offset])
 
     async def _prepare(
         self, items: Iterator[WorkItem[S]], prepared: dict[int, PreparedRecord[S] | Outcome | None]
@@ -72,7 +72,7 @@ class Intake(Generic[S]):
             except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
                 prepared[item.offset] = self._scheduler.on_error(item, error, "prepare")
 
-    def _let_in(self, item: WorkItem[S], prepared: PreparedRecord[S] | Outcome | None) -> None:
+    def _dispatch(self, item: WorkItem[S], prepared: PreparedRecord[S] | Outcome | None) -> None:
         if isinstance(prepared, Outcome):
             self._scheduler.finish(item, prepared)
         elif prepared is not None:

@@ -42,7 +42,7 @@ class WorkPhase(IntEnum):
 
     RECEIVED = 0  # read, and being prepared
     QUEUED = 1  # behind another record of its lane
-    WAITING = 2  # not due yet, or no room in its bulkhead
+    WAITING = 2  # not due yet, or in the backlog of its bulkhead
     AWAITING_RESERVATION = 3  # waits for a commit that allows its send
     READY = 4  # waits for a free slot
     RUNNING = 5  # in `handle`
@@ -204,7 +204,7 @@ class OwnedPartition(Generic[S]):
         """When the last other owner that may have sent something was fenced."""
         self._sends = sends
         self._max_open = max_open
-        self._gate_open = True
+        self._sends_allowed = True
         self._bytes = 0
         self._counts = [0] * len(WorkPhase)
 
@@ -215,7 +215,7 @@ class OwnedPartition(Generic[S]):
         return self.state.sent_before(offset) or self._fenced_at
 
     def own_sends(self, now: datetime) -> OwnSends:
-        """Return what this process knows about its sends; call it when the gate is closed."""
+        """Return what this process knows about its sends; call it after `stop_new_work`."""
         return self.state.own_sends(fenced_at=self._fenced_at, until=now)
 
     def authorize_send(self, offset: int) -> None:
@@ -225,7 +225,7 @@ class OwnedPartition(Generic[S]):
         """
         if not self._sends:
             raise AssertionError(f"{self.partition}: a stage without `sends` tried to send")
-        if not self._gate_open:
+        if not self._sends_allowed:
             raise LeaseLost(f"{self.partition} is being released; offset {offset} was not sent")
         if not self._lease.holds(self.generation):
             raise LeaseLost(f"{self.partition} may have another owner; offset {offset} was not sent")
@@ -236,16 +236,16 @@ class OwnedPartition(Generic[S]):
     @property
     def may_send(self) -> bool:
         """Whether a send could begin now; always True for a stage that sends nothing."""
-        return not self._sends or (self._gate_open and self._lease.holds(self.generation))
+        return not self._sends or (self._sends_allowed and self._lease.holds(self.generation))
 
-    def close_gate(self) -> None:
+    def stop_new_work(self) -> None:
         """Authorize no send and start no handler from now on."""
-        self._gate_open = False
+        self._sends_allowed = False
         self.working = False
 
     def release(self) -> None:
         """Mark the partition as no longer owned."""
-        self.close_gate()
+        self.stop_new_work()
         self.active = False
 
     def hold(self, item: WorkItem[S]) -> None:
@@ -282,6 +282,6 @@ class OwnedPartition(Generic[S]):
         return self.preparing or self.out_of_range or too_many
 
     @property
-    def heavy(self) -> bool:
+    def memory_full(self) -> bool:
         """Whether reading must wait because its records use too much memory."""
         return self._bytes >= MAX_BYTES

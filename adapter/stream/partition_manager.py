@@ -319,7 +319,7 @@ class PartitionManager(Generic[S]):
             del self._releasing[owned.partition]
 
     async def _drain_and_commit(self, owned: OwnedPartition[S], drain_timeout: float, commit_seconds: float) -> None:
-        owned.close_gate()
+        owned.stop_new_work()
         if self._require_member().lease.holds(owned.generation):
             await _until(owned.idle.wait(), drain_timeout)
         owned.closing = True
@@ -338,7 +338,7 @@ class PartitionManager(Generic[S]):
             self._begin_take_over(partition, proven_after=self._require_member().lease.clock())
 
     def drop_all(self) -> None:
-        """Drop all partitions at once without a commit, because the state is wrong or the session has failed."""
+        """Drop all partitions at once without a commit, because the state is wrong or the member has failed."""
         self._accepting = False
         for task in self._take_overs.values():
             task.cancel()

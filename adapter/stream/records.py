@@ -1,7 +1,7 @@
 """Defines what is read from Kafka and written to it, as plain values.
 
-Kafka accepts any 64-bit timestamp and any bytes as the name of a header. A record can hold all of them, so odd ones are
-handled like any other record and none stops the engine.
+Kafka accepts any 64-bit timestamp and any bytes as the name of a header. A record can hold all of them, so unusual
+ones are handled like any other record and none stops the engine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
-    odd_timestamp: int | None = None
+    raw_timestamp_ms: int | None = None
     """The timestamp in the topic (ms), if it lies outside the years 1970 to 8999; `timestamp` is then the nearest
     moment in them.
     """
@@ -86,7 +86,7 @@ def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, b
 
 
 def moment_of(timestamp_ms: int) -> tuple[datetime, int | None]:
-    """Return a record's `timestamp` and `odd_timestamp` for what the topic keeps, any 64-bit number."""
+    """Return a record's `timestamp` and `raw_timestamp_ms` for what the topic keeps, any 64-bit number."""
     if 0 <= timestamp_ms <= _LATEST_MS:
         return _EPOCH + timedelta(milliseconds=timestamp_ms), None
     return (_EPOCH if timestamp_ms < 0 else _LATEST), timestamp_ms

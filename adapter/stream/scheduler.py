@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 from adapter.errors import LeaseLost, OrderError, OutcomeTooLarge
 from adapter.stream.bulkheads import Bulkheads
 from adapter.stream.delay_queue import DelayQueue
-from adapter.stream.hand_off_quota import ROUND_SECONDS, HandOffQuota
+from adapter.stream.hand_off_quota import REWRITE_SECONDS, HandOffQuota
 from adapter.stream.lanes import Lanes
 from adapter.stream.observer import StreamObserver
 from adapter.stream.owned_partition import CAN_BE_HANDED_OFF, OwnedPartition, WorkItem, WorkPhase
@@ -45,19 +45,19 @@ MAX_HANDED_OFF_LANES = 10_000
 STARTS_PER_ITERATION = 3
 """How many handlers are started in one iteration of the event loop.
 
-If all were started for which there is room, a busy loop would form convoys: hundreds of answers are ready at once, are
+If all admitted records were started at once, a busy loop would form convoys: hundreds of answers are ready at once, are
 handled in one iteration, and hundreds of new calls leave in the next. Such iterations took half a second each, and a
 transaction, a heartbeat and the lease wait for a dozen of them.
 """
 
-UNTIL_ROOM = float("inf")
-"""The due time of a record that waits for room in its bulkhead: no time ends the wait."""
+UNTIL_ADMITTED = float("inf")
+"""The due time of a record in the backlog of its bulkhead: no time ends the wait."""
 
 HANDED_OFF_AT_ONCE = 64
-"""How many waiting records are handed off in one step to make room: the loop has other work."""
+"""How many waiting records are handed off in one step: the loop has other work."""
 
 FAR_SECONDS = 120.0
-"""A due time is far ahead beyond this: what is due sooner makes room by itself."""
+"""A due time is far ahead if it is later than this; records that are due sooner end by themselves."""
 
 _CANCEL_SECONDS = 1.0
 
@@ -135,7 +135,7 @@ class RecordScheduler(Generic[S]):
         """
         not_before = float(prepared.not_before.timestamp()) if prepared.not_before else None
         may_hand_off, resumes = bool(prepared.may_hand_off), bool(prepared.resumes)
-        self._bulkheads.has_room(prepared.bulkhead)
+        self._bulkheads.may_admit(prepared.bulkhead)
         follows_handed_off = prepared.lane in self._handed_off_lanes and not resumes
         is_current = self._lanes.enter(prepared.lane, item)
         item.lane = prepared.lane
@@ -159,11 +159,11 @@ class RecordScheduler(Generic[S]):
         """Move the current record of a lane as far as possible: to its delay, its reservation, or a handler."""
         if item.not_before is not None and item.not_before > self._now().timestamp():
             self._wait(item, item.not_before)
-        elif not self._bulkheads.has_room(item.bulkhead):
-            self._bulkheads.wait_outside(item.bulkhead, item, self._now().timestamp())
-            self._wait(item, UNTIL_ROOM)
+        elif not self._bulkheads.may_admit(item.bulkhead):
+            self._bulkheads.add_to_backlog(item.bulkhead, item, self._now().timestamp())
+            self._wait(item, UNTIL_ADMITTED)
         else:
-            self._bulkheads.enter(item.bulkhead, item, self._now().timestamp())
+            self._bulkheads.admit(item.bulkhead, item, self._now().timestamp())
             if item.owned.state.request_send(item.offset):
                 self._make_ready(item)
             else:
@@ -177,13 +177,13 @@ class RecordScheduler(Generic[S]):
         self._start_soon()
 
     def _leave_bulkhead(self, item: WorkItem[S]) -> None:
-        """Stop waiting for a due time or a slot; then other records of the bulkhead may have room."""
+        """Stop waiting for a due time or a slot; then another record of the bulkhead may be admitted."""
         self._waiting.discard(item)
-        self._bulkheads.leave(item.bulkhead, item)
-        self._let_in(item.bulkhead)
+        self._bulkheads.remove(item.bulkhead, item)
+        self._admit_from_backlog(item.bulkhead)
 
-    def _let_in(self, bulkhead: Hashable | None) -> None:
-        while (item := self._bulkheads.let_in(bulkhead)) is not None:
+    def _admit_from_backlog(self, bulkhead: Hashable | None) -> None:
+        while (item := self._bulkheads.pop_backlog(bulkhead)) is not None:
             self._waiting.discard(item)
             item.not_before = None
             self._advance(item)
@@ -207,7 +207,7 @@ class RecordScheduler(Generic[S]):
             if item is None:
                 return
             self._start(item)
-            self._let_in(item.bulkhead)
+            self._admit_from_backlog(item.bulkhead)
         self._start_soon()
 
     def _start(self, item: WorkItem[S]) -> None:
@@ -328,16 +328,18 @@ class RecordScheduler(Generic[S]):
             self._observer.records_handed_off(self._stage.name, owned.partition.topic, handed_off)
         return handed_off
 
-    def make_room(self, owned: OwnedPartition[S], lag: int) -> None:
+    def hand_off_blocking(self, owned: OwnedPartition[S], lag: int) -> None:
         """Hand off waiting records so that this partition can be read again; `lag` records are not read yet.
 
-        First, records that wait for room in their bulkhead. Then those that are due far ahead, which come back at the
-        log's end with the same due time: each record once in a round, and some more often as `HandOffQuota` allows.
+        First, records in the backlog of their bulkhead. Then those that are due far ahead, which come back at the log's
+        end with the same due time: each record once in `REWRITE_SECONDS`, and some more often as `HandOffQuota` allows.
         """
-        items = list(islice(self._waiting_for_room(owned), HANDED_OFF_AT_ONCE))
+        items = list(islice(self._in_backlog(owned), HANDED_OFF_AT_ONCE))
         now = self._now().timestamp()
         if not items and self._hand_off_quota.may_search(now):
-            items = list(islice(self._waiting_for_long(owned, written_before=now - ROUND_SECONDS), HANDED_OFF_AT_ONCE))
+            items = list(
+                islice(self._waiting_for_long(owned, written_before=now - REWRITE_SECONDS), HANDED_OFF_AT_ONCE)
+            )
             if not items:
                 allowed = min(self._hand_off_quota.allowed(now, lag), HANDED_OFF_AT_ONCE)
                 items = list(islice(self._waiting_for_long(owned), allowed))
@@ -349,16 +351,16 @@ class RecordScheduler(Generic[S]):
         if moved:
             self._observer.records_handed_off(self._stage.name, owned.partition.topic, moved)
 
-    def _waiting_for_room(self, owned: OwnedPartition[S]) -> Iterator[WorkItem[S]]:
-        outside = self._bulkheads.hand_off_candidates(self._now().timestamp())
-        return (item for item in outside if item.may_hand_off and item.owned is owned)
+    def _in_backlog(self, owned: OwnedPartition[S]) -> Iterator[WorkItem[S]]:
+        candidates = self._bulkheads.hand_off_candidates(self._now().timestamp())
+        return (item for item in candidates if item.may_hand_off and item.owned is owned)
 
     def _waiting_for_long(
-        self, owned: OwnedPartition[S], *, written_before: float = UNTIL_ROOM
+        self, owned: OwnedPartition[S], *, written_before: float = UNTIL_ADMITTED
     ) -> Iterator[WorkItem[S]]:
         far = self._now().timestamp() + FAR_SECONDS
         for item in owned.items.values():
-            waits = item.phase is WorkPhase.WAITING and far < (item.not_before or 0.0) < UNTIL_ROOM
+            waits = item.phase is WorkPhase.WAITING and far < (item.not_before or 0.0) < UNTIL_ADMITTED
             if waits and item.may_hand_off and item.record.timestamp.timestamp() < written_before:
                 yield item
 
@@ -399,13 +401,13 @@ class RecordScheduler(Generic[S]):
                 self.revoked_work.keep(item, owned.state.finished()[item.offset])
             in_lane = item.phase not in (WorkPhase.RECEIVED, WorkPhase.FINISHED)
             self._waiting.discard(item)
-            self._bulkheads.leave(item.bulkhead, item)
+            self._bulkheads.remove(item.bulkhead, item)
             bulkheads.add(item.bulkhead)
             owned.drop(item)
             if in_lane:
                 self._leave_lane(item)
         for bulkhead in bulkheads:
-            self._let_in(bulkhead)
+            self._admit_from_backlog(bulkhead)
 
     # --- revoked work ------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class RunningPublisher(Protocol):
     """The part of the publisher that the server runs and watches."""
 
     @property
-    def in_touch(self) -> bool: ...
+    def connected(self) -> bool: ...
     @property
     def last_heartbeat(self) -> float: ...
     async def run(self, stop: asyncio.Event) -> None: ...
@@ -182,9 +182,9 @@ class ReceiveStage:
         return self._server.port
 
     @property
-    def in_touch(self) -> bool:
+    def connected(self) -> bool:
         """Whether notifications can be published."""
-        return self._publisher.in_touch
+        return self._publisher.connected
 
     @property
     def last_heartbeat(self) -> float:

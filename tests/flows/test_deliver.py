@@ -360,7 +360,9 @@ def test_no_record_ends_a_delivery(
     """Whatever stands on an event topic: it is delivered, passed over, or a dead letter."""
     timestamp, odd = moment_of(timestamp_ms)
     all_headers = (*event_record().headers, *headers)
-    record = replace(event_record(), key=key, value=value, headers=all_headers, timestamp=timestamp, odd_timestamp=odd)
+    record = replace(
+        event_record(), key=key, value=value, headers=all_headers, timestamp=timestamp, raw_timestamp_ms=odd
+    )
     for attempt in (DELIVERED, GONE):
         assert isinstance(asyncio.run(Simulator(attempt).once(record)), Outcome)
     dead_letter = dead_letter_of(Simulator().stage.on_error(record, RuntimeError("x"), FakeRecordContext(record)))

@@ -235,7 +235,7 @@ async def test_the_plan_that_travels_knows_which_days_move() -> None:
 async def test_an_odd_time_of_the_record_dates_no_ticket() -> None:
     """Microseconds for milliseconds would begin the ticket in a far year, and no time at all in 1970."""
     harness = dated_harness()
-    odd = replace(harness.order(line("DAY")), odd_timestamp=1_772_000_000_000_000)
+    odd = replace(harness.order(line("DAY")), raw_timestamp_ms=1_772_000_000_000_000)
 
     published = await harness.work(odd)
 

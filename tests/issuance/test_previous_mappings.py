@@ -232,7 +232,7 @@ def test_at_a_pace_that_no_chain_survives_asking_ends() -> None:
     """Doubt, and no end of questions."""
     scenario = Scenario(count=BATCH_SIZE, seconds=40.0)
 
-    assert scenario.play() == Hold(until=None, reason=WaitReason.ASKED_ENOUGH)
+    assert scenario.play() == Hold(until=None, reason=WaitReason.QUERY_LIMIT_REACHED)
     assert len([each for each in scenario.asked if each.isdigit()]) == QUERIES_EACH * BATCH_SIZE
 
 

@@ -303,7 +303,7 @@ async def test_odd_records_get_through_one_by_one(topic: TopicFactory, quick: Ka
     running = asyncio.create_task(engine.run())
     found = await everything(quick, sink, 5)
     assert engine.assigned == {(source, 0)}
-    assert engine.in_touch
+    assert engine.connected
     await engine.stop(5)
     await running
 

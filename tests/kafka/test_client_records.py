@@ -54,7 +54,7 @@ def test_the_clients_record_is_converted_whatever_it_holds(timestamp: int, name:
     record = fetched(timestamp, name, value)
 
     assert record.timestamp.tzinfo is not None
-    assert record.odd_timestamp in (None, timestamp, -1)
+    assert record.raw_timestamp_ms in (None, timestamp, -1)
     assert record.headers[0][1] == value
     record.headers[0][0].encode()
 
@@ -72,7 +72,7 @@ async def test_an_odd_timestamp_does_not_end_a_poll() -> None:
         key=b"k",
         value=b"{}",
         headers=(("h", None),),
-        odd_timestamp=1_764_400_000_000_000,
+        raw_timestamp_ms=1_764_400_000_000_000,
     )
 
 

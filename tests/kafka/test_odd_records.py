@@ -76,7 +76,7 @@ async def test_odd_records_reach_the_stage_and_the_engine_goes_on(kafka: KafkaCo
         await running
 
     by_offset = sorted(stage.read, key=lambda record: record.offset)[: len(ODD)]
-    assert [record.odd_timestamp for record in by_offset] == [MICROSECONDS, FIRST_OF_DOTNET, None, None, None]
+    assert [record.raw_timestamp_ms for record in by_offset] == [MICROSECONDS, FIRST_OF_DOTNET, None, None, None]
     assert [record.value for record in by_offset] == [written.value for written in ODD]
     assert by_offset[2].headers == ((r"\xff\xfe", b"1"), ("", None), ("h" * 300, b"\xff"))
 
@@ -88,5 +88,5 @@ async def test_odd_records_can_be_read_by_the_commands(kafka: KafkaConnection, t
 
     records = [record async for record in read_to_end(kafka, [source])]
 
-    assert [record.odd_timestamp for record in records] == [MICROSECONDS, FIRST_OF_DOTNET, None, None, None]
+    assert [record.raw_timestamp_ms for record in records] == [MICROSECONDS, FIRST_OF_DOTNET, None, None, None]
     assert await read_one(kafka, source, 0, 2) == records[2]

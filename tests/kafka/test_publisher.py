@@ -50,10 +50,10 @@ async def test_what_is_published_is_there(kafka: KafkaConnection, topic: TopicFa
     """Once, with its key and headers; many at once."""
     name = await topic(partitions=3)
     async with _publishing(kafka) as publisher:
-        await until(lambda: publisher.in_touch, seconds=20)
+        await until(lambda: publisher.connected, seconds=20)
         await asyncio.gather(*(publisher.publish(_record(name, f"{number}")) for number in range(300)))
 
-        assert publisher.in_touch
+        assert publisher.connected
         assert sorted(await _there(kafka, name)) == sorted(str(number) for number in range(300))
 
 
@@ -63,7 +63,7 @@ async def test_a_record_that_the_topic_does_not_take_harms_no_other(
     """The client counts the rejected record and the broker does not, so the client starts again."""
     name = await topic(config={"max.message.bytes": "2000"})
     async with _publishing(kafka) as publisher:
-        await until(lambda: publisher.in_touch, seconds=20)
+        await until(lambda: publisher.connected, seconds=20)
         await publisher.publish(_record(name, "before"))
 
         with pytest.raises(KafkaClientError):
@@ -78,7 +78,7 @@ async def test_records_that_share_a_batch_are_not_too_large(kafka: KafkaConnecti
     """A hundred notifications at once, each of which the topic takes."""
     name = await topic(config={"max.message.bytes": "2000"})
     async with _publishing(kafka, within_seconds=60) as publisher:
-        await until(lambda: publisher.in_touch, seconds=20)
+        await until(lambda: publisher.connected, seconds=20)
         await asyncio.gather(*(publisher.publish(_record(name, f"{number:0>900}")) for number in range(100)))
 
     assert sorted(map(int, await _there(kafka, name))) == list(range(100))
@@ -90,7 +90,7 @@ async def test_without_a_broker_it_raises_at_once() -> None:
         with pytest.raises(BrokerUnavailable):
             await publisher.publish(_record("tickets", "x"))
 
-        assert not publisher.in_touch
+        assert not publisher.connected
 
 
 def test_before_its_start_it_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,15 +114,15 @@ async def test_a_broker_that_comes_back_is_published_to_again(local_kafka_ready:
         connection = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
         await create(connection, [TopicSpec(name="tickets", partitions=1, config={})])
         async with _publishing(connection) as publisher:
-            await until(lambda: publisher.in_touch, seconds=20)
+            await until(lambda: publisher.connected, seconds=20)
             await publisher.publish(_record("tickets", "before"))
             await asyncio.to_thread(broker.kill)
             with pytest.raises((BrokerUnavailable, KafkaClientError)):
                 await publisher.publish(_record("tickets", "during"))
-            await until(lambda: not publisher.in_touch, seconds=20)
+            await until(lambda: not publisher.connected, seconds=20)
 
             await asyncio.to_thread(broker.restart)
-            await until(lambda: publisher.in_touch, seconds=20)
+            await until(lambda: publisher.connected, seconds=20)
             await publisher.publish(_record("tickets", "after"))
 
         assert {"before", "after"} <= set(await _there(connection, "tickets"))

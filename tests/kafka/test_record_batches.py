@@ -67,7 +67,7 @@ def test_every_record_that_a_producer_can_write_is_returned(records: list[Writte
         assert [name for name, _ in record.headers] == [
             name.decode("utf-8", "backslashreplace") for name, _ in written.headers
         ]
-        assert (record.timestamp, record.odd_timestamp) == moment_of(written.timestamp_ms)
+        assert (record.timestamp, record.raw_timestamp_ms) == moment_of(written.timestamp_ms)
 
 
 @given(data=st.binary(max_size=400), position=st.integers(0, 10))
@@ -132,7 +132,7 @@ def test_an_odd_timestamp_is_kept_beside_the_nearest_moment(
     """Microseconds, .NET's first year, "none": the record has a moment to reckon with, and the number as it was."""
     (record,) = read(batch(Written(timestamp_ms=timestamp_ms)))
 
-    assert (record.timestamp, record.odd_timestamp) == (moment, odd)
+    assert (record.timestamp, record.raw_timestamp_ms) == (moment, odd)
 
 
 def test_log_append_time_is_the_batchs() -> None:
@@ -303,7 +303,7 @@ def test_old_message_formats_are_read(magic: int) -> None:
 
     assert (first.offset, first.key, first.value, first.headers) == (4, b"k", None, ())
     assert (second.offset, second.key, second.value) == (6, None, b"v")
-    assert (first.odd_timestamp, first.timestamp.microsecond) == ((-1, 0) if magic == 0 else (None, 500_000))
+    assert (first.raw_timestamp_ms, first.timestamp.microsecond) == ((-1, 0) if magic == 0 else (None, 500_000))
 
 
 @pytest.mark.parametrize(("magic", "codec"), [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)])

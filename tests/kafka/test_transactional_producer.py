@@ -111,13 +111,13 @@ async def test_only_a_record_that_was_alone_in_its_batch_is_judged(
         await producer.publish(producer_records, offset=1, metadata="")
 
     assert getattr(raised.value, "indexes", set()) == judged
-    assert (batches.most < 128 * 1024) == (judged != refused)
+    assert (batches.max_bytes < 128 * 1024) == (judged != refused)
 
 
 async def test_batches_shrink_until_each_record_is_alone_and_then_all_are_judged() -> None:
     """Each round with a new producer; in the end no topic can reject a record for its company."""
     batches, producer_records, rounds = BatchBytes(), some("a", 10, 10), 0
-    while batches.most > 1:
+    while batches.max_bytes > 1:
         rounds += 1
         producer = AioKafkaTransactionalProducer(
             RefusingProducer({0, 1}), "group", TopicPartition("orders", 0), 5.0, set(), batches
@@ -147,4 +147,4 @@ async def test_two_producers_that_are_rejected_at_once_shrink_batches_once() -> 
         with pytest.raises(BatchTooLarge):
             await producer.publish(some("a", 10, 10), offset=1, metadata="")
 
-    assert batches.most == 32 * 1024
+    assert batches.max_bytes == 32 * 1024

@@ -339,7 +339,7 @@ class Process:
 
     def release(self, desk: Simulator, *, transactions: bool) -> None:
         """Release a partition cleanly, or without the last commit if it takes too long."""
-        desk.owned.close_gate()
+        desk.owned.stop_new_work()
         if desk.flight is not None:
             self.land_commit(desk)
         if transactions and self.desks.get(desk.partition) is desk:

@@ -217,7 +217,7 @@ def test_a_value_that_was_left_out_comes_from_the_record_itself() -> None:
 UNREAD = replace(HUGE, key=None, value=None, not_read=NotRead(first=41, last=41, why="it is too large"))
 
 
-@pytest.mark.parametrize("origin", [None, replace(HUGE, timestamp=NOW), replace(HUGE, odd_timestamp=-1), UNREAD])
+@pytest.mark.parametrize("origin", [None, replace(HUGE, timestamp=NOW), replace(HUGE, raw_timestamp_ms=-1), UNREAD])
 def test_without_the_record_a_dead_letter_without_value_is_rejected(origin: Record | None) -> None:
     """It is gone, or its topic was recreated and holds another one there."""
     refused = replay(_dead_letter("too-large", "parse", record=HUGE), topics=TOPICS, now=NOW, origin=origin)

@@ -140,7 +140,7 @@ class BrokerHarness:
         engine = Engine(SendsOnce(self), AioKafka(self.connection), observer=self.counts)
         task = asyncio.create_task(engine.run())
         try:
-            await until(lambda: task.done() or engine.in_touch, seconds=20)
+            await until(lambda: task.done() or engine.connected, seconds=20)
             yield engine
         finally:
             await engine.stop(3.0)

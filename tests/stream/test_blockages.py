@@ -155,7 +155,7 @@ async def test_only_its_own_partition_waits(cluster: FakeCluster, caplog: pytest
                 cluster.append(PAID_TOO, f"other {at}")
                 await until(partial(has_published, cluster, at + 2))
             assert engine.problems == ["The batch at paid/0/1 cannot be read: codec 7 is not known"]
-            assert engine.in_touch
+            assert engine.connected
             await until(lambda: gauges.unreadable == 1)
 
     assert sorted(stage.handled) == sorted(["before", *(f"other {at}" for at in range(20))])

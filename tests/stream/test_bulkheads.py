@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from adapter.stream.bulkheads import OTHERS_SECONDS, SPARE_ROOM, STUCK_SECONDS, Bulkheads
+from adapter.stream.bulkheads import OTHERS_SECONDS, SPARE_CAPACITY, STUCK_SECONDS, Bulkheads
 
 A, B, C = "A", "B", "C"
 
@@ -20,7 +20,7 @@ def waiting(slots: int, **counts: int) -> Bulkheads[str]:
     for number in range(max(counts.values())):
         for key in counts:
             if number < counts[key]:
-                bulkheads.enter(key, f"{key}{number}", 0.0)
+                bulkheads.admit(key, f"{key}{number}", 0.0)
                 bulkheads.make_ready(key, f"{key}{number}")
     return bulkheads
 
@@ -37,9 +37,9 @@ def start_all(bulkheads: Bulkheads[str]) -> list[str]:
 def fill(bulkheads: Bulkheads[str], key: str) -> int:
     """Enter records as long as there is room for one bulkhead; how many entered."""
     for number in range(1000):
-        if not bulkheads.has_room(key):
+        if not bulkheads.may_admit(key):
             return number
-        bulkheads.enter(key, f"{key}{number}", 0.0)
+        bulkheads.admit(key, f"{key}{number}", 0.0)
     raise AssertionError("there is room without an end")
 
 
@@ -61,7 +61,7 @@ def test_records_without_a_bulkhead_use_every_slot() -> None:
     """Where one merchant has the process to itself, nothing is kept free."""
     bulkheads: Bulkheads[str] = Bulkheads(16)
     for number in range(20):
-        bulkheads.enter(None, str(number), 0.0)
+        bulkheads.admit(None, str(number), 0.0)
         bulkheads.make_ready(None, str(number))
 
     assert start_none(bulkheads) == 16
@@ -77,7 +77,7 @@ def test_busy_bulkheads_share_alike_and_leave_slots_free(count: int) -> None:
 
     assert max(held.values()) - min(held.values()) <= 1
     assert sum(held.values()) < 256
-    bulkheads.enter("z", "z", 0.0)
+    bulkheads.admit("z", "z", 0.0)
     bulkheads.make_ready("z", "z")
     assert start_all(bulkheads) == ["z"]
 
@@ -86,13 +86,13 @@ def test_a_newcomer_does_not_wait_for_a_slot_of_the_busy_one() -> None:
     """The busy one takes its share of what comes free, and never the last place."""
     bulkheads = waiting(16, A=16)
     assert len(start_all(bulkheads)) == 14
-    bulkheads.enter(B, "B0", 0.0)
+    bulkheads.admit(B, "B0", 0.0)
     bulkheads.make_ready(B, "B0")
 
     assert start_all(bulkheads) == ["B0"]
     bulkheads.ended(A)
     assert start_all(bulkheads) == ["A14"]
-    bulkheads.enter(C, "C0", 0.0)
+    bulkheads.admit(C, "C0", 0.0)
     bulkheads.make_ready(C, "C0")
     assert start_all(bulkheads) == ["C0"]
 
@@ -106,13 +106,13 @@ def test_room_inside_is_shared_and_never_refused_to_one_that_has_none() -> None:
     """One alone has half of it; with no room left each may still have one record ready."""
     bulkheads: Bulkheads[str] = Bulkheads(50)
 
-    assert fill(bulkheads, A) == (50 + SPARE_ROOM) // 2
-    assert fill(bulkheads, B) == (50 + SPARE_ROOM) // 4
+    assert fill(bulkheads, A) == (50 + SPARE_CAPACITY) // 2
+    assert fill(bulkheads, B) == (50 + SPARE_CAPACITY) // 4
     for other in range(100):
         key = f"other {other}"
-        assert bulkheads.has_room(key)
-        bulkheads.enter(key, key, 0.0)
-    assert not bulkheads.has_room("other 1")
+        assert bulkheads.may_admit(key)
+        bulkheads.admit(key, key, 0.0)
+    assert not bulkheads.may_admit("other 1")
 
 
 def test_who_waits_outside_comes_in_first_come_first_served() -> None:
@@ -120,34 +120,34 @@ def test_who_waits_outside_comes_in_first_come_first_served() -> None:
     bulkheads: Bulkheads[str] = Bulkheads(2)
     fill(bulkheads, A)
     for late in ("first", "second"):
-        bulkheads.wait_outside(A, late, 0.0)
+        bulkheads.add_to_backlog(A, late, 0.0)
 
-    assert bulkheads.let_in(A) is None
-    bulkheads.leave(A, "A0")
-    assert bulkheads.let_in(A) == "first"
+    assert bulkheads.pop_backlog(A) is None
+    bulkheads.remove(A, "A0")
+    assert bulkheads.pop_backlog(A) == "first"
 
 
-def outside(*keys: str, at: float = 0.0) -> Bulkheads[str]:
+def in_backlog(*keys: str, at: float = 0.0) -> Bulkheads[str]:
     bulkheads: Bulkheads[str] = Bulkheads(2)
     for number, key in enumerate(keys):
-        bulkheads.wait_outside(key, f"{key}{number}", at)
+        bulkheads.add_to_backlog(key, f"{key}{number}", at)
     return bulkheads
 
 
 def test_what_waits_is_moved_only_where_others_come_or_nothing_moves() -> None:
     """A merchant that is alone is not rewritten without need, unless it is stuck: then no other record can be read."""
-    assert list(outside(A, A).hand_off_candidates(0.0)) == []
-    assert list(outside(A, A).hand_off_candidates(STUCK_SECONDS - 1)) == []
-    assert list(outside(A, A).hand_off_candidates(STUCK_SECONDS)) == ["A1", "A0"]
-    assert list(outside(B, A, A).hand_off_candidates(0.0)) == ["B0", "A2", "A1"]
+    assert list(in_backlog(A, A).hand_off_candidates(0.0)) == []
+    assert list(in_backlog(A, A).hand_off_candidates(STUCK_SECONDS - 1)) == []
+    assert list(in_backlog(A, A).hand_off_candidates(STUCK_SECONDS)) == ["A1", "A0"]
+    assert list(in_backlog(B, A, A).hand_off_candidates(0.0)) == ["B0", "A2", "A1"]
 
 
 def test_another_bulkhead_counts_for_ten_minutes() -> None:
     """What came long ago is not expected."""
     for seconds, moved in ((OTHERS_SECONDS, ["A1"]), (OTHERS_SECONDS + 1, [])):
         bulkheads: Bulkheads[str] = Bulkheads(2)
-        bulkheads.enter(B, "B0", 0.0)
-        bulkheads.wait_outside(A, "A1", seconds)
+        bulkheads.admit(B, "B0", 0.0)
+        bulkheads.add_to_backlog(A, "A1", seconds)
         assert list(bulkheads.hand_off_candidates(seconds)) == moved
 
 
@@ -159,8 +159,8 @@ class Shares(RuleBasedStateMachine):
         self.partitions_of = slots
         self.bulkheads: Bulkheads[tuple[str | None, int]] = Bulkheads(slots)
         self.ready: dict[tuple[str | None, int], None] = {}
-        self.inside: dict[tuple[str | None, int], None] = {}
-        self.outside: dict[tuple[str | None, int], None] = {}
+        self.admitted: dict[tuple[str | None, int], None] = {}
+        self.backlog: dict[tuple[str | None, int], None] = {}
         self.running: list[str | None] = []
         self.number = 0
 
@@ -168,16 +168,16 @@ class Shares(RuleBasedStateMachine):
     def come(self, key: str | None) -> None:
         self.number += 1
         item = (key, self.number)
-        if self.bulkheads.has_room(key):
-            self.bulkheads.enter(key, item, 0.0)
-            self.inside[item] = None
+        if self.bulkheads.may_admit(key):
+            self.bulkheads.admit(key, item, 0.0)
+            self.admitted[item] = None
         else:
-            self.bulkheads.wait_outside(key, item, 0.0)
-            self.outside[item] = None
+            self.bulkheads.add_to_backlog(key, item, 0.0)
+            self.backlog[item] = None
 
     @rule(pick=st.integers(0, 100))
     def become_ready(self, pick: int) -> None:
-        unready = [item for item in self.inside if item not in self.ready]
+        unready = [item for item in self.admitted if item not in self.ready]
         if unready:
             item = unready[pick % len(unready)]
             self.bulkheads.make_ready(item[0], item)
@@ -192,7 +192,7 @@ class Shares(RuleBasedStateMachine):
             assert item == next(each for each in self.ready if each[0] == item[0])
             self.bulkheads.started(item[0])
             self.running.append(item[0])
-            del self.ready[item], self.inside[item]
+            del self.ready[item], self.admitted[item]
         elif self.ready:
             assert (
                 not [key for key, _ in self.ready if key not in self.running] or len(self.running) == self.partitions_of
@@ -205,27 +205,27 @@ class Shares(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 100))
     def leave(self, pick: int) -> None:
-        present = [*self.inside, *self.outside]
+        present = [*self.admitted, *self.backlog]
         if present:
             item = present[pick % len(present)]
-            self.bulkheads.leave(item[0], item)
-            for each in (self.inside, self.ready, self.outside):
+            self.bulkheads.remove(item[0], item)
+            for each in (self.admitted, self.ready, self.backlog):
                 each.pop(item, None)
 
     @rule(key=st.sampled_from(["A", "B", "C", "D"]))
     def come_in(self, key: str) -> None:
-        item = self.bulkheads.let_in(key)
+        item = self.bulkheads.pop_backlog(key)
         if item is not None:
-            assert item == next(each for each in self.outside if each[0] == key)
-            del self.outside[item]
-            self.bulkheads.enter(key, item, 0.0)
-            self.inside[item] = None
+            assert item == next(each for each in self.backlog if each[0] == key)
+            del self.backlog[item]
+            self.bulkheads.admit(key, item, 0.0)
+            self.admitted[item] = None
 
     @invariant()
     def nothing_is_forgotten(self) -> None:
         if hasattr(self, "bulkheads"):
             assert self.bulkheads.running == len(self.running) <= self.partitions_of
-            keys = {key for key, _ in (*self.inside, *self.outside)} | set(self.running)
+            keys = {key for key, _ in (*self.admitted, *self.backlog)} | set(self.running)
             assert len(self.bulkheads) == len(keys)
 
 
@@ -237,7 +237,7 @@ def test_everything_that_is_ready_is_started_in_the_end(keys: list[str], slots: 
     """No starvation: as places come free, each record has its turn."""
     bulkheads: Bulkheads[str] = Bulkheads(slots)
     for number, key in enumerate(keys):
-        bulkheads.enter(key, f"{key}{number}", 0.0)
+        bulkheads.admit(key, f"{key}{number}", 0.0)
         bulkheads.make_ready(key, f"{key}{number}")
     started: list[str] = []
     for _ in range(len(keys) + 1):

@@ -16,7 +16,7 @@ class FakeEngine:
     """An engine that runs until it is stopped, or fails as the test wants."""
 
     assigned = frozenset({("events", 0)})
-    in_touch = True
+    connected = True
     standing_by = False
     problems = ()
 

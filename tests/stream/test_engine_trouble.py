@@ -459,11 +459,11 @@ async def test_an_outage_is_logged_once_a_session_is_over_and_again_when_it_ends
         cluster.members[0].lease.answers = False
         await until(lambda: "no broker answers" in caplog.text)
         assert "brokers are available again" not in caplog.text
-        assert not engine.in_touch
+        assert not engine.connected
         cluster.members[0].lease.answers = True
         await until(lambda: "brokers are available again" in caplog.text)
 
-        assert engine.in_touch
+        assert engine.connected
 
 
 async def test_a_session_that_ends_quickly_makes_the_next_one_wait_longer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.stream.hand_off_quota import ROUND_SECONDS, HandOffQuota
+from adapter.stream.hand_off_quota import REWRITE_SECONDS, HandOffQuota
 
 
 def test_as_many_as_may_wait_are_handed_on_at_once() -> None:
@@ -24,7 +24,7 @@ def test_after_that_reading_comes_round_once_in_five_minutes() -> None:
         moves.allowed(0.0, lag)
         moves.made(4096)
         made = 0
-        for second in range(1, int(ROUND_SECONDS) + 1):
+        for second in range(1, int(REWRITE_SECONDS) + 1):
             allowed = moves.allowed(float(second), lag)
             moves.made(allowed)
             made += allowed

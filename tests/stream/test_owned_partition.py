@@ -65,11 +65,11 @@ def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch:
     items = [a_work(owned, offset, **part) for offset in range(2)]
 
     owned.hold(items[0])
-    assert not owned.heavy
+    assert not owned.memory_full
     owned.hold(items[1])
-    assert owned.heavy
+    assert owned.memory_full
     owned.drop(items[0])
-    assert not owned.heavy
+    assert not owned.memory_full
 
 
 def sending_partition() -> tuple[OwnedPartition[str], FakeLease, WorkItem[str]]:
@@ -138,7 +138,7 @@ def test_a_send_is_refused_once_the_partition_may_have_another_owner(what: str) 
     elif what == "another generation":
         lease.generation = 2
     else:
-        owned.close_gate()
+        owned.stop_new_work()
 
     with pytest.raises(LeaseLost):
         item.authorize_send()

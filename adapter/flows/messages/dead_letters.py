@@ -98,8 +98,8 @@ def _added(cause: DeadLetterCause, history: RecordHistory, now: datetime) -> Ite
 
 def _milliseconds(history: RecordHistory) -> int:
     """The origin's timestamp as stored in its topic."""
-    odd = history.odd_origin_timestamp
-    return int(history.origin_timestamp.timestamp() * 1000) if odd is None else odd
+    raw = history.raw_origin_timestamp_ms
+    return int(history.origin_timestamp.timestamp() * 1000) if raw is None else raw
 
 
 def _size(dead_letter: ProducerRecord) -> int:

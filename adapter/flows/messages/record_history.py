@@ -70,8 +70,8 @@ class RecordHistory:
     value_omitted: bool = False
     """The dead letter was too large for the record's value; the record that it came from may still have it."""
     traceparent: str | None = None
-    odd_origin_timestamp: int | None = None
-    """See `Record.odd_timestamp`; of the first origin."""
+    raw_origin_timestamp_ms: int | None = None
+    """See `Record.raw_timestamp_ms`; of the first origin."""
 
     def possibly_sent(self, at: datetime | None) -> RecordHistory:
         """The history with the fact that something may have been sent at `at` (the later moment counts)."""
@@ -229,11 +229,11 @@ def read_history_leniently(record: Record, now: datetime) -> RecordHistory:
 
 
 def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> RecordHistory:
-    origin_timestamp, odd = _timestamp(texts, TIMESTAMP) or (record.timestamp, record.odd_timestamp)
+    origin_timestamp, raw_ms = _timestamp(texts, TIMESTAMP) or (record.timestamp, record.raw_timestamp_ms)
     return RecordHistory(
         origin=_origin(record, texts),
         origin_timestamp=origin_timestamp,
-        odd_origin_timestamp=odd,
+        raw_origin_timestamp_ms=raw_ms,
         first_seen=_moment(texts, "ecticket-first-seen") or now,
         attempts=_number(texts, "ecticket-attempts") or 0,
         replays=_number(texts, "ecticket-replays") or 0,
@@ -257,7 +257,7 @@ def history_headers(history: RecordHistory) -> dict[str, str]:
         "ecticket-topic": history.origin.topic,
         "ecticket-partition": str(history.origin.partition),
         "ecticket-offset": str(history.origin.offset),
-        TIMESTAMP: timestamp_text(history.origin_timestamp, history.odd_origin_timestamp),
+        TIMESTAMP: timestamp_text(history.origin_timestamp, history.raw_origin_timestamp_ms),
         "ecticket-first-seen": rfc3339(history.first_seen),
         "ecticket-attempts": str(history.attempts),
         "ecticket-replays": str(history.replays),
@@ -285,9 +285,9 @@ def history_headers(history: RecordHistory) -> dict[str, str]:
     return headers
 
 
-def timestamp_text(timestamp: datetime, odd_timestamp: int | None) -> str:
+def timestamp_text(timestamp: datetime, raw_timestamp_ms: int | None) -> str:
     """A record's timestamp in a header: RFC 3339, or the topic's own number if no such time exists for it."""
-    return rfc3339(timestamp) if odd_timestamp is None else str(odd_timestamp)
+    return rfc3339(timestamp) if raw_timestamp_ms is None else str(raw_timestamp_ms)
 
 
 def shown_id(text: str) -> str:
@@ -348,7 +348,7 @@ def _moment(texts: Mapping[str, str], name: str) -> datetime | None:
 
 
 def _timestamp(texts: Mapping[str, str], name: str) -> tuple[datetime, int | None] | None:
-    """`Record.timestamp` and `Record.odd_timestamp`, as written by `timestamp_text`."""
+    """`Record.timestamp` and `Record.raw_timestamp_ms`, as written by `timestamp_text`."""
     text = texts.get(name, "")
     if _ODD_TIMESTAMP.fullmatch(text) and -(2**63) <= int(text) < 2**63:
         return moment_of(int(text))

@@ -102,7 +102,7 @@ def test_springs_tools_understand_it() -> None:
 def test_an_odd_timestamp_is_kept_in_both_forms() -> None:
     """Microseconds where milliseconds belong: no date says it, so the dead letter has the number of the topic."""
     odd = 1_764_400_000_000_000
-    dead_letter = _dead_letter(_record(), history=replace(HISTORY, odd_origin_timestamp=odd))
+    dead_letter = _dead_letter(_record(), history=replace(HISTORY, raw_origin_timestamp_ms=odd))
     headers = {name: value or b"" for name, value in dead_letter.headers}
 
     assert headers["ecticket-timestamp"] == str(odd).encode()

@@ -78,12 +78,12 @@ def test_an_odd_timestamp_survives_every_copy(odd: int) -> None:
     """Where RFC 3339 cannot say it, the header has the number of the topic, also after the next copy."""
     moment, kept = moment_of(odd)
     first = Record(
-        topic="orders.paid", partition=3, offset=41, timestamp=moment, key=None, value=b"", odd_timestamp=kept
+        topic="orders.paid", partition=3, offset=41, timestamp=moment, key=None, value=b"", raw_timestamp_ms=kept
     )
 
     history = read_history(_handed_off(read_history(first, NOW)), NOW)
 
-    assert (history.origin_timestamp, history.odd_origin_timestamp) == (moment, odd)
+    assert (history.origin_timestamp, history.raw_origin_timestamp_ms) == (moment, odd)
     assert history_headers(history)["ecticket-timestamp"] == str(odd)
 
 
