@@ -28,9 +28,11 @@ P = TypeVar("P", bound=Hashable)
 QUIET_LOOKS = 3
 """After so many empty answers, what is left is a hole; one may be empty only because another partition filled it."""
 
+SILENCE_SECONDS = 30.0
+"""How long brokers may be silent at each step of a read; on a busy machine an answer takes many seconds."""
+
 _LOOK_MS = 50
 _BROKER_WAITS_MS = 25
-_SILENCE_SECONDS = 30.0
 
 
 async def read_to_end(
@@ -152,7 +154,7 @@ async def _between(
     remaining = ReadProgress[ClientPartition](begins, ends)
     answered_at = time.monotonic()
     while remaining.partitions:
-        async with asyncio.timeout(_SILENCE_SECONDS):
+        async with asyncio.timeout(SILENCE_SECONDS):
             batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
             positions = {partition: await _position(consumer, partition) for partition in remaining.partitions}
         for partition, batch in batches.items():
@@ -161,7 +163,7 @@ async def _between(
                     yield record
         now = time.monotonic()
         answered_at = now if remaining.update(positions) else answered_at
-        if now - answered_at > _SILENCE_SECONDS:
+        if now - answered_at > SILENCE_SECONDS:
             raise TimeoutError
 
 
@@ -237,7 +239,7 @@ async def _reader(connection: KafkaConnection, topics: Collection[str]) -> Async
 
 
 async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> list[ClientPartition]:
-    async with admin_session(connection) as cluster:
+    async with admin_session(connection, within_seconds=SILENCE_SECONDS) as cluster:
         found = await cluster.topics(topics)
     absent = [name for name in topics if name not in found]
     if absent:

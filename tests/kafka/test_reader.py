@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer
 from conftest import TopicFactory
 
 from adapter.dev.producing import producing
-from adapter.errors import TopicsMissing
+from adapter.errors import BrokerUnavailable, TopicsMissing
+from adapter.kafka import reader
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import QUIET_LOOKS, PartitionPosition, ReadProgress, follow, read_one, read_tail, read_to_end
 from adapter.stream.records import Record
@@ -261,3 +262,20 @@ def test_an_answer_is_not_counted_as_empty_while_another_partition_moves() -> No
         )
 
     assert remaining.partitions == ("p", "q")
+
+
+async def test_every_step_of_a_read_has_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit that is documented also holds for the first question, about the topic's partitions."""
+    limits: list[float] = []
+
+    @asynccontextmanager
+    async def session(_: KafkaConnection, *, within_seconds: float) -> AsyncIterator[None]:
+        limits.append(within_seconds)
+        raise BrokerUnavailable("none")
+        yield
+
+    monkeypatch.setattr(reader, "admin_session", session)
+    with pytest.raises(BrokerUnavailable):
+        [record async for record in read_to_end(KafkaConnection(bootstrap_servers="127.0.0.1:1"), ["orders"])]
+
+    assert limits == [reader.SILENCE_SECONDS]
