@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from committed_records import committed_records
 from flows.harness import SIGNER, Harness, derived
 
 from adapter.dev.producing import producing
@@ -22,7 +23,6 @@ from adapter.flows.messages.events import OrderSkipped, Origin, order_event
 from adapter.flows.messages.record_history import RecordHistory
 from adapter.issuance.decide import SubmitPolicy
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.reader import read_to_end
 from adapter.kafka.topics import TopicSpec, create
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.ecticket import LOST_BEFORE
@@ -104,10 +104,7 @@ class Shelf:
         return [dead_letter["order_id"] for dead_letter in dead_letters]
 
     def on(self, topic: str) -> list[Record]:
-        async def read() -> list[Record]:
-            return [record async for record in read_to_end(self.kafka, [self.names[topic]])]
-
-        return asyncio.run(read())
+        return asyncio.run(committed_records(self.kafka, [self.names[topic]]))
 
     def back(self) -> list[bytes]:
         """The keys of what was replayed."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from committed_records import committed_records
 from flows.harness import Harness
 
 from adapter.dev.producing import producing
@@ -17,7 +18,6 @@ from adapter.flows.messages.events import IssuanceFailed, IssuanceSubmitted, Ori
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.reader import read_to_end
 from adapter.kafka.topics import TopicSpec, create
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.ecticket import LOST_BEFORE
@@ -77,10 +77,7 @@ async def _put(kafka: KafkaConnection, record: ProducerRecord) -> None:
 
 
 def _on(kafka: KafkaConnection, topic: str) -> list[Record]:
-    async def read() -> list[Record]:
-        return [record async for record in read_to_end(kafka, [topic])]
-
-    return asyncio.run(read())
+    return asyncio.run(committed_records(kafka, [topic]))
 
 
 @pytest.mark.parametrize(

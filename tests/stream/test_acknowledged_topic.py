@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.structs import OffsetAndMetadata
+from committed_records import committed_records
 from conftest import TopicFactory
 
 from adapter.dev.producing import producing
@@ -35,11 +36,11 @@ class Table:
         self.target = target
         self.group = f"acks-{uuid.uuid4().hex[:12]}"
 
-    async def read(self, topic: str | None = None) -> list[Record]:
-        return [record async for record in read_to_end(self.kafka, [topic or self.topic])]
+    async def read(self) -> list[Record]:
+        return [record async for record in read_to_end(self.kafka, [self.topic])]
 
     async def written(self) -> list[bytes | None]:
-        return [record.value for record in await self.read(self.target)]
+        return [record.value for record in await committed_records(self.kafka, [self.target])]
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AcknowledgedTopic]:
