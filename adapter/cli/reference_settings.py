@@ -30,13 +30,17 @@ INTRODUCTION = """\
 <!-- Written by `ecticket-adapter settings reference`; change the descriptions in adapter/settings/groups.py. -->
 
 Every setting can be given in four places, in this order of precedence: the command line
-(`--set submit.operator=web`), the environment (`ECTICKET_SUBMIT__OPERATOR=web`), secret files (keys of merchants and
-platforms only, in `secrets_dir`), and the settings file (`--config settings.yaml` or `ECTICKET_CONFIG`):
+(`--set submit.operator=web`), the environment (`ECTICKET_SUBMIT__OPERATOR=web`), secret files (in `secrets_dir`), and
+the settings file (`--config settings.yaml` or `ECTICKET_CONFIG`):
 
 ```yaml
 submit:
   operator: web
 ```
+
+Secret files hold one secret each: `merchants/{merchant_id}/hash_key` and `hash_iv` (likewise `platforms/`), with
+`platform_id` and `known_trade_no` beside them if the settings do not have them, `signing_key`, and
+`kafka/sasl_password`. A changed key counts within seconds; a changed password needs a restart.
 
 An unknown key is an error that names the nearest known one. `ecticket-adapter settings show` shows the values in force,
 `ecticket-adapter check` what is missing or unwise.

@@ -6,7 +6,7 @@ The attribute docstrings are the reference that `settings reference` prints. `lo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -30,6 +30,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from adapter.errors import SettingsError
+from adapter.settings.secret_files import read_secret
 from adapter.settings.texts import filled, structure
 
 ENV_PREFIX = "ECTICKET_"
@@ -85,7 +87,7 @@ class KafkaSettings(Group):
     sasl_username: str | None = None
     """SASL user name."""
     sasl_password: SecretStr | None = None
-    """SASL password."""
+    """SASL password. Or the file `kafka/sasl_password` in `secrets_dir`, which is read at start."""
     ssl_ca_file: Path | None = None
     """Trusted certificates (PEM); default: the system's."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
@@ -178,16 +180,26 @@ class ProviderSettings(Group):
 
 
 class MerchantSettings(Group):
-    """Keys of one merchant or platform."""
+    """One merchant or platform. Its keys may be in the secret files instead."""
 
-    hash_key: SecretStr
+    hash_key: SecretStr | None = None
     """ECPay's HashKey: 16 characters."""
-    hash_iv: SecretStr
+    hash_iv: SecretStr | None = None
     """ECPay's HashIV: 16 characters."""
     platform_id: str | None = None
     """The platform of this merchant; its keys then sign the calls."""
     known_trade_no: str | None = None
     """A trade number of this merchant that QueryIssueResult knows; without one, doubts wait."""
+
+    @model_validator(mode="after")
+    def _both_keys(self) -> MerchantSettings:
+        """Refuse half a pair: the other half would come from another source and belong to another key."""
+        for given, missing in (("hash_key", "hash_iv"), ("hash_iv", "hash_key")):
+            if getattr(self, given) is not None and getattr(self, missing) is None:
+                raise ValueError(
+                    f"`{given}` is set and `{missing}` is missing; set both, or put both into secret files"
+                )
+        return self
 
 
 class SubmitSettings(Group):
@@ -349,6 +361,39 @@ class EnvironmentSource(EnvSettingsSource):
         return content
 
 
+class SecretFileSource(PydanticBaseSettingsSource):
+    """The secret files that are settings of their own, each at its dotted key as a path in `secrets_dir`.
+
+    Does not read the files that change while the adapter runs: those of merchants and platforms (`merchants`) and of
+    the signing keys (`signing_key`).
+    """
+
+    KEYS: ClassVar[Sequence[tuple[str, str]]] = (("kafka", "sasl_password"),)
+
+    def __init__(self, settings_cls: type[BaseSettings], lower: Mapping[str, object]) -> None:
+        super().__init__(settings_cls)
+        self._lower = lower
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[None, str, bool]:
+        """Return nothing: the whole tree comes from `__call__`."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, object]:
+        """Return the contents of the files that exist. Raises SettingsError for one that cannot be used."""
+        folder = self.current_state.get("secrets_dir") or self._lower.get("secrets_dir")
+        tree: dict[str, object] = {}
+        if not isinstance(folder, (str, Path)):
+            return tree
+        for group, name in self.KEYS:
+            path = Path(folder) / group / name
+            text = read_secret(path, optional=True)
+            if text == "":
+                raise SettingsError(f"The secret file {path} is empty. Put the secret into it, or remove the file.")
+            if text is not None:
+                tree[group] = {name: text}
+        return tree
+
+
 class Settings(BaseSettings):
     """Every setting of the adapter."""
 
@@ -365,11 +410,11 @@ class Settings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     provider: ProviderSettings = ProviderSettings()
     merchants: dict[str, MerchantSettings] = {}
-    """Merchants by MerchantID: `hash_key`, `hash_iv`, `platform_id`, `known_trade_no`; or files in `secrets_dir`."""
+    """Merchants by MerchantID: `hash_key`, `hash_iv`, `platform_id`, `known_trade_no`; each may be a secret file."""
     platforms: dict[str, MerchantSettings] = {}
     """Platforms by PlatformID, with `hash_key` and `hash_iv`."""
     secrets_dir: Path | None = None
-    """Folder with `merchants/{merchant_id}/hash_key` and `hash_iv` (or `platforms/`); changes are reloaded."""
+    """Folder of secret files: `merchants/{merchant_id}/hash_key`, `hash_iv` (or `platforms/`) are read again."""
     submit: SubmitSettings = SubmitSettings()
     confirm: ConfirmSettings = ConfirmSettings()
     deliver: DeliverSettings = DeliverSettings()
@@ -402,12 +447,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, environment, file; `load` passes the file's content under a name that no setting has."""
+        """The sources by precedence; `load` passes the file's content under a name that no setting has."""
         assert isinstance(init_settings, InitSettingsSource)  # noqa: S101  # pydantic-settings' own default class
         given = dict(init_settings.init_kwargs)
         from_file = given.pop(FILE_CONTENT, {})
         return (
             InitSettingsSource(settings_cls, given),
             EnvironmentSource(settings_cls),
+            SecretFileSource(settings_cls, from_file),
             InitSettingsSource(settings_cls, from_file),
         )

@@ -2,9 +2,10 @@
 
 Keys come from the settings or from files `{secrets_dir}/merchants/{merchant_id}/hash_key` and `hash_iv` (likewise
 `platforms/`; an optional `platform_id` file binds a merchant to a platform, an optional `known_trade_no` file names a
-number that ECTicket has). Kubernetes swaps such files in place, so they are read again when a call needs them, at
-most once every few seconds. Command line and environment take precedence over these files, and these files over the
-settings file (contract, section 10).
+number that ECTicket has). The settings can name a merchant, with its `known_trade_no`, whose keys are in files.
+Kubernetes swaps such files in place, so they are read again when a call needs them, at most once every few seconds.
+Command line and environment take precedence over these files, and these files over the settings file (contract,
+section 10).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
 from adapter.protocol.value_descriptions import quoted
 from adapter.settings.groups import MerchantSettings
+from adapter.settings.secret_files import read_secret
 
 LOOK_AGAIN_SECONDS = 5.0
 
@@ -113,9 +115,11 @@ class MerchantBook:
 
     def _keys(self, kind: str) -> tuple[dict[str, MerchantSettings], frozenset[str], tuple[str, ...]]:
         """Keys by id, ids whose files cannot be read, and why."""
-        configured = self._configured[kind]
-        above = {key: configured[key] for key in self._above_files.get(kind, ()) if key in configured}
-        found: dict[str, MerchantSettings | SettingsError] = {**configured, **self._from_files(kind), **above}
+        configured, in_files, above = self._configured[kind], self._from_files(kind), self._above_files.get(kind, ())
+        found = {
+            key: _combined(configured.get(key), in_files.get(key), configured_first=key in above)
+            for key in {**configured, **in_files}
+        }
         keys = {key: value for key, value in found.items() if not isinstance(value, SettingsError)}
         errors = {key: value for key, value in found.items() if isinstance(value, SettingsError)}
         problems = dict.fromkeys(chain.from_iterable(error.problems for error in errors.values()))
@@ -139,29 +143,32 @@ def _from_folder(folder: Path) -> MerchantSettings | SettingsError:
     try:
         return MerchantSettings.model_validate(
             {
-                "hash_key": _secret(folder / "hash_key"),
-                "hash_iv": _secret(folder / "hash_iv"),
-                "platform_id": _secret(folder / "platform_id", optional=True),
-                "known_trade_no": _secret(folder / "known_trade_no", optional=True),
+                "hash_key": read_secret(folder / "hash_key"),
+                "hash_iv": read_secret(folder / "hash_iv"),
+                "platform_id": read_secret(folder / "platform_id", optional=True),
+                "known_trade_no": read_secret(folder / "known_trade_no", optional=True),
             }
         )
     except SettingsError as error:
         return error
 
 
-def _secret(path: Path, *, optional: bool = False) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        if optional:
-            return None
-        raise SettingsError(f"The secret file {path} is missing.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The secret file {path} cannot be read: {_why(error)}.") from None
-
-
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8 text"
+def _combined(
+    configured: MerchantSettings | None, in_files: MerchantSettings | SettingsError | None, *, configured_first: bool
+) -> MerchantSettings | SettingsError:
+    """One merchant from both sources; `hash_key` and `hash_iv` always come from the same one."""
+    if configured is None or in_files is None:
+        return configured or in_files or MerchantSettings()
+    if isinstance(in_files, SettingsError):
+        return configured if configured_first and configured.hash_key is not None else in_files
+    first, second = (configured, in_files) if configured_first else (in_files, configured)
+    keys = first if first.hash_key is not None else second
+    return MerchantSettings(
+        hash_key=keys.hash_key,
+        hash_iv=keys.hash_iv,
+        platform_id=first.platform_id or second.platform_id,
+        known_trade_no=first.known_trade_no or second.known_trade_no,
+    )
 
 
 def _merchant(merchant_id: str, keys: MerchantSettings, platforms: Mapping[str, MerchantSettings]) -> Merchant:
@@ -176,7 +183,7 @@ def _merchant(merchant_id: str, keys: MerchantSettings, platforms: Mapping[str, 
         )
     return Merchant(
         merchant_id=merchant_id,
-        credentials=_credentials(f"merchant {merchant_id}", keys),
+        credentials=_credentials("merchants", merchant_id, keys),
         platform_id=platform_id,
         platform_credentials=_platform(merchant_id, platform_id, platforms) if platform_id else None,
         known_trade_no=known_trade_no,
@@ -199,10 +206,15 @@ def _platform(merchant_id: str, platform_id: str, platforms: Mapping[str, Mercha
         )
     if wrong:
         raise SettingsError(wrong)
-    return _credentials(f"platform {platform_id}", platforms[platform_id])
+    return _credentials("platforms", platform_id, platforms[platform_id])
 
 
-def _credentials(owner: str, keys: MerchantSettings) -> Credentials:
+def _credentials(kind: str, number: str, keys: MerchantSettings) -> Credentials:
+    if keys.hash_key is None or keys.hash_iv is None:
+        raise SettingsError(
+            f"{kind}.{number}.hash_key is missing. Put hash_key and hash_iv into secret files, or set both."
+        )
+    owner = f"{kind.removesuffix('s')} {number}"
     try:
         return Credentials(hash_key=keys.hash_key.get_secret_value(), hash_iv=keys.hash_iv.get_secret_value())
     except SettingsError as error:

@@ -251,6 +251,36 @@ def both(tmp_path: Path) -> Path:
     return config
 
 
+def test_a_merchant_of_the_settings_may_have_its_keys_in_files(tmp_path: Path) -> None:
+    """What is no secret is in the settings file, the keys are in the mounted one; a value in a file wins."""
+    _write(tmp_path, "1")
+    _write(tmp_path, "2", 2, known_trade_no="FROMFILE")
+    _write(tmp_path, "9", 9, "platforms")
+    named = {"known_trade_no": "CBX1", "platform_id": "9"}
+    merchants = {number: MerchantSettings.model_validate(named) for number in ("1", "2")}
+    book = MerchantBook(merchants, {}, tmp_path)
+    book.check()
+
+    found = {number: book.find(number) for number in book.ids}
+    assert {number: each.known_trade_no for number, each in found.items() if each} == {"1": "CBX1", "2": "FROMFILE"}
+    assert {each.platform_id for each in found.values() if each} == {"9"}
+
+
+def test_keys_of_two_sources_are_never_mixed(tmp_path: Path) -> None:
+    """A pair is one source's; half a pair in a file is a mistake, whatever the settings have."""
+    (_write(tmp_path, "1", 2) / "hash_iv").unlink()
+    book = MerchantBook({"1": _keys(1)}, {}, tmp_path)
+
+    with pytest.raises(SettingsError, match="hash_iv is missing"):
+        book.check()
+
+
+def test_a_merchant_without_keys_stops_the_start(tmp_path: Path) -> None:
+    """It is named in the settings, and no source has its keys."""
+    with pytest.raises(SettingsError, match=r"merchants\.1\.hash_key is missing"):
+        MerchantBook({"1": MerchantSettings()}, {}, tmp_path).check()
+
+
 def _book(config: Path, overrides: dict[str, str] | None = None) -> MerchantBook:
     settings = load(config, overrides)
     return MerchantBook(settings.merchants, settings.platforms, settings.secrets_dir, above_files=settings.above_files)
@@ -274,6 +304,16 @@ def test_the_command_line_outranks_files(both: Path) -> None:
     overrides = {"merchants.1.hash_key": f"{KEY}4", "merchants.1.hash_iv": f"{IV}4"}
 
     assert _signs_with(_book(both, overrides), "1") == f"{KEY}4"
+
+
+def test_the_environment_may_add_to_files(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One value of a merchant comes from the environment, its keys still from the files."""
+    monkeypatch.setenv("ECTICKET_MERCHANTS__1__KNOWN_TRADE_NO", "CBX1")
+    both.write_text(f"secrets_dir: {both.parent / 'secrets'}\n")
+
+    found = _book(both).find("1")
+    assert found is not None
+    assert (found.known_trade_no, found.signing.hash_key) == ("CBX1", f"{KEY}2")
 
 
 ODD_NUMBERS = ["12345678901", "ABC", "308-5676", "３０８５６７６", "3085676 ", ""]
