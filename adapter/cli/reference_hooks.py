@@ -75,10 +75,8 @@ def _kinds() -> str:
 
 
 def _glance() -> str:
-    lines = "".join(
-        f"* [`{hook.signature}`](#{hook.name}): {_first_line(hook.documentation)}\n" for hook in hooks().values()
-    )
-    return f"## All hooks\n\nIn the order in which the adapter calls them.\n\n{lines}"
+    links = ",\n".join(f"[`{hook.signature}`](#{hook.name})" for hook in hooks().values())
+    return f"## All hooks\n\nIn the order of their calls: {links}.\n"
 
 
 def _hook(hook: Hook) -> str:
@@ -161,9 +159,9 @@ def _errors() -> str:
     }
     lines = "".join(f"* `{name}`: `{each.reason}`\n" for name, each in errors.items())
     return (
-        "## Errors that are answers\n\nIf a hook that decides about an order raises one of these, the order is parked "
-        "for the\n[reason](events.md#dead-letter-reasons), with the error's message, so it holds no customer data. "
-        f"All are `OrderError`.\n\n{lines}"
+        "## Errors that are answers\n\nIf a hook that decides about an order raises one of these `OrderError`s, the "
+        "order is parked for the\n[reason](events.md#dead-letter-reasons), with the error's message, so it holds no "
+        f"customer data.\n\n{lines}"
     )
 
 

@@ -5,19 +5,19 @@ only the arguments that it needs, by their names here.
 
     from adapter import hookimpl
 
-Hooks are plain, pure functions: they answer from their arguments and from what the plugin read at start. After a crash
-the same order may be mapped again and must get the same answer, because trade numbers depend on it. So a hook reads no
-clock. It counts from `order.received_on`, the day in Taipei on which the order's record was written. A start date that
-must not lie in the past is marked `TicketItem(start_moves=True)`. A coroutine function is rejected. The adapter turns
-subclasses in an answer into their plain types.
+Hooks are plain, pure functions of their arguments and of what the plugin read at start. After a crash the same order
+may be mapped again and must get the same answer, because trade numbers depend on it. So a hook reads no clock. It
+counts from `order.received_on`, the day in Taipei on which the order's record was written, and marks a start date that
+must not lie in the past as `TicketItem(start_moves=True)`. A coroutine function is rejected. Subclasses in an answer
+become their plain types.
 
 Hooks run in worker threads, several at once, within a time budget (`plugins.budget_ms`): one for `parse_order` of all
-plugins, one for all other hooks of an order. The thread's CPU time and blocking count; waiting for the interpreter does
-not. Hooks of kind provide run at start, one after another, with a minute each.
+plugins, one for all other hooks of an order. CPU time and blocking count; waiting for the interpreter does not. At
+start, hooks of kind provide run one after another, with a minute each.
 
 The budget cannot stop C code that keeps the interpreter, such as `re.match` with an expression that backtracks without
-end. It stops the whole process with its heartbeats, and after a restart the same order stops the next process. So limit
-the input of such code. The log warns of a stop of 3 seconds and names the running hooks.
+end. It stops the whole process, and after a restart the same order stops the next one, so limit the input of such code.
+The log warns of a stop of 3 seconds and names the running hooks.
 
 A plugin may have two attributes: `settings_model`, a pydantic model of its settings (see `configure`), and
 `content_fingerprint`, a text that changes with other data on which its answers depend, such as a file read at start.
@@ -126,16 +126,15 @@ def _hook(
 def configure(settings: BaseModel | Mapping[str, object]) -> None:
     """Receive the plugin's own settings.
 
-    Called once, after all plugins are loaded and before any other hook. `settings` is the section
-    `plugins.settings.<plugin>`: an instance of the plugin's `settings_model`, or a read-only mapping if there is none;
-    a missing section is empty. No answer is expected.
+    Called once, before any other hook. `settings` is the section `plugins.settings.<plugin>`: an instance of the
+    plugin's `settings_model`, or a read-only mapping if there is none; a missing section is empty.
 
     The model is validated first. An error stops the start and names the setting, never its value. Unknown keys are
     errors unless the model's `model_config` sets `extra`. Make secrets `SecretStr`: all other settings are part of the
     mapping's fingerprint, which must not change with a password.
 
-    Report errors that the model cannot find, such as a missing file, with `SettingsError` and one sentence for each.
-    They are shown, so they contain no secret. Of any other exception only type and line are shown.
+    Report errors that the model cannot find, such as a missing file, with `SettingsError` and one sentence for each,
+    without secrets. Of any other exception only type and line are shown.
 
     >>> from pathlib import Path
     >>> from pydantic import BaseModel, SecretStr
@@ -158,7 +157,7 @@ def configure(settings: BaseModel | Mapping[str, object]) -> None:
 def notification_sinks() -> Sequence[Sink]:
     """Provide the sinks that deliver events to other systems.
 
-    Called once at start, after `configure`. The answer is a list of `Sink` objects. The manual is docs/sinks.md.
+    Called once at start, after `configure`. The manual is docs/sinks.md.
 
     >>> from adapter import hookimpl
     >>> class Printer:
@@ -177,9 +176,9 @@ def notification_sinks() -> Sequence[Sink]:
 def add_commands(cli: Typer) -> None:
     """Add commands to the command line.
 
-    Called when the plugin's name is used as a command, `ecticket-adapter <plugin> ...`, and by `plugins list`; never
-    while the adapter runs. The plugin is configured before. `cli` is the plugin's own `typer.Typer` group; a number
-    that a command returns is the exit code. No answer is expected. A failure affects only the commands of this plugin.
+    Called for the command `ecticket-adapter <plugin> ...` and by `plugins list`, after `configure`; never while the
+    adapter runs. `cli` is the plugin's own `typer.Typer` group; a number that a command returns is the exit code. A
+    failure affects only the commands of this plugin.
 
     >>> import typer
     >>> from adapter import hookimpl
@@ -198,10 +197,9 @@ def add_commands(cli: Typer) -> None:
 def parse_order(record: OrderRecord) -> Order | Ignore | None:
     """Read a record in the merchant's own format.
 
-    Called first, once for each record of the orders topic; the record's value may be None. Answer with an `Order`; with
-    `Ignore` if the record is no order to issue, such as a cancelled order (the adapter settles and counts it, and
-    publishes nothing); or with None for the next plugin, and finally for the adapter, which reads
-    `schemas/order-paid.v1.json`. `read_order(value)` reads that format, for a plugin that unpacks an envelope.
+    Called first, for each record of the orders topic; its value may be None. Answer with an `Order`, with `Ignore` if
+    the record is no order to issue, or with None for the next plugin, and finally for the adapter, which reads
+    `schemas/order-paid.v1.json` (`read_order(value)` reads it for a plugin that unpacks an envelope).
 
     A record that may have been sent under other plugins or settings is not ignored but parked as `unresolved`, because
     tickets may exist. A record that carries its plan is not parsed again.
@@ -230,7 +228,7 @@ def accept_order(order: Order) -> Skip | None:
     """Decide whether an order gets tickets.
 
     Called before mapping. None continues. `Skip` publishes `ecticket.order.skipped.v1` with its reason, and nothing is
-    sent. After a crash the hook is called again, and its answer counts only if no ticket of the order is known.
+    sent. Called again after a crash; the answer then counts only if no ticket of the order is known.
 
     >>> from adapter import Skip, hookimpl
     >>> @hookimpl
@@ -245,8 +243,8 @@ def map_item(order: Order, line: Line) -> Sequence[TicketItem] | None:
     """Map one line to tickets.
 
     Called for each line, in order. Answer with a list of the line's tickets, empty for none. Quantities are numbers of
-    tickets, so multiply by `line.quantity`. None leaves the line to the next plugin, and finally to the catalogue or to
-    the rule that the sku is the item number.
+    tickets, so multiply by `line.quantity`. None leaves the line to the next plugin, and finally to the catalogue; if
+    there is none, the sku is the item number.
 
     >>> from adapter import IssueType, TicketItem, hookimpl
     >>> @hookimpl
@@ -265,8 +263,8 @@ def map_item(order: Order, line: Line) -> Sequence[TicketItem] | None:
 def shape_issue(order: Order, request: IssueRequest) -> IssueRequest:
     """Change the call to ECTicket before it is checked and sent.
 
-    Called for each part of the order, after planning. Answer with the changed or the given request; the next plugin
-    receives it. Trade number, merchant and quantities must not change. Field rules are checked afterwards.
+    Called for each part of the order, after planning. Answer with the changed or the given request. Trade number,
+    merchant and quantities must not change. Field rules are checked afterwards.
 
     >>> from dataclasses import replace
     >>> from adapter import hookimpl
@@ -281,9 +279,8 @@ def shape_issue(order: Order, request: IssueRequest) -> IssueRequest:
 def order_settled(outcome: OrderOutcome) -> None:
     """Observe the outcome of an order record.
 
-    Called when the outcome is decided: parts are submitted, refused or deferred, or the order is ignored, skipped or
-    parked. It may be called more than once, for example after a crash. Whether tickets are issued is known later and
-    published as an event; use a notification sink for that.
+    Called when parts are submitted, refused or deferred, or the order is ignored, skipped or parked; after a crash
+    perhaps more than once. Whether tickets are issued is known later: use a notification sink for that.
 
     >>> from adapter import hookimpl
     >>> parked = []

@@ -60,11 +60,11 @@ class Event:
 class Sink(Protocol):
     """An object that `notification_sinks` provides.
 
-    `name`: 1 to 50 letters, digits, `-` and `_`, the first a letter or digit; unique among all sinks. It is part of the
-    consumer group, so a new name is a new sink, which starts at the latest event.
+    `name`: 1 to 50 letters, digits, `-` and `_`, the first a letter or digit; unique among all sinks. A new name is a
+    new consumer group, which starts at the latest event.
 
-    Optional methods: `wants(event) -> bool`, a plain function, returns False for an event that is not for this sink.
-    `async aclose() -> None` is called once at the end.
+    Optional methods: the plain function `wants(event) -> bool`, False for an event that is not for this sink, and
+    `async aclose() -> None`, called once at the end.
     """
 
     @property
@@ -81,8 +81,8 @@ class Sink(Protocol):
 class NotDelivered(Exception):
     """The event was not delivered; the adapter retries it.
 
-    `reason` ends a sentence in the log and in the dead letter: no secret, no personal data. The text of any other
-    exception is not shown, because it may quote anything.
+    `reason` ends a sentence in the log and in the dead letter: no secret, no personal data. The text of other
+    exceptions is not shown.
     """
 
     def __init__(self, reason: str) -> None:

@@ -29,10 +29,9 @@ class OrderRecord:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """No tickets for this order, on purpose; `reason` is published in the `skipped` event, so it holds no customer
-    data.
+    """No tickets for this order, on purpose.
 
-    The adapter sets `plugin`.
+    The `skipped` event publishes `reason`, so it holds no customer data. The adapter sets `plugin`.
 
     Raises ValueError for an empty reason.
     """
@@ -49,7 +48,7 @@ class Skip:
 class Ignore:
     """The record is no order to issue, such as a cancelled order, a draft or a tombstone.
 
-    The adapter settles and counts the record and publishes nothing. `reason` is a metric label: use a few fixed texts
+    The adapter settles and counts it and publishes nothing. `reason` is a metric label: use a few fixed texts
     (`cancelled`, `draft`) without customer data or order numbers. The adapter sets `plugin`.
 
     Raises ValueError for an empty reason.
@@ -67,7 +66,7 @@ class Ignore:
 class PartOutcome:
     """The state of one part of an order: `number` of `of` parts, from 1.
 
-    `recovered`: found at ECTicket by a query, after a lost answer or a crash.
+    `recovered`: found at ECTicket by a query.
     """
 
     number: int
@@ -82,10 +81,10 @@ class PartOutcome:
 class OrderOutcome:
     """The outcome of one order record, without customer data.
 
-    At most one of these is set: `ignored` or `skipped` with a plugin's reason, `parked` with the dead letter's reason,
-    such as `unmapped-item`. `parts` may accompany `parked`; a part that is resumed later has the phase `deferred`.
-    `merchant_id` and `order_id` are None if the record could not be read or was ignored. `plugin` is the one that
-    ignored, skipped or failed.
+    At most one of these is set: `ignored` or `skipped` with a plugin's reason, `parked` with the dead letter's, such as
+    `unmapped-item`. `parts` may accompany `parked`; a part that is resumed later has the phase `deferred`.
+    `merchant_id` and `order_id` are None if the record was unreadable or ignored. `plugin` is the one that ignored,
+    skipped or failed.
     """
 
     merchant_id: str | None

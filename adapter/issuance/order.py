@@ -111,10 +111,9 @@ class Order:
     """A paid order.
 
     `order_id` is the shop's number, `trade_no` the ECPay number to issue under (the payment's if ECPay took the
-    payment), `reference` any JSON, copied into each event of the order. `immediate` is the default for the lines, for
+    payment), `reference` any JSON, copied into each event of the order. `immediate` is the lines' default, for
     electronic tickets only: None leaves it to `start_date`. The adapter sets `received_at`, the time of the order's
-    record, which replaces a missing `paid_at`. `received_on` is its day in Taipei: hooks count from it, never from a
-    clock.
+    record, which replaces a missing `paid_at`. `received_on` is its day in Taipei.
     """
 
     order_id: str
