@@ -30,8 +30,8 @@ INTRODUCTION = """\
 <!-- Written by `ecticket-adapter settings reference`; change the descriptions in adapter/settings/groups.py. -->
 
 Every setting can be given in four places, in this order of precedence: the command line
-(`--set submit.operator=web`), the environment (`ECTICKET_SUBMIT__OPERATOR=web`), secret files (in `secrets_dir`), and
-the settings file (`--config settings.yaml` or `ECTICKET_CONFIG`):
+(`--set submit.operator=web`), the environment (`ECTICKET_SUBMIT__OPERATOR=web`: prefix, upper case, `__` for the dot),
+secret files (in `secrets_dir`), and the settings file (`--config settings.yaml` or `ECTICKET_CONFIG`):
 
 ```yaml
 submit:
@@ -43,11 +43,11 @@ Secret files hold one secret each: `merchants/{merchant_id}/hash_key` and `hash_
 `kafka/sasl_password`. A changed key counts within seconds; a changed password needs a restart.
 
 An unknown key is an error that names the nearest known one. `ecticket-adapter settings show` shows the values in force,
-`ecticket-adapter check` what is missing or unwise.
+`ecticket-adapter check` what is missing or unwise, `settings reference --json` each variable.
 
 In the settings file, quote merchant ids and other texts that look like numbers: `"3085676":`. A repeated key is an
-error. A group without lines is an empty group. `--set` and variables take a text unchanged (`[::1]:9092`); only groups,
-such as `ECTICKET_MERCHANTS`, are read as JSON or YAML. An empty variable is an error. Each topic needs its own name.
+error. A group without lines is empty. `--set` and variables take a text unchanged (`[::1]:9092`); only groups, such as
+`ECTICKET_MERCHANTS`, are read as JSON or YAML. An empty variable is an error. Each topic needs its own name.
 """
 
 
@@ -97,13 +97,13 @@ def markdown() -> str:
     """The reference as Markdown: one table for each group."""
     sections = [INTRODUCTION]
     for group, found in groupby(entries(), key=lambda entry: entry.key.rpartition(".")[0]):
-        head = "| setting | variable | type | default | meaning |\n|---|---|---|---|---|"
+        head = "| setting | type | default | meaning |\n|---|---|---|---|"
         sections.append("\n".join((_heading(group), "", head, *map(_row, found), "")))
     return "\n".join(sections)
 
 
 def _row(entry: SettingEntry) -> str:
-    cells = (f"`{entry.key}`", f"`{entry.variable}`", entry.type, entry.default, entry.meaning)
+    cells = (f"`{entry.key}`", entry.type, entry.default, entry.meaning)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -91,13 +91,13 @@ class KafkaSettings(Group):
     ssl_ca_file: Path | None = None
     """Trusted certificates (PEM); default: the system's."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
-    """Codec of the batches that the adapter writes. It reads all codecs."""
+    """Codec of written batches; all codecs are read."""
     group_prefix: str = "ecticket-adapter"
-    """Consumer groups are `{group_prefix}.submit`, `.confirm`, `.sink.{name}`; transactional ids begin with it too."""
+    """Consumer groups (`{group_prefix}.submit`, `.confirm`, `.sink.{name}`) and transactional ids begin with it."""
     session_timeout_seconds: Seconds = 10.0
-    """Seconds without a heartbeat after which the broker assigns a process's partitions to others."""
+    """Seconds without a heartbeat until the broker assigns a process's partitions to others."""
     transaction_timeout_seconds: Seconds = 15.0
-    """Seconds after which the broker aborts a transaction; a stopped process blocks readers no longer than this."""
+    """Seconds until the broker aborts a transaction; a stopped process blocks readers this long."""
 
 
 class TopicSettings(Group):
@@ -116,7 +116,7 @@ class TopicSettings(Group):
     dead_letters: Topic = "ecticket.dead-letters"
     """Out: records that need a person. Holds customer data."""
     reconciliations: Topic = "ecticket.reconciliations"
-    """Out: differences between published events and ECPay's report."""
+    """Out: differences between events and ECPay's report."""
 
     @model_validator(mode="after")
     def _all_different(self) -> TopicSettings:
@@ -139,21 +139,21 @@ class ProviderSettings(Group):
     environment: Literal["stage", "production", "custom"] = "stage"
     """Which ECTicket to call; `custom` needs `base_url`."""
     base_url: str | None = None
-    """Address of a custom ECTicket (a sandbox, a proxy), plain http allowed; only with `environment: custom`."""
+    """Address of a custom ECTicket (a sandbox, a proxy), also plain http; only with `environment: custom`."""
     family: Literal["ticket", "issuance"] = "ticket"
-    """ECPay's product family: `ticket` calls /api/Ticket/Issue, `issuance` calls /api/issuance/issue."""
+    """ECPay's product family: `ticket` calls /api/Ticket/Issue, `issuance` /api/issuance/issue."""
     payment_provider: Literal["1", "2"] | None = None
     """Family `issuance` only: 1 if ECPay took the payment, else 2."""
     timeout_seconds: Seconds = 15.0
-    """Seconds to wait for an answer after the request is written; then the call is in doubt."""
+    """Seconds to wait for an answer after the write; then the call is in doubt."""
     connect_timeout_seconds: Seconds = 5.0
     """Seconds to wait for a connection; then the call counts as not sent."""
     keep_alive_seconds: SecondsOrZero = 3.0
-    """Seconds to keep an idle connection; less than the server's time, or closed connections cause doubts."""
+    """Seconds to keep an idle connection; less than the server does, or closed connections cause doubts."""
     max_calls_per_second: Annotated[float, Field(ge=0)] = 50.0
-    """Calls per second, per merchant and process; 0 means unlimited."""
+    """Calls per second, merchant and process; 0: unlimited."""
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 256
-    """Concurrent calls, per merchant and process."""
+    """Concurrent calls per merchant and process."""
     lock_out_seconds: Seconds = 1800.0
     """Seconds without calls for a merchant after HTTP 403 without Retry-After (ECPay's rule: 30 minutes)."""
     transport: Literal["direct", "httpx"] = "direct"
@@ -208,29 +208,29 @@ class SubmitSettings(Group):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Orders in flight per process."""
     operator: str | None = None
-    """Operator registered at ECTicket, 1 to 10 half-width letters and digits; required by `check` and at start."""
+    """Operator registered at ECTicket, 1 to 10 half-width letters and digits; required."""
     store_id: str | None = None
     """Branch that issues (2 to 20 letters and digits); default: the head office."""
     derive_trade_no: Literal["never", "serial_and_gift", "always"] | None = None
-    """Which parts without `trade_no` get a derived one; default `serial_and_gift` (family `issuance`: `always`)."""
+    """Parts without `trade_no` that get a derived one; default `serial_and_gift` (family `issuance`: `always`)."""
     trade_no_prefix: Annotated[str, Field(max_length=4, pattern=r"^[A-Za-z0-9]*$")] = ""
     """Prefix of derived trade numbers, up to 4 letters and digits."""
     reissue_after_seconds: SecondsOrZero = 600.0
-    """Seconds from an unanswered Issue until a proven "not known" sends it again; shorter is less safe."""
+    """Seconds from an unanswered Issue until "not known" sends it again; shorter is less safe."""
     refusal_final_after_seconds: SecondsOrZero = 600.0
-    """Seconds from a refused Issue until a proven "not known" makes it final; shorter is less safe."""
+    """Seconds from a refused Issue until "not known" makes it final; shorter is less safe."""
     retry_rtn_codes: Numbers = ()
     """RtnCodes of Issue that mean "nothing happened, retry later"; ECPay documents none."""
     attempts: Annotated[int, Field(ge=1)] = 5
-    """Attempts for an order whose envelope alone is rejected; then it is parked as `refused-envelope`."""
+    """Attempts of an order whose envelope alone is rejected, before it is parked as `refused-envelope`."""
     query_first: Literal["when_possibly_sent", "always"] = "when_possibly_sent"
-    """When ECTicket is queried before Issue: always, or only if the order may have been sent or has several parts."""
+    """Query before Issue: always, or only if the order may have been sent or has several parts."""
     defer_seconds: Seconds = 60.0
     """Seconds until a deferred order is resumed."""
     give_up_after_hours: Hours = 24.0
-    """Hours after which an open order goes to the dead letters."""
+    """Hours until an open order goes to the dead letters."""
     catalogue: Path | None = None
-    """YAML file: sku to item number, name, price, voucher, issue type, validity; default: sku is item number."""
+    """YAML file: sku to item number, name, price, voucher, issue type, validity; without it, sku is item number."""
 
 
 class ConfirmSettings(Group):
@@ -247,7 +247,7 @@ class ConfirmSettings(Group):
     delayed_interval_seconds: Seconds = 600.0
     """Seconds between queries for a delayed issuance."""
     give_up_after_hours: Hours = 24.0
-    """Hours after which an issuance without a result goes to the dead letters as `unresolved`."""
+    """Hours until an issuance without a result goes to the dead letters as `unresolved`."""
 
 
 class DeliverSettings(Group):
@@ -256,11 +256,11 @@ class DeliverSettings(Group):
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Concurrent deliveries per sink and process; those of one issuance run one after another."""
     timeout_seconds: Seconds = 30.0
-    """Seconds a sink may take for one event; then it is retried."""
+    """Seconds a sink may take for one event, before a retry."""
     first_retry_seconds: Seconds = 1.0
-    """Seconds until the first retry of a failed delivery; doubled for each retry, jittered."""
+    """Seconds until the first retry of a delivery; doubled for each retry, jittered."""
     longest_retry_seconds: Seconds = 300.0
-    """Longest wait between two retries, in seconds."""
+    """Longest wait between retries, in seconds."""
     give_up_after_hours: Hours = 24.0
     """Hours from an event until it goes to the dead letters, after at least one hour of retries."""
 
@@ -275,7 +275,7 @@ class CallbackSettings(Group):
     port: Port = 8600
     """Port the receiver listens on."""
     public_url: str | None = None
-    """Public address of the receiver. Issue requests contain it plus the path as notification URLs."""
+    """Its public address; Issue requests contain it plus the path as notification URLs."""
 
     PATHS: ClassVar[Mapping[str, str]] = {
         "refund": "/callbacks/ecticket/refund",
@@ -315,7 +315,7 @@ class PluginSettings(Group):
     disabled: Names = ()
     """Plugins not to load, by name."""
     settings: dict[str, dict[str, object]] = {}
-    """Settings of each plugin, by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` sets one plugin's."""
+    """Settings by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` sets one plugin's."""
     budget_ms: Annotated[int, Field(ge=1)] = 2000
     """Milliseconds of CPU time and blocking for an order's hooks: once for `parse_order`, once for all others."""
 
@@ -324,9 +324,9 @@ class KeySettings(Group):
     """Keys that sign records."""
 
     signing_key: SecretStr | None = None
-    """Keys for `ecticket-signature`, one per line; the first one signs. Or the file `signing_key` in `secrets_dir`."""
+    """Keys for `ecticket-signature`, one per line, the first signs; or the file `signing_key` in `secrets_dir`."""
     accept_old_seconds: SecondsOrZero = 604_800.0
-    """Seconds in which a process still accepts signatures of a removed signing key."""
+    """Seconds for which a process accepts signatures of a removed key."""
 
 
 class ShutdownSettings(Group):
