@@ -15,7 +15,7 @@ import hashlib
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -41,6 +41,7 @@ from adapter.kafka import topics as kafka_topics
 from adapter.kafka.client import AioKafka
 from adapter.kafka.compression import REPAIR_CODECS, unreadable_codecs
 from adapter.kafka.publisher import KafkaPublisher
+from adapter.log_writer import LogWriter
 from adapter.protocol.notification import CallbackKind
 from adapter.provider.client import EcticketClient
 from adapter.settings import Settings
@@ -83,17 +84,22 @@ def run_until_stopped(settings: Settings, only: Collection[str] = STAGES) -> Non
 
     Raises SettingsError, PluginRejected or TopicsMissing if it cannot start.
     """
-    log.configure(style=settings.log.format, level=settings.log.level)
-    asyncio.run(_run(settings, only))
+    with LogWriter(sys.stderr.fileno(), on_dropped=_report_dropped_lines) as writer:
+        log.configure(style=settings.log.format, level=settings.log.level, stream=writer)
+        asyncio.run(_run(settings, only, lambda: writer.dropped))
 
 
-async def _run(settings: Settings, only: Collection[str]) -> None:
+def _report_dropped_lines(count: int) -> None:
+    _log.warning("log lines were dropped, because standard error did not take them", count=count)
+
+
+async def _run(settings: Settings, only: Collection[str], dropped_log_lines: Callable[[], int]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run by itself
             loop.add_signal_handler(number, stop.set)
-    adapter = Adapter(settings, only)
+    adapter = Adapter(settings, only, dropped_log_lines=dropped_log_lines)
     _tune_gc()
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     await adapter.run(stop)
@@ -120,8 +126,15 @@ class RunningStage(StageRunner, Protocol):
 class Adapter:
     """The adapter of one process."""
 
-    def __init__(self, settings: Settings, only: Collection[str] = STAGES, *, now: Clock = utc_now) -> None:
-        """Build every part. Starts nothing.
+    def __init__(
+        self,
+        settings: Settings,
+        only: Collection[str] = STAGES,
+        *,
+        now: Clock = utc_now,
+        dropped_log_lines: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Build every part. Starts nothing. `dropped_log_lines` is shown in the metrics.
 
         Raises SettingsError and PluginRejected.
         """
@@ -153,6 +166,7 @@ class Adapter:
             observer=self._metrics.sinks,
             now=now,
         )
+        self._metrics.watch_log(dropped_log_lines)
         self._metrics.watch_sinks(self._sink_runner.stuck)
         self._metrics.watch_hooks(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads)
         self._only = only

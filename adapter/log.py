@@ -14,11 +14,12 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 
 from adapter.errors import AdapterError
+from adapter.log_writer import LogWriter
 
 _QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.ERROR, "httpx": logging.WARNING}
 """Libraries that log what the adapter handles and logs itself."""
@@ -27,8 +28,8 @@ _FRAMES = 20
 """Number of innermost stack locations that are logged."""
 
 
-def configure(*, style: Literal["json", "console"], level: str) -> None:
-    """Send every log line of this process to standard error in one style."""
+def configure(*, style: Literal["json", "console"], level: str, stream: TextIO | LogWriter | None = None) -> None:
+    """Send every log line of this process to `stream` (default: standard error) in one style."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -53,7 +54,7 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -196,6 +196,7 @@ async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeyp
         await app._run(
             settings(plugin, "from adapter import hookimpl\n\n@hookimpl\ndef accept_order(order):\n    return None\n"),
             app.STAGES,
+            lambda: 0,
         )
     finally:
         sys.setswitchinterval(before)

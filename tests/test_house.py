@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each package may import besides itself, `errors`, `backoff` and the public names of `adapter`."""
 
-BUILDERS = {"app", "wiring", "sink_runner", "log"}
+BUILDERS = {"app", "wiring", "sink_runner", "log", "log_writer"}
 """They put the packages above together."""
 
 MAY_IMPORT |= {package: {*MAY_IMPORT} | BUILDERS for package in BUILDERS}

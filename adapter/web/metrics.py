@@ -39,6 +39,10 @@ class Metrics:
         """Show the plugins' hook counters, read when scraped."""
         self.registry.register(_Hooks(counts, stuck_threads))
 
+    def watch_log(self, dropped: Callable[[], int]) -> None:
+        """Show how many log lines were dropped, read when scraped."""
+        self.registry.register(_DroppedLogLines(dropped))
+
     def watch_sinks(self, stuck: Callable[[], Mapping[str, int]]) -> None:
         """Show which sinks are stuck, read when scraped."""
         self.registry.register(_StuckSinks(stuck))
@@ -296,6 +300,15 @@ class SinkMetrics:
     def attempted(self, sink: str, outcome: str, seconds: float) -> None:
         self._outcomes(sink, outcome).inc()
         self._seconds(sink).observe(seconds)
+
+
+class _DroppedLogLines(Collector):
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the number of dropped log lines."""
+        return (CounterMetricFamily("ecticket_log_lines_dropped", "Log lines dropped.", value=self._dropped()),)
 
 
 class _StuckSinks(Collector):

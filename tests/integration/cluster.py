@@ -75,6 +75,7 @@ class Worker:
     environment: Mapping[str, str]
     endpoint: RunningSandbox
     process: asyncio.subprocess.Process
+    command: Sequence[str]
 
     @property
     def on_the_wire(self) -> int:
@@ -159,8 +160,14 @@ class Cluster:
 
     # --- processes ---------------------------------------------------------------------------------------------------
 
-    async def start(self, *, ready: bool = True, **changes: str) -> Worker:
-        """Start one more adapter; `changes` are settings, dots written as `__`."""
+    async def start(
+        self, *, ready: bool = True, command: Sequence[str] | None = None, output: int | None = None, **changes: str
+    ) -> Worker:
+        """Start one more adapter; `changes` are settings, dots written as `__`.
+
+        `command` starts it instead of the cluster's own; `output` is the file descriptor of its log, if that is not a
+        file.
+        """
         endpoint = RunningSandbox(self.sandbox.settings)
         endpoint._simulator = self.sandbox._simulator  # one ECTicket, an endpoint for each worker
         self._endpoints.append(await endpoint.__aenter__())
@@ -170,8 +177,9 @@ class Cluster:
         values |= {key.replace("__", "."): value for key, value in changes.items()}
         environment = environment_of(values)
         log = self.folder / f"{name}.log"
-        process = await launch(self.command, environment, log)
-        worker = Worker(name, log, f"http://127.0.0.1:{port}", environment, endpoint, process)
+        command = command or self.command
+        process = await launch(command, environment, log, output=output)
+        worker = Worker(name, log, f"http://127.0.0.1:{port}", environment, endpoint, process, command)
         self.workers.append(worker)
         if ready:
             await worker.until_ready()
@@ -179,7 +187,7 @@ class Cluster:
 
     async def restart(self, worker: Worker) -> None:
         """Start a worker again that was killed: same settings, same log."""
-        worker.process = await launch(self.command, worker.environment, worker.log)
+        worker.process = await launch(worker.command, worker.environment, worker.log)
 
     async def until_shared(self, *, seconds: float = 60) -> None:
         """Wait until the partitions of the order topics are shared out among all workers, each having some."""
@@ -399,11 +407,14 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
     return environment | {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in settings.items()}
 
 
-async def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
-    """Run the adapter by this command; it does not outlive this process."""
-    with log.open("ab") as sink:
+async def launch(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, *, output: int | None = None
+) -> asyncio.subprocess.Process:
+    """Run the adapter by this command; it does not outlive this process. It writes to `output`, or into `log`."""
+    with log.open("ab") as file:
+        into = file.fileno() if output is None else output
         return await asyncio.create_subprocess_exec(
-            *command, env=dict(environment), stdout=sink, stderr=sink, preexec_fn=_die_with_the_test, cwd=TESTS
+            *command, env=dict(environment), stdout=into, stderr=into, preexec_fn=_die_with_the_test, cwd=TESTS
         )
 
 

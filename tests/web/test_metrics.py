@@ -55,6 +55,7 @@ def _observed_everything() -> Metrics:
     callbacks.connection_closed("too-slow")
     sinks = metrics.sinks
     sinks.attempted("chat", "delivered", 0.02)
+    metrics.watch_log(lambda: 4)
     metrics.watch_sinks(lambda: {"chat": 3})
     hooks = HookCounters()
     hooks.add("bundles", "map_item", seconds=0.1, failed=True)
@@ -88,6 +89,7 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_callback_connections_closed_total{reason="too-slow"} 1.0',
         'ecticket_hook_failures_total{hook="map_item",plugin="bundles"} 1.0',
         "ecticket_hook_stuck_threads 2.0",
+        "ecticket_log_lines_dropped_total 4.0",
         'ecticket_deliveries_total{outcome="delivered",sink="chat"} 1.0',
         'ecticket_deliveries_stuck{sink="chat"} 3.0',
     ):
