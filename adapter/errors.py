@@ -67,7 +67,7 @@ class LocalKafkaError(AdapterError):
 
 
 class OrderError(AdapterError):
-    """The order cannot become tickets as it is; `reason` is the dead letter's reason (contract, section 2.3)."""
+    """The order cannot become tickets as it is; `reason` is the dead letter's reason (docs/events.md)."""
 
     reason: ClassVar[str] = "internal-error"
 

@@ -47,7 +47,7 @@ TAIL_RECORDS = 20_000
 TAIL_PAUSE_SECONDS = 0.25
 """Pause between two reads; look-ups during a read share the next one."""
 LARGE_RECORD_BYTES = 2 * 1024 * 1024
-"""Size of an order of 1 MiB with its plan (contract, section 2)."""
+"""Size of an order of 1 MiB with its plan (docs/events.md, "Topics")."""
 
 
 def skips_group(settings: Settings) -> str:
@@ -224,7 +224,7 @@ def make_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
 
 
 def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication: int = -1) -> tuple[TopicSpec, ...]:
-    """Return every topic as it should be, in the order of the contract, section 2; `replication` -1: broker default."""
+    """Return every topic as it should be, in the order of docs/events.md; `replication` -1: broker default."""
     topics = settings.topics
 
     def spec(name: str, days: int, **config: str) -> TopicSpec:

@@ -94,7 +94,7 @@ def test_planning_follows_the_settings() -> None:
 
 
 def test_the_family_decides_when_numbers_are_derived() -> None:
-    """Contract, section 4: `always` in family issuance, unless the setting says otherwise."""
+    """docs/orders.md, "Calls and numbers": `always` in family issuance, unless the setting says otherwise."""
     issuance = {"provider__family": "issuance", "provider__payment_provider": "2"}
 
     assert wiring.plan_policy(_settings(**issuance)).derive is DeriveTradeNo.ALWAYS
@@ -142,7 +142,7 @@ def test_every_topic_is_specified() -> None:
 
 
 def test_large_records_fit_where_they_go() -> None:
-    """Deferred orders and dead letters carry an order and more (contract, section 2)."""
+    """Deferred orders and dead letters carry an order and more (docs/events.md, "Topics")."""
     settings = Settings()
     large = {spec.name for spec in wiring.topic_specs(settings) if spec.config.get("max.message.bytes") == "2097152"}
 

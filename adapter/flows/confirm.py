@@ -3,8 +3,8 @@
 Thousands wait at once, so a waiting one is as small as possible: memory holds what the query needs, and the record is
 read again when its result is published. `issuance.confirm` decides when to query, and what an answer means.
 
-A confirmation that was replayed from the dead letters is queried for another day, counted from its replay (contract,
-section 5). The headers that say so stay with the record whenever it is written again.
+A confirmation that was replayed from the dead letters is queried for another day, counted from its replay
+(docs/delivery.md, "Deferring"). The headers that say so stay with the record whenever it is written again.
 """
 
 from __future__ import annotations

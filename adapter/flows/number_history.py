@@ -48,7 +48,7 @@ class _Numbers:
 
 
 class KnownNumbers:
-    """For each merchant the trade numbers that ECTicket knows: what a proof of life queries (contract, section 4.3).
+    """For each merchant the trade numbers that ECTicket knows: what a proof of life queries (docs/delivery.md).
 
     A number counts only once QueryIssueResult itself answered RtnCode 1 for it. Until then it is a candidate: Issue
     accepted it, the issuances topic names it, or the merchant's settings do. A candidate can be too new to be visible,

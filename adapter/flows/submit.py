@@ -7,8 +7,8 @@
 `handle` knows two cases. An order that was certainly never sent is accepted, mapped, checked and then sent. An order
 that may have been sent before (its partition was taken over, or its record says so) is *unverified*: it is mapped only
 to learn its numbers, and each number is queried first. Nothing is sent, skipped or rejected before it is proven that
-nothing was sent: neither under today's mapping nor, if the mapping has changed, under another one (contract, section
-4).
+nothing was sent: neither under today's mapping nor, if the mapping has changed, under another one
+(docs/delivery.md, "Plan").
 """
 
 from __future__ import annotations

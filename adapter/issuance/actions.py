@@ -14,7 +14,7 @@ from adapter.issuance.state import WaitReason
 
 @unique
 class ParkReason(StrEnum):
-    """The dead letter's reason if sending or confirming failed (contract, section 2.3)."""
+    """The dead letter's reason if sending or confirming failed (docs/events.md)."""
 
     REFUSED_ENVELOPE = "refused-envelope"
     UNRESOLVED = "unresolved"

@@ -1,4 +1,4 @@
-"""Await the result of a submitted issuance: when to query, and what the answers mean (contract, section 6).
+"""Await the result of a submitted issuance: when to query, and what the answers mean (docs/delivery.md, "Confirming").
 
     submitted ──► queried at growing intervals ──► issued | failed
                       └──► delayed, published once ──► queried at long intervals ──► issued | failed | parked

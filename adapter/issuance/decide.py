@@ -1,4 +1,4 @@
-"""Decide what to do next with a part, and record what an answer means: contract section 4 as two pure functions.
+"""Decide what to do next with a part, and record what an answer means: docs/delivery.md as two pure functions.
 
     while True:
         match decide(state, now, policy):

@@ -1,8 +1,8 @@
 """Collect the evidence that ECTicket does not know a trade number.
 
-"Not known" is the only ground for sending again or for calling a part failed (contract, section 4). One answer does not
-prove it: RtnCode ≠ 1 may mean an unknown number, a job that has not run yet, or a maintenance in which every query is
-refused. Only a chain proves it, each step within a minute of the last query:
+"Not known" is the only ground for sending again or for calling a part failed (docs/delivery.md, "Not known"). One
+answer does not prove it: RtnCode ≠ 1 may mean an unknown number, a job that has not run yet, or a maintenance in which
+every query is refused. Only a chain proves it, each step within a minute of the last query:
 
     query ──► control ──► RtnCode 1 for a known number ──► query, both queries after the waiting time is over
 

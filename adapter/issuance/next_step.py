@@ -6,7 +6,7 @@
 Parts are sent in order, and none waits for another: a refusal or a doubt does not stop the next part. When no step is
 left, every part has ended its run: it is submitted, failed, deferred or parked.
 
-An *unverified* order is one that was planned again after a crash, only to learn its numbers (contract, section 4).
+An *unverified* order is one that was planned again after a crash, only to learn its numbers (docs/delivery.md, "Plan").
 None of its parts is sent before every part was queried and is reliably not known. ECTicket may know one of them while
 the mapping has changed since, or while a plugin would now skip the order. The other parts may then have other numbers
 and contents than before, so they are not sent. The plan keeps this mark when it is deferred (`plan_codec`), because

@@ -22,7 +22,7 @@ ISSUE_TYPES: Final[Mapping[str, IssueType]] = {kind.name.lower(): kind for kind 
 ORDER_ID_MAX_CHARACTERS = 64
 LINES_MAX = 200
 REFERENCE_MAX_BYTES = 1024
-"""The limits of an order, also of one that a plugin parsed: `reference` is measured as JSON (contract, section 2.1)."""
+"""The limits of an order, also of one that a plugin parsed: `reference` is measured as JSON (docs/orders.md)."""
 
 
 class Voucher(StrEnum):

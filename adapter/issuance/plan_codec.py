@@ -1,4 +1,4 @@
-"""Encode and decode the header `ecticket-plan`: an order's open parts, from one run to the next (contract, section 5).
+"""Encode and decode the header `ecticket-plan`: an order's open parts, from one run to the next (docs/delivery.md).
 
 With the plan, the mapping runs only once: the process that resumes the order finds each part's number, its complete
 request and its history. The customer's data are written once, whatever the number of parts.
@@ -372,7 +372,7 @@ def _customer(positions: _Places, pool: _Pool) -> dict[str, str | None]:
 def _ensure_consistent(plan: DeferredPlan) -> None:
     """Raise _Inconsistent if the parts cannot be those of one order.
 
-    An order brings at most one trade number of its own (contract, section 4.1), so all others are derived.
+    An order brings at most one trade number of its own (docs/orders.md), so all others are derived.
     """
     parts = [deferred.part for deferred in plan.parts]
     if len({part.of for part in parts}) > 1:

@@ -25,7 +25,7 @@ def derive_trade_no(merchant_id: str, order_id: str, part: int, *, prefix: str =
     """Return the number of the `part`-th part (from 1) of an order: 20 letters and digits, `prefix` first.
 
     SHA-256 over UTF-8 of merchant, NUL, order id, NUL, part and, for the n-th reissue, NUL, n; taken as a number,
-    written in base 36, its last characters (contract, section 4).
+    written in base 36, its last characters (docs/orders.md, "Calls and numbers").
 
     >>> derive_trade_no("3085676", "A-1001", 1)
     'Z3I7FVF5CMM5DFI7RFBK'

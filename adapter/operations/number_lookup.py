@@ -1,7 +1,7 @@
 """Queries ECTicket about one trade number on behalf of a person.
 
-"Not known" is concluded only from the evidence that the flows require (contract, section 4.3). Does not read topics:
-the caller brings the numbers that are known to exist.
+"Not known" is concluded only from the evidence that the flows require (docs/delivery.md, "Not known"). Does not read
+topics: the caller brings the numbers that are known to exist.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plans the reissue of finally failed parts under their next derived numbers (contract, section 11).
+"""Plans the reissue of finally failed parts under their next derived numbers (docs/operating.md, "Dead letters").
 
 A part is reissued only if the last event of each of its numbers is `failed`. The next number is derived as always, so
 that a second run of the command finds the same one. The adapter queries it before it sends.

@@ -1,10 +1,10 @@
 """Decides how a dead letter is replayed: as a record, as a delivery to a sink, or not at all, with the reason.
 
-Contract, sections 5 and 11. After a replay, waiting times and attempts start again, but an order always counts as
-possibly sent, because a person may have issued it by hand. Orders go to the deferred topic, never to the shop's topic,
-which other consumers read. A confirmation goes back to the confirmations; its value says what was already published, so
-no event is published twice. An event for a sink is delivered to that sink only, because other consumers read every
-topic that a sink reads.
+Source: docs/delivery.md, "Deferring"; docs/operating.md, "Dead letters". After a replay, waiting times and attempts
+start again, but an order always counts as possibly sent, because a person may have issued it by hand. Orders go to the
+deferred topic, never to the shop's topic, which other consumers read. A confirmation goes back to the confirmations;
+its value says what was already published, so no event is published twice. An event for a sink is delivered to that sink
+only, because other consumers read every topic that a sink reads.
 
 A plan that was certainly never used and that caused the dead letter is dropped, so that the order is mapped again.
 

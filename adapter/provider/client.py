@@ -3,7 +3,7 @@
 It combines breaker, limiter, envelope and exchange, and checks that an answer belongs to *this* call. Does not decide
 what follows from an error (see `issuance.decide`), and retries nothing.
 
-How a call is classified (contract, section 4), in this order:
+How a call is classified (docs/delivery.md, "Answers of Issue"), in this order:
 
     the exchange failed                      NotSent or InDoubt, by the send boundary
     HTTP status                              200 continues; else Throttled, NotAccepted, InDoubt (`http_status`)

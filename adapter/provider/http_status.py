@@ -1,6 +1,6 @@
 """Classify an HTTP answer by its status and Retry-After, before its body is read.
 
-The table of statuses (contract, section 4) is here. Does not read envelopes: a 200 only promises one.
+The table of statuses (docs/delivery.md, "Answers of Issue"). Does not read envelopes: a 200 only promises one.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class CallLimits:
     """A call that would wait longer for its slot is not sent. 256 orders in progress at 50 calls a second wait 5 s if
     they are alone and 10 s if doubts and confirmations use their shares: the flow should slow down, not defer."""
     lock_out_seconds: float = 1800.0
-    """HTTP 403 without Retry-After: "wait 30 minutes" (fact sheet 1.6)."""
+    """HTTP 403 without Retry-After: "wait 30 minutes" (docs/ecticket-protocol.md, 1.6)."""
     busy_seconds: float = 60.0
     """HTTP 429 without Retry-After."""
     max_retry_after_seconds: float = 3600.0

@@ -15,7 +15,7 @@ from adapter.protocol.rules import OPERATOR, STORE_ID, URL
 from adapter.settings.groups import ENV_PREFIX, Settings
 
 JOB_SECONDS = 600.0
-"""ECPay issues in a scheduled job, within five minutes; doubled, as section 4 of the contract requires."""
+"""ECPay issues in a scheduled job, within five minutes; doubled (docs/delivery.md, "Waiting times")."""
 SESSION_SECONDS = (6.0, 1800.0)
 """Session time-outs that brokers accept by default (group.min/max.session.timeout.ms)."""
 TRANSACTION_MAX_SECONDS = 900.0
@@ -96,7 +96,7 @@ def _merchants(settings: Settings) -> Iterator[SettingsIssue]:
 
 
 def _waiting_times(settings: Settings) -> Iterator[SettingsIssue]:
-    """Lower waiting times trade safety for speed and rely on ECPay's uniqueness rule (contract, section 4)."""
+    """Lower waiting times trade safety for speed: only ECPay's uniqueness rule remains (docs/delivery.md)."""
     submit = settings.submit
     for key, seconds, then in (
         ("submit.reissue_after_seconds", submit.reissue_after_seconds, "issue an order a second time"),

@@ -4,8 +4,8 @@ Keys come from the settings or from files `{secrets_dir}/merchants/{merchant_id}
 `platforms/`; an optional `platform_id` file binds a merchant to a platform, an optional `known_trade_no` file names a
 number that ECTicket has). The settings can name a merchant, with its `known_trade_no`, whose keys are in files.
 Kubernetes swaps such files in place, so they are read again when a call needs them, at most once every few seconds.
-Command line and environment take precedence over these files, and these files over the settings file (contract,
-section 10).
+Command line and environment take precedence over these files, and these files over the settings file
+(docs/settings.md).
 """
 
 from __future__ import annotations

@@ -126,8 +126,8 @@ def recover(
 
 
 def _without_a_commit(log: OffsetRange, *, had_producer: bool) -> RecoveredState:
-    """Apply "A consumer group that has never committed has sent nothing" (contract, section 4): reservations are
-    commits.
+    """Apply "A consumer group that has never committed has sent nothing" (docs/delivery.md, "Possibly sent"):
+    reservations are commits.
 
     The first owner commits at once, so a group without a commit whose producer is known had one and lost it.
     """

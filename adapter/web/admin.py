@@ -1,4 +1,4 @@
-"""Serves health, metrics and information over HTTP (contract, section 12).
+"""Serves health, metrics and information over HTTP (docs/operating.md, "What to watch").
 
 `/livez` fails only if a restart would help: a blocked event loop, too many stuck hook threads. `/readyz` shows whether
 the adapter can process orders; it does not call ECTicket, because pods must stay ready during an outage there. Neither

@@ -1,4 +1,4 @@
-"""Receives ECTicket's notifications over HTTP (contract, section 7).
+"""Receives ECTicket's notifications over HTTP (docs/callbacks.md).
 
 This port is reachable from the internet. So every request is limited, and every refusal is the same answer after the
 same time: if an attacker could distinguish wrong padding from a wrong checksum, also by timing, recorded messages could

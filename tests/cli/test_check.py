@@ -135,7 +135,7 @@ def test_settings_that_cannot_be_read_are_2(run: Commands) -> None:
 
 
 def test_speed_for_safety_is_a_warning(run: Commands) -> None:
-    """Contract, section 4: `check` says so."""
+    """docs/delivery.md, "Waiting times": `check` says so."""
     levels = _levels(run("check", "--json", "--set", "submit.reissue_after_seconds=60"))
 
     assert levels["submit.reissue_after_seconds"] == "warning"

@@ -54,7 +54,7 @@ def test_help_is_whole_paragraphs(run: Commands, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_commands_are_the_contracts(run: Commands) -> None:
-    """What this version has of the contract's section 11, and nothing that does not work yet."""
+    """What this version has of docs/contract.md, "Commands", and nothing that does not work yet."""
     assert {" ".join(words) for words in _every_command()} == {
         "run",
         "demo",

@@ -14,7 +14,7 @@ from extensions.helpers import manager
 
 
 def test_hooks_stand_in_the_order_in_which_an_order_meets_them() -> None:
-    """Their names and arguments are the contract's."""
+    """Their names and arguments are fixed."""
     assert [hook.signature for hook in hooks().values()] == [
         "configure(settings)",
         "notification_sinks()",

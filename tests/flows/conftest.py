@@ -9,5 +9,5 @@ from flows.harness import Harness
 
 @pytest.fixture
 def harness() -> Harness:
-    """Two merchants, no plugins, and the contract's default times."""
+    """Two merchants, no plugins, and the default times."""
     return Harness()

@@ -1,4 +1,4 @@
-"""What can be done to a connection instead of giving the proper answer, by the contract's words.
+"""What can be done to a connection instead of giving the proper answer, in the words of docs/delivery.md.
 
 Each is given the proper answer, so that "half an answer" is half of the right one.
 """
@@ -113,7 +113,7 @@ IN_DOUBT: Mapping[str, Answers] = {
     "nothing at all": expected(b""),
     **{f"HTTP {status}": expected(status=status) for status in (201, 206, 402, 408, 409, 500, 502, 503, 504)},
 }
-"""Everything else (contract, section 4): what is sent, and not answered in a way that can be trusted."""
+"""Everything else (docs/delivery.md, "Answers of Issue"): what is sent, and not answered reliably."""
 
 TOO_LATE: Mapping[str, Answers] = {
     "read time-out": no_answer_in_time,

@@ -56,15 +56,15 @@ class StrictReader(OutcomeReader):
         """The outcome, each record in its topic."""
         for producer_record in outcome.records:
             if producer_record.topic == TOPICS.issuances:
-                _check_contract(producer_record)
+                _check_event_rules(producer_record)
         published = super().read(outcome)
         for dead_letter in published.dead_letters:
             _check_dead_letter(dead_letter)
         return published
 
 
-def _check_contract(producer_record: ProducerRecord) -> None:
-    """The event is as the contract, section 2.2, says."""
+def _check_event_rules(producer_record: ProducerRecord) -> None:
+    """The event is as docs/events.md says."""
     event = read_event(producer_record)
     headers = {name: (value or b"").decode() for name, value in producer_record.headers}
     assert len(headers) == len(producer_record.headers)

@@ -1,4 +1,4 @@
-"""The confirm story: what is queried when, and what is published about the answers (contract, section 6)."""
+"""The confirm story: what is queried when, and what is published about the answers (docs/delivery.md, "Confirming")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the contract's section on confirming (section 6), over real sockets: the events of an issuance.
+"""Every row of docs/delivery.md, "Confirming", over real sockets: the events of an issuance.
 
 As `test_submit_on_the_wire`, with the real confirm story: whatever happens to its queries, an issuance is published as
 issued or failed only if ECTicket said so, and nothing is ever issued again.

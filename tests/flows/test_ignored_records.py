@@ -1,6 +1,6 @@
 """`parse_order` may answer `Ignore(reason)`: the record is settled and counted, and nothing is published.
 
-Contract, section 8. An order under way is never lost by it.
+docs/hooks.md, `parse_order`. An order under way is never lost by it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The published schema and the reader agree, and what holds no order is named for what it is.
 
-Contract, section 2.1: unknown fields are passed over, `null` means absent, 2.0 is an integer, a byte order mark is
-ignored. `unreadable` names the real cause, because a person has to find the producer by it.
+docs/orders.md, "The record": unknown fields are passed over, `null` means absent, 2.0 is an integer, a byte order mark
+is ignored. `unreadable` names the real cause, because a person has to find the producer by it.
 """
 
 from __future__ import annotations

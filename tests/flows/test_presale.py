@@ -1,6 +1,6 @@
 """Presale, gift vouchers and trade numbers, from the order's record to the request that ECTicket gets.
 
-Page "Ticket Issuance": IsImmediate, StartDate, ExpireDate, MerchantTradeNo and FreeTradeNo; contract, 2.1 and 4.1.
+Page "Ticket Issuance": IsImmediate, StartDate, ExpireDate, MerchantTradeNo and FreeTradeNo; docs/orders.md.
 """
 
 from __future__ import annotations

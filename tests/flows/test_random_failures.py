@@ -2,7 +2,7 @@
 
 The other tests of this package have one scenario each; here an order of up to three parts lives through lost answers,
 late effects, refusals, maintenances, silences, an open breaker and dying processes, against a server that issues a
-repeated number again. What it does is bounded only where the contract's promise is: an effect is visible before the
+repeated number again. What it does is bounded only where the promise is: an effect is visible before the
 waiting time is over.
 """
 

@@ -1,4 +1,4 @@
-"""The submit story, from a record of a paid order to what is published about it (contract, section 4).
+"""The submit story, from a record of a paid order to what is published about it (docs/delivery.md, "Submitting").
 
 Orders that are dead letters from the start are in `test_submit_parked`, what a new owner does after a crash in
 `test_submit_after_a_crash`.

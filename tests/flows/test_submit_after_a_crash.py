@@ -1,6 +1,6 @@
 """Orders that an earlier process may have sent, or that were replayed: queried before anything else is done.
 
-Contract, section 4, "Possibly sent" and "Plan"; decision 0002.
+docs/delivery.md, "Possibly sent" and "Plan"; decision 0002.
 """
 
 from __future__ import annotations

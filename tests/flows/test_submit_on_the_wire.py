@@ -1,4 +1,4 @@
-"""Every row of the contract's table of submitting (section 4), over real sockets: what becomes of the order.
+"""Every row of docs/delivery.md, "Answers of Issue", over real sockets: what becomes of the order.
 
 The real provider calls a server that misbehaves, and the real submit story decides; only Kafka and the passing of hours
 are simulated. Each row holds the events, what is deferred and whether as possibly sent, how often Issue was called, and

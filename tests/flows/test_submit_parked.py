@@ -1,4 +1,4 @@
-"""Orders that cannot become tickets as they stand: each its own dead letter, and nothing is sent (contract, 2.3)."""
+"""Orders that cannot become tickets as they stand: each its own dead letter, and nothing is sent (docs/events.md)."""
 
 from __future__ import annotations
 

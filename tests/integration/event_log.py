@@ -154,7 +154,7 @@ def _schema(urn: str) -> Draft202012Validator:
 
 
 def _wrong(event: Event) -> Iterator[str]:
-    """The violations of the contract, section 2.2, in one event."""
+    """The violations of docs/events.md in one event."""
     attributes, record = event.attributes, event.record
     yield from (error.message for error in _schema(attributes["dataschema"]).iter_errors(event.data))
     if len(attributes) != len(record.headers):

@@ -79,7 +79,7 @@ def _bad_records(order_source: OrderSource) -> list[Bad]:
 async def test_every_broken_record_is_a_dead_letter_and_the_orders_behind_it_are_unharmed(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """Good and bad in turn in one partition: the good are issued, the bad parked with all that the contract says."""
+    """Good and bad in turn in one partition: the good are issued, the bad parked with all that docs/events.md says."""
     order_source = OrderSource(seed=5)
     bad = _bad_records(order_source)
     good = order_source.orders(len(bad))
@@ -112,7 +112,7 @@ def _origin(dead_letter: ConsumerRecord) -> str:
 
 
 def _differences(cluster: Cluster, bad: Bad, ref: str, dead_letter: ConsumerRecord) -> list[str]:
-    """The violations of the contract, section 2.3."""
+    """The violations of docs/events.md, "Dead-letter headers"."""
     names = Counter(name for name, _ in dead_letter.headers if name.startswith(("ecticket-", "kafka_dlt-")))
     headers = {name: value for name, value in dead_letter.headers if names[name]}
     text = {name: value.decode() for name, value in headers.items() if name.startswith("ecticket-")}

@@ -1,11 +1,11 @@
-"""One part's whole life against a simulated ECTicket that is late, lossy and as bad as the contract allows.
+"""One part's whole life against a simulated ECTicket that is late, lossy and as bad as the promises allow.
 
-The server records what it really did; the life is what the adapter sees: runs, deferrals through the encoded
-plan, and crashes after which nothing is left but the fence. Time is simulated. Whatever breaks a promise of contract
-section 4 raises `Broken`; and `Life.watch` checks every resend against the log of calls by itself, so that a defect of
-`evidence` cannot hide itself.
+The server records what it really did; the life is what the adapter sees: runs, deferrals through the encoded plan, and
+crashes after which nothing is left but the fence. Time is simulated. Whatever breaks a promise of docs/delivery.md
+raises `Broken`; and `Life.watch` checks every resend against the log of calls by itself, so that a defect of `evidence`
+cannot hide itself.
 
-What the server may do is bounded where the contract's promise is: an effect comes and is visible before the waiting
+What the server may do is bounded where the promise is: an effect comes and is visible before the waiting
 times are over, and outages are at least two minutes apart.
 """
 

@@ -1,4 +1,4 @@
-"""Awaiting a result (contract, section 6), sentence by sentence; times are seconds since submission."""
+"""Awaiting a result (docs/delivery.md, "Confirming"), sentence by sentence; times are seconds since submission."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The decision table of contract section 4, line by line.
+"""The table "Answers of Issue" of docs/delivery.md, line by line.
 
 Each test quotes the row that it checks. Times are seconds since the part's order was first seen; the waiting times are
-the contract's 600 seconds unless a test sets others.
+the default 600 seconds unless a test sets others.
 """
 
 from __future__ import annotations

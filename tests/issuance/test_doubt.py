@@ -1,4 +1,4 @@
-"""Doubt, and how it ends: the paragraphs "Possibly sent" and "Not known" of contract section 4, and giving up.
+"""Doubt, and how it ends: the paragraphs "Possibly sent" and "Not known" of docs/delivery.md, and giving up.
 
 Each test quotes the sentence that it checks. Times are seconds since the part's order was first seen.
 """

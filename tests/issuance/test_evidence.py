@@ -1,4 +1,4 @@
-"""What proves "not known" (contract, section 4, "Not known")."""
+"""What proves "not known" (docs/delivery.md, "Not known")."""
 
 from __future__ import annotations
 

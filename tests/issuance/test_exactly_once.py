@@ -214,9 +214,8 @@ def test_a_control_alone_does_not_see_a_maintenance(monkeypatch: pytest.MonkeyPa
 def test_rtn_code_1_from_before_a_maintenance_does_not_see_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Why RtnCode 1 must lie between two questions, and not only after the last attempt.
 
-    Other orders are served for two minutes after the attempt, and then none is. The watch holds the contract's three
-    things word by word and finds all of them, so the part is sent again; it is refused, as all are, and
-    published as failed.
+    Other orders are served for two minutes after the attempt, and then none is. The watch demands the three proofs
+    word by word and finds all of them, so the part is sent again; it is refused, as all are, and published as failed.
     """
     monkeypatch.setattr(Evidence, "missing_step", content_with(EvidenceStep.CONTROL))
 
@@ -232,7 +231,7 @@ def test_another_endpoints_rtn_code_1_does_not_see_that_queries_are_down(world: 
 
 
 def test_the_watch_sees_a_resend_without_grounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resend on less than the contract's three things is found, even if no ticket is issued twice by luck."""
+    """A resend on less than the three proofs is found, even if no ticket is issued twice by luck."""
     monkeypatch.setattr(Evidence, "missing_step", content_with())
 
     assert "without a trustworthy not-known" in broken_promise(World(lost_before=0.9))

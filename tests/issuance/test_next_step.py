@@ -1,4 +1,4 @@
-"""The next step among the parts of one order (contract, section 4)."""
+"""The next step among the parts of one order (docs/delivery.md, "Plan")."""
 
 from __future__ import annotations
 

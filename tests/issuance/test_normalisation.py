@@ -1,4 +1,4 @@
-"""One spelling for what means the same (contract, section 2.1; page "Ticket Issuance")."""
+"""One spelling for what means the same (docs/orders.md, "Normalisation"; page "Ticket Issuance")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How tickets are packed into Issue calls (contract, sections 2.1 and 4)."""
+"""How tickets are packed into Issue calls (docs/orders.md, "Calls and numbers")."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def dealt(*items: TicketItem) -> list[list[tuple[str | None, int]]]:
     ],
 )  # fmt: skip
 def test_items_are_dealt_out(reason: str, items: list[TicketItem], calls: list[list[tuple[str, int]]]) -> None:
-    """The contract's sentences, one by one."""
+    """The sentences of docs/orders.md, "Calls and numbers", one by one."""
     assert dealt(*items) == calls, reason
 
 

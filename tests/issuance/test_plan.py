@@ -1,4 +1,4 @@
-"""From order and items to parts with numbers and requests (contract, sections 2.1 and 4; page "Ticket Issuance")."""
+"""From order and items to parts with numbers and requests (docs/orders.md; page "Ticket Issuance")."""
 
 from __future__ import annotations
 

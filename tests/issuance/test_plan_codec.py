@@ -1,4 +1,4 @@
-"""The header `ecticket-plan` (contract, section 5): what goes in comes out, and nothing else is believed."""
+"""The header `ecticket-plan` (docs/delivery.md, "Deferring"): what goes in comes out, and nothing else is believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of other plans: which they are, and what proves that ECTicket has none (contract, section 4).
+"""The numbers of other plans: which they are, and what proves that ECTicket has none (docs/delivery.md, "Plan").
 
 One loop runs every scenario, against an ECTicket that behaves as the test defines.
 """

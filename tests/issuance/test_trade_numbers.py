@@ -24,7 +24,7 @@ VECTORS = [
 
 @pytest.mark.parametrize(("arguments", "options", "number"), VECTORS)
 def test_the_numbers_never_change(arguments: tuple[str, str, int], options: dict[str, object], number: str) -> None:
-    """Contract, section 4, in literal numbers: changing one of these issues orders in flight a second time."""
+    """docs/orders.md, in literal numbers: changing one of these issues orders in flight a second time."""
     assert derive_trade_no(*arguments, **options) == number  # type: ignore[arg-type]
 
 

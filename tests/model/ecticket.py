@@ -1,6 +1,6 @@
 """An ECTicket as bad as may be: a repeated number issues again, effects and visibility come late, answers are lost.
 
-It is bounded only where the contract's promise is: an Issue has its effect, and queries see it, before the waiting time
+It is bounded only where the promise is: an Issue has its effect, and queries see it, before the waiting time
 is over; outages, in which everything or one endpoint refuses, are at least two minutes apart. A number whose tickets
 are being made may be answered for with a code of its own for any length of time. Does not know who calls.
 """

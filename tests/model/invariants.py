@@ -15,7 +15,7 @@ from adapter.stream.port import TopicPartition
 from adapter.stream.records import ProducerRecord
 
 REISSUE_AFTER = 600.0
-"""Seconds between an Issue that may have arrived and the question whose "no" counts (contract, section 4)."""
+"""Seconds between an Issue that may have arrived and the question whose "no" counts (docs/delivery.md, "Not known")."""
 MINUTE = 60.0
 OTHER_ENDPOINTS = frozenset({"issue", "item"})
 """What is no question to QueryIssueResult, and proves nothing about it."""

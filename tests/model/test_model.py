@@ -44,7 +44,7 @@ FAILED_WITH_TICKETS = "was published as failed, and has 1 sets of tickets"
 
 @pytest.mark.timeout(0 if LONG else 300)
 def test_no_interleaving_breaks_an_invariant() -> None:
-    """All promises of the contract's sections 3 to 5 that concern money, after every step and at rest.
+    """All promises of docs/delivery.md that concern money, after every step and at rest.
 
     And it is no idyll: orders are submitted, fail, and stay unresolved.
     """

@@ -11,7 +11,7 @@ from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo, TradeNo,
 
 from .server import Visit
 
-HASH_KEY, HASH_IV = "7b53896b742849d3", "37a0ad3c6ffa428b"  # ECPay's public test merchant (fact sheet 7)
+HASH_KEY, HASH_IV = "7b53896b742849d3", "37a0ad3c6ffa428b"  # docs/ecticket-protocol.md, 7
 MERCHANT = Merchant(merchant_id="3085676", credentials=Credentials(hash_key=HASH_KEY, hash_iv=HASH_IV))
 OTHER = Merchant(
     merchant_id="3362787", credentials=Credentials(hash_key="c539115ea7674f20", hash_iv="86f625e60cb1473a")

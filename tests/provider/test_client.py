@@ -1,4 +1,4 @@
-"""The table of contract section 4, line by line: what a call means, whatever the server does."""
+"""The table "Answers of Issue" of docs/delivery.md, line by line: what a call means, whatever the server does."""
 
 from __future__ import annotations
 

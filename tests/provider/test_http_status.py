@@ -35,7 +35,7 @@ def test_only_200_goes_on() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 413, 415, 422, 300, 301, 302, 303, 307, 308, 399])
 def test_statuses_of_a_server_that_took_nothing_in_are_not_accepted(status: int) -> None:
-    """The contract's list, and every redirection."""
+    """The list in docs/delivery.md, "Answers of Issue", and every redirection."""
     assert isinstance(_judge(status), NotAccepted)
 
 

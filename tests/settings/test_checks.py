@@ -118,7 +118,7 @@ def test_what_is_fine_is_left_alone(changes: dict[str, str]) -> None:
 
 
 def test_settings_that_trade_safety_for_speed_are_warned_about() -> None:
-    """Contract, section 4: lower waiting times lean on ECPay's uniqueness rule, and `check` says so."""
+    """docs/delivery.md, "Waiting times": lower waiting times lean on ECPay's uniqueness rule, and `check` says so."""
     (issues,) = _issues(submit__reissue_after_seconds="300")
 
     assert issues.key == "submit.reissue_after_seconds"

@@ -234,7 +234,7 @@ def test_every_setting_is_described_and_has_its_unit() -> None:
 
 
 def test_variables_are_the_contracts() -> None:
-    """The names in the contract's section 10 exist."""
+    """The names that may not change exist."""
     names = {variable(key) for key, _, _ in known_keys()}
 
     assert {

@@ -292,7 +292,7 @@ def test_files_outrank_the_settings_file(both: Path) -> None:
 
 
 def test_the_environment_outranks_files(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Contract, section 10: command line, environment, secret files, YAML file."""
+    """docs/settings.md: command line, environment, secret files, YAML file."""
     monkeypatch.setenv("ECTICKET_MERCHANTS__1__HASH_KEY", f"{KEY}3")
     monkeypatch.setenv("ECTICKET_MERCHANTS__1__HASH_IV", f"{IV}3")
 

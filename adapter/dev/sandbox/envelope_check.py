@@ -83,7 +83,7 @@ class EnvelopeCheck:
         return None
 
     def _open(self, body: bytes, merchant: Merchant) -> Received | CallRefusal:
-        # A merchant of a platform signs with the platform's keys (fact sheet 1.5), never with its own.
+        # A merchant of a platform signs with the platform's keys (docs/ecticket-protocol.md, 1.5), never with its own.
         signer = Merchant(merchant_id=merchant.merchant_id, credentials=merchant.signing)
         try:
             request = open_request(body, lambda _merchant_id, _platform_id: signer)

@@ -1,8 +1,8 @@
 """The two notifications that ECTicket sends to a merchant when tickets are redeemed or refunded, and their Data.
 
-The field list of the status change could not be read on ECPay's pages; it is the union of what others have seen (fact
-sheet 4). A refund causes both, as the pages have it: its money once to RefundNotifyURL, and each ticket's new state to
-UseStatusNotifyURL. `notification_queue` decides when they are sent.
+The field list of the status change could not be read on ECPay's pages; it is the union of what others have seen
+(docs/ecticket-protocol.md, 4). A refund causes both, as the pages have it: its money once to RefundNotifyURL, and each
+ticket's new state to UseStatusNotifyURL. `notification_queue` decides when they are sent.
 """
 
 from __future__ import annotations

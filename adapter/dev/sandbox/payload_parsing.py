@@ -2,7 +2,7 @@
 
 The types of `adapter.protocol` cannot hold a payload with TicketAmount "4", two trade numbers or the date 31 February,
 so they cannot be used to check one. Here the types on the wire are checked against the pages: a String must be a JSON
-string, an Int a JSON number without a fraction. Absent, null and "" are equal (fact sheet 9.13).
+string, an Int a JSON number without a fraction. Absent, null and "" are equal (docs/ecticket-protocol.md, 9.13).
 Does not check the meaning of a request or the allowed values.
 """
 

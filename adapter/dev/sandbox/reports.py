@@ -1,8 +1,8 @@
 """The two reports of OrderDetail as CSV, written row by row from the order store.
 
 Only the headers are documented; comma, quoting by RFC 4180, CRLF, a header row and UTF-8 with a byte order mark are
-assumed (fact sheet 6). A report is generated lazily, in pieces, so it needs little memory; each line shows the state at
-the moment when it is written.
+assumed (docs/ecticket-protocol.md, 6). A report is generated lazily, in pieces, so it needs little memory; each line
+shows the state at the moment when it is written.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import Encoder
 
 # Public test accounts of ECPay's stage, published on its pages 29911, 40321 and 36326 and in its AI skill repository
-# (fact sheet 7).  They open nothing but the test host.
+# (docs/ecticket-protocol.md, 7).  They open nothing but the test host.
 _PLATFORM_KEYS: Final = Credentials(hash_key="b15bd8514fed472c", hash_iv="9c8458263def47cd")
 _FAMILY_A_KEYS: Final = Credentials(hash_key="7b53896b742849d3", hash_iv="37a0ad3c6ffa428b")
 _FAMILY_B_KEYS: Final = Credentials(hash_key="c539115ea7674f20", hash_iv="86f625e60cb1473a")

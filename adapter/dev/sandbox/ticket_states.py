@@ -2,7 +2,7 @@
 
 Only a used ticket is stored. All others follow from their line and the day: unused, or expired after a gift voucher's
 last day. So memory is bounded by the number of tickets, and an untouched order costs nothing. A redemption or refund
-cannot be undone: whether ECPay notifies that is unknown (fact sheet 4).
+cannot be undone: whether ECPay notifies that is unknown (docs/ecticket-protocol.md, 4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Turns an error into the cause of a dead letter: the reason from the error's class, and a message.
 
-Contract, section 2.3. The submit and confirm stories share it, so both describe the same error in the same way. An
-error in the adapter itself is described by type and line only, because its text may hold customer data.
+Source: docs/events.md, "Dead-letter reasons". The submit and confirm stories share it, so both describe the same error
+in the same way. An error in the adapter itself is described by type and line only, because its text may hold customer
+data.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _log = structlog.stdlib.get_logger(__name__)
 def from_order_error(error: OrderError, stage: events.Stage) -> DeadLetterCause:
     """The cause for a record that cannot become tickets as it is."""
     plugin = error.plugin if isinstance(error, HookFailed) else None
-    reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
+    reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the documented ones
     return DeadLetterCause(reason=reason, stage=stage, message=str(error), plugin=plugin)
 
 

@@ -1,7 +1,8 @@
 """A dead letter: the original record with headers that say what happened, what to do, and what may have been sent.
 
-Contract, section 2.3. Spring's `kafka_dlt-*` headers are added in Spring's own encodings (big-endian integers), so that
-existing tools show the record's origin. Customer data stays in the value and the plan; the message has none.
+Source: docs/events.md, "Dead-letter headers". Spring's `kafka_dlt-*` headers are added in Spring's own encodings
+(big-endian integers), so that existing tools show the record's origin. Customer data stays in the value and the plan;
+the message has none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from adapter.flows.messages.signatures import RecordSigner
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 
 RECORD_MAX_BYTES = 2 * 1024 * 1024
-"""The largest record that the dead-letter topic accepts (contract, section 2)."""
+"""The largest record that the dead-letter topic accepts (docs/events.md, "Topics")."""
 _FITS = RECORD_MAX_BYTES - 16 * 1024
 """Bytes of key, value and headers that leave room for the framing of record and batch."""
 MESSAGE_MAX_CHARACTERS = 2000

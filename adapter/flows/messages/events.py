@@ -284,8 +284,8 @@ def order_event_id(origin: Origin, event_type: str, *distinctions: str) -> str:
 def parking_distinctions(reason: str, *, dead_letter: Origin | None, parts: str | None = None) -> tuple[str, ...]:
     """What distinguishes one parking of an order record from its others.
 
-    The reason; the dead letter that the record was before, if it was one (contract, section 2.2); and the parts that
-    the dead letter holds, because two parts of an order may be parked one after the other.
+    The reason; the dead letter that the record was before, if it was one (docs/events.md, "Rules for readers"); and the
+    parts that the dead letter holds, because two parts of an order may be parked one after the other.
     """
     return (
         f"reason={reason}",

@@ -293,7 +293,7 @@ def timestamp_text(timestamp: datetime, raw_timestamp_ms: int | None) -> str:
 def shown_id(text: str) -> str:
     """An id for a header: UTF-8, one line, without invisible characters, of limited length.
 
-    A plugin may read any id. Ids of the contract's form (1 to 64 characters) are not changed.
+    A plugin may read any id. Ids of the schema's form (1 to 64 characters) are not changed.
     """
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:ID_MAX_CHARACTERS])
 

@@ -5,7 +5,8 @@
 
 The signature is an HMAC-SHA-256 over the record's key, its value and every `ecticket-*` header. Each is written with
 its length in front, so no two records have the same text; null differs from empty. The order of headers does not count,
-nor do headers of others: a dead letter that a person copies to another topic stays valid (contract, section 2.3).
+nor do headers of others: a dead letter that a person copies to another topic stays valid (docs/delivery.md, "Signed
+headers").
 
     ecticket-signature: v1.{key id}.{HMAC, base64url}
 

@@ -154,7 +154,7 @@ async def test_a_null_platform_id_is_a_general_merchants(client: Client) -> None
 
 
 async def test_a_platforms_merchant_signs_and_is_answered_with_the_platforms_keys(client: Client, clock: Clock) -> None:
-    """Fact sheet 1.5; what it issued is known to the merchant itself, too."""
+    """docs/ecticket-protocol.md, 1.5; what it issued is known to the merchant itself, too."""
     platform = Client(http=client.http, sandbox=client.sandbox, clock=clock, merchant=BY_PLATFORM)
     response = await platform.post(Endpoint.ISSUE, paper("P1"))
 

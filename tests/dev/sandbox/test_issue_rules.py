@@ -255,7 +255,7 @@ async def test_a_trade_number_is_accepted_once_for_ever(client: Client, clock: C
 
 
 async def test_a_failed_issues_number_is_used_up(client: Client, clock: Clock) -> None:
-    """Fact sheet, question 15: it is not reusable."""
+    """docs/ecticket-protocol.md, question 15: it is not reusable."""
     await client.arm({"fault": "job_fails"})
     await client.issue(paper())
 

@@ -65,7 +65,7 @@ def test_the_record_stays_as_it_came() -> None:
 
 
 def test_everything_known_is_in_its_headers() -> None:
-    """The headers of the contract, section 2.3, in its spelling."""
+    """The headers of docs/events.md, "Dead-letter headers", in its spelling."""
     ours = {
         name: (value or b"").decode() for name, value in _dead_letter(_record()).headers if name.startswith("ecticket-")
     }

@@ -44,7 +44,7 @@ def test_the_least_event_is_an_order() -> None:
 
 
 def test_every_field_arrives() -> None:
-    """What the contract's table names is in the order."""
+    """What the schema names is in the order."""
     event = {
         "order_id": "A-2",
         "merchant_id": "3085676",
