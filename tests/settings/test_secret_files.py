@@ -49,7 +49,7 @@ def test_a_mounted_password_outranks_the_settings_file(tmp_path: Path, password_
 def test_the_environment_outranks_a_mounted_password(
     tmp_path: Path, password_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Contract, section 10; the command line outranks both."""
+    """docs/settings.md; the command line outranks both."""
     monkeypatch.setenv("ECTICKET_KAFKA__SASL_PASSWORD", "environment")
 
     assert _password(_config(tmp_path)) == "environment"
