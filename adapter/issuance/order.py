@@ -148,11 +148,11 @@ class TicketItem:
     only appears in events.
 
     `start_date` makes an electronic ticket a presale, usable from that day; for other types it is not sent. `immediate`
-    only confirms this; a contradiction parks the order, None leaves it to the line and the order. `expire_date` is the
+    only confirms this: a contradiction parks the order, None leaves it to the line and the order. `expire_date` is the
     last day of a gift voucher. `voucher` defaults to gift if `expire_date` is given, else to pickup.
 
-    `start_moves`: ECTicket accepts no start before tomorrow, so if `start_date` has come when the order is sent, the
-    next day is sent. `expire_moves`: `expire_date` then moves by as many days.
+    `start_moves`: if `start_date` has come when the order is sent, the next day is sent, because ECTicket accepts no
+    earlier start. `expire_moves`: `expire_date` then moves by as many days.
 
     Raises ValueError for a quantity below 1.
     """
