@@ -87,7 +87,7 @@ class KafkaSettings(Group):
     sasl_username: str | None = None
     """SASL user name."""
     sasl_password: SecretStr | None = None
-    """SASL password. Or the file `kafka/sasl_password` in `secrets_dir`, which is read at start."""
+    """SASL password, or a secret file."""
     ssl_ca_file: Path | None = None
     """Trusted certificates (PEM); default: the system's."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
@@ -324,7 +324,7 @@ class KeySettings(Group):
     """Keys that sign records."""
 
     signing_key: SecretStr | None = None
-    """Keys for `ecticket-signature`, one per line, the first signs; or the file `signing_key` in `secrets_dir`."""
+    """Keys for `ecticket-signature`, one per line, the first signs; or a secret file."""
     accept_old_seconds: SecondsOrZero = 604_800.0
     """Seconds for which a process accepts signatures of a removed key."""
 
@@ -414,7 +414,7 @@ class Settings(BaseSettings):
     platforms: dict[str, MerchantSettings] = {}
     """Platforms by PlatformID, with `hash_key` and `hash_iv`."""
     secrets_dir: Path | None = None
-    """Folder of secret files: `merchants/{merchant_id}/hash_key`, `hash_iv` (or `platforms/`) are read again."""
+    """Folder of the secret files."""
     submit: SubmitSettings = SubmitSettings()
     confirm: ConfirmSettings = ConfirmSettings()
     deliver: DeliverSettings = DeliverSettings()
