@@ -107,7 +107,9 @@ def _hook(
 ) -> Callable[[_F], _F]:
     """Mark a specification; the warnings deprecate the hook or some of its arguments.
 
-    "How hooks change" in docs/writing-a-plugin.md has the rules.
+    "How hooks change" in docs/writing-a-plugin.md has the rules. Add an argument at the end (for *chain* before the
+    last, which is passed on). A rename, a type with another shape and a narrower answer are a new hook or type and a
+    deprecated one.
     """
 
     def mark(specification: _F) -> _F:
