@@ -29,6 +29,9 @@ FAILED = 1
 WRONG = 2
 INTERRUPTED = 130
 
+DEFECT = "This should not have happened"
+"""How the message for an unexpected exception begins; anything else explains itself."""
+
 _CURES: tuple[tuple[type[AdapterError], str], ...] = (
     (Throttled, "Nothing was executed. Come back later."),
     (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network."),
@@ -91,7 +94,7 @@ def _sentences(error: Exception, context: CommandContext) -> Iterable[str]:
     if around is not None:
         return around
     return (
-        f"This should not have happened: {type(error).__name__}.",
+        f"{DEFECT}: {type(error).__name__}.",
         "Run it again with --debug, and report what shows.",
     )
 

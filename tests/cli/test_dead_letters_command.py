@@ -193,7 +193,7 @@ def test_dead_letters_are_listed_and_counted(on_broker: Commands) -> None:
     result = on_broker("dead-letters", "list")
 
     assert result.code == 0
-    assert "No ticket is known for sku x." in result.out
+    assert UNMAPPED.message in result.out
     assert "orders.paid/0/2" in result.out
     assert "unmapped-item  2" in result.out
     assert SECRET not in result.out
@@ -205,7 +205,7 @@ def test_no_dead_letters_are_a_sentence(on_broker: Commands) -> None:
     result = on_broker("dead-letters", "list", "--reason", "too-large")
 
     assert (result.code, result.out) == (0, "")
-    assert "There are no such dead letters." in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 def test_dead_letters_as_json(on_broker: Commands) -> None:
@@ -248,7 +248,7 @@ def test_one_dead_letter_is_shown_without_customer_data(on_broker: Commands) -> 
     result = on_broker("dead-letters", "show", "orders.paid/0/2")
 
     assert result.code == 0
-    assert "Never sent. Replay it." in result.out
+    assert GAVE_UP.message in result.out
     assert "kafka_dlt-original-offset" in result.out
     assert SECRET not in result.out
     assert "--value" in result.err
@@ -275,7 +275,8 @@ def test_a_missing_dead_letter_is_1(on_broker: Commands) -> None:
     result = on_broker("dead-letters", "show", "99")
 
     assert result.code == 1
-    assert "There is no dead letter 99." in result.err
+    assert "99" in result.err
+    assert "dead-letters list" in result.err
 
 
 def test_a_missing_topic_is_named(run: Commands, kafka: KafkaConnection) -> None:

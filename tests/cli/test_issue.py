@@ -46,7 +46,7 @@ def test_an_order_is_issued_and_nothing_is_published(ask: Commands, ecticket: Ru
     assert result.code == 0
     assert "submitted" in result.out
     assert f"ecticket-adapter query {NUMBER}" in result.out
-    assert "nothing was published to Kafka" in result.err
+    assert "Kafka" in result.err
     assert len(ecticket.order_store) == 1
 
 
@@ -57,7 +57,7 @@ def test_a_second_time_nothing_is_sent(ask: Commands, ecticket: RunningSandbox, 
 
     again = ask("issue", order, "--json")
 
-    assert (again.code, _outcomes(again)) == (0, ["known"])
+    assert (again.code, _outcomes(again), again.json["published"]) == (0, ["known"], False)
     assert len(ecticket.order_store) == 1
 
 
@@ -68,7 +68,7 @@ def test_a_dry_run_sends_nothing(run: Commands, tmp_path: Path) -> None:
     assert shown.code == 0
     assert "part 2 of 2" in shown.out
     assert "VQT04959" in shown.out
-    assert "Dry run: nothing was sent." in shown.err
+    assert "Dry run" in shown.err
     assert not any(secret in shown.out for secret in ("王小明", "0900000000", "customer@example.com"))
 
 
@@ -91,25 +91,25 @@ def test_the_order_may_come_on_standard_input(run: Commands, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("order", "sentence"),
+    ("order", "facts"),
     [
-        ({**SERIAL, "lines": []}, "Not an order-paid event"),
-        ({**SERIAL, "merchant_id": "999"}, "Merchant 999 is not configured"),
-        ({**SERIAL, "issue_type": "electronic"}, "has no number"),
+        ({**SERIAL, "lines": []}, ("lines", "order-paid.v1.json")),
+        ({**SERIAL, "merchant_id": "999"}, ("999", MERCHANT.merchant_id, "--merchant")),
+        ({**SERIAL, "issue_type": "electronic"}, ("trade_no", "submit.derive_trade_no")),
         (
             {**SERIAL, "lines": [{"sku": "x", "quantity": 1, "name": "no", "unit_price": 1}]},
-            "must be 4 to 20 Chinese characters",
+            ("TicketInfo[0].ItemName", "'no'", "4", "20", "developers.ecpay.com.tw/32163"),
         ),
     ],
 )
 def test_an_order_that_cannot_be_issued_is_a_sentence(
-    run: Commands, tmp_path: Path, order: object, sentence: str
+    run: Commands, tmp_path: Path, order: object, facts: tuple[str, ...]
 ) -> None:
     """Nothing is asked and nothing sent; the sentence is the dead letter's."""
     result = run("issue", _file(tmp_path, order))
 
     assert result.code == 1
-    assert sentence in result.err
+    assert [fact for fact in facts if fact not in result.err] == []
 
 
 def test_an_order_of_another_merchant_is_wrong_usage(run: Commands, tmp_path: Path) -> None:
@@ -128,7 +128,8 @@ def test_a_skipped_order_says_which_plugin(run: Commands, tmp_path: Path) -> Non
     result = run("issue", _file(tmp_path, SERIAL), "--set", f"plugins.paths={plugin}")
 
     assert result.code == 1
-    assert "Plugin shop says that this order gets no tickets: a test order." in result.err
+    for fact in ("shop", "a test order"):
+        assert fact in result.err
 
 
 def test_an_ignored_record_says_which_plugin(run: Commands, tmp_path: Path) -> None:
@@ -140,7 +141,8 @@ def test_an_ignored_record_says_which_plugin(run: Commands, tmp_path: Path) -> N
     result = run("issue", _file(tmp_path, SERIAL), "--set", f"plugins.paths={plugin}")
 
     assert result.code == 1
-    assert "Plugin shop ignores this record: a draft." in result.err
+    for fact in ("shop", "a draft"):
+        assert fact in result.err
 
 
 def test_when_asking_fails_nothing_is_sent(run: Commands, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from adapter.cli.commands import build_app
 
 from .command_runner import Commands, in_own_process
 
+SOURCE_COLUMNS = 120
+"""The longest line of source text."""
 SLOW_TO_IMPORT = {"aiokafka", "cryptography", "httpx", "pydantic_settings", "starlette", "uvicorn", "yaml"}
 
 
@@ -48,8 +50,9 @@ def test_help_is_whole_paragraphs(run: Commands, monkeypatch: pytest.MonkeyPatch
     """The terminal breaks the lines, not the source; and a flag shows no type."""
     monkeypatch.setenv("COLUMNS", "200")
     shown = run("demo", "--help").out
+    text, _, _ = shown.partition("╭")
 
-    assert "the first time some forty megabytes come down. With kafka.bootstrap_servers set, that" in shown
+    assert max(map(len, map(str.strip, text.splitlines()))) > SOURCE_COLUMNS
     assert "<bool>" not in shown
 
 
@@ -97,28 +100,28 @@ def test_the_version_is_the_distributions(run: Commands) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "facts"),
     [
-        (("frobnicate",), "No such command 'frobnicate'. See: ecticket-adapter --help"),
-        (("topics", "--frobnicate"), "No such option: --frobnicate"),
-        (("query",), "Missing argument 'TRADE_NO'. See: ecticket-adapter query --help"),
-        (("report",), "Missing option '--type'. Choose from: orders, tickets. See:"),
-        (("settings", "show", "--set", "x"), "--set takes KEY=VALUE"),
-        (("settings", "show", "--set", "=x"), "--set takes KEY=VALUE"),
-        (("report", "--type", "both", "--from", "2026-03-01", "--to", "2026-03-01"), "'--type'"),
-        (("report", "--type", "orders", "--from", "1.3.2026", "--to", "2026-03-01"), "'--from'"),
-        (("settings", "show", "--set", "submit.operatr=x"), "Did you mean submit.operator?"),
-        (("settings", "show", "--config", "/nowhere/settings.yaml"), "/nowhere/settings.yaml cannot be read"),
-        (("run", "--only", "submit,frobnicate"), "--only names frobnicate"),
-        (("sandbox", "--port", "123456"), "port must be from 0 to 65535"),
+        (("frobnicate",), ("'frobnicate'", "ecticket-adapter --help")),
+        (("topics", "--frobnicate"), ("--frobnicate", "ecticket-adapter topics --help")),
+        (("query",), ("'TRADE_NO'", "ecticket-adapter query --help")),
+        (("report",), ("'--type'", "orders, tickets", "ecticket-adapter report --help")),
+        (("settings", "show", "--set", "x"), ("--set", "KEY=VALUE")),
+        (("settings", "show", "--set", "=x"), ("--set", "KEY=VALUE")),
+        (("report", "--type", "both", "--from", "2026-03-01", "--to", "2026-03-01"), ("'--type'", "'both'")),
+        (("report", "--type", "orders", "--from", "1.3.2026", "--to", "2026-03-01"), ("'--from'", "1.3.2026")),
+        (("settings", "show", "--set", "submit.operatr=x"), ("submit.operatr ", "submit.operator")),
+        (("settings", "show", "--config", "/nowhere/settings.yaml"), ("/nowhere/settings.yaml",)),
+        (("run", "--only", "submit,frobnicate"), ("--only", "frobnicate", "confirm")),
+        (("sandbox", "--port", "123456"), ("port", "65535", "123456")),
     ],
 )
-def test_wrong_usage_and_settings_are_2(run: Commands, arguments: tuple[str, ...], sentence: str) -> None:
+def test_wrong_usage_and_settings_are_2(run: Commands, arguments: tuple[str, ...], facts: tuple[str, ...]) -> None:
     """One sentence on what is wrong and where to look, on standard error, and no traceback."""
     result = run(*arguments)
 
     assert result.code == 2
-    assert sentence in result.err
+    assert [fact for fact in facts if fact not in result.err] == []
     assert all(line.startswith("ecticket-adapter: ") for line in result.err.splitlines())
     assert result.out == ""
 
@@ -187,7 +190,7 @@ def test_control_characters_do_not_reach_the_terminal(run: Commands) -> None:
     result = run("query", "--merchant", "\x1b[31mred", "ABC")
 
     assert "\x1b" not in result.err
-    assert "[31mred is not configured" in result.err
+    assert "[31mred" in result.err
 
 
 def test_an_interrupt_is_quiet(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +226,8 @@ def test_a_process_exits_with_the_code() -> None:
     result = in_own_process("settings", "show", "--set", "nonsense=1")
 
     assert result.returncode == 2
-    assert result.stderr.startswith("ecticket-adapter: nonsense is not a setting.")
+    assert result.stderr.startswith("ecticket-adapter: ")
+    assert "nonsense" in result.stderr
 
 
 def test_a_terminal_without_chinese_shows_the_rest() -> None:

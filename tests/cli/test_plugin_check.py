@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .command_runner import Commands, Result, in_own_process
+from .command_runner import MERCHANT, Commands, Result, in_own_process
 
 GOOD = """
 from adapter import Skip, hookimpl
@@ -99,7 +99,8 @@ def test_a_broken_plugin_fails_with_hook_and_cure(run: Commands, plugin: Path) -
 
     assert result.code == 1
     assert {found["hook"] for found in findings(result)} == {"map_item"}
-    assert any("raised AttributeError at shop.py line 6" in found["what"] for found in findings(result))
+    facts = ("AttributeError", "shop.py line 6")
+    assert any(all(fact in found["what"] for fact in facts) for found in findings(result))
     assert all(found["cure"] for found in findings(result))
 
 
@@ -123,7 +124,8 @@ def test_hooks_in_a_class_of_a_file_are_pointed_at(run: Commands, plugin: Path) 
     result = run("plugins", "check", str(plugin), "--json")
 
     (found,) = findings(result)
-    assert found["what"] == "It has no hook."
+    assert found["level"] == "error"
+    assert not found["hook"]
     assert "shop:Shop" in str(found["cure"])
     assert "entry point" in str(found["cure"])
 
@@ -159,7 +161,8 @@ def test_the_budget_is_the_settings_one(run: Commands, plugin: Path) -> None:
     result = run("plugins", "check", str(plugin), "--set", "plugins.budget_ms=50")
 
     assert result.code == 1
-    assert "still running after 50 ms" in result.out
+    assert "accept_order" in result.out
+    assert "50 ms" in result.out
 
 
 def test_an_order_of_ones_own_is_tried(run: Commands, plugin: Path, tmp_path: Path) -> None:
@@ -171,7 +174,7 @@ def test_an_order_of_ones_own_is_tried(run: Commands, plugin: Path, tmp_path: Pa
     foreign.write_text("{}")
     result = run("plugins", "check", str(plugin), "--order", str(order), "--order", str(foreign), "--json")
 
-    assert any("a line of your order M-1" in found["what"] for found in findings(result))
+    assert any("order M-1" in found["what"] for found in findings(result))
 
 
 def test_a_record_of_ones_own_has_the_headers_that_are_given(run: Commands, plugin: Path, tmp_path: Path) -> None:
@@ -181,15 +184,18 @@ def test_a_record_of_ones_own_has_the_headers_that_are_given(run: Commands, plug
         "@hookimpl\n"
         "def parse_order(record):\n"
         "    if ('event', b'shop=order') in record.headers:\n"
-        "        raise InvalidOrder('It is voided. Let it be.')\n"
+        "        raise InvalidOrder('Voided by hand.')\n"
     )
     order = tmp_path / "order.json"
     order.write_text("{}")
-    command = ("plugins", "check", str(plugin), "--order", str(order))
+    command = ("plugins", "check", str(plugin), "--order", str(order), "--json")
 
-    assert "parse_order: It returned None for every sample" in run(*command).out
-    shown = run(*command, "--header", "event=shop=order").out
-    assert "note     parse_order: It parks record 1 of yours as invalid-order: It is voided. Let it be." in shown
+    (unread,), (parked,) = findings(run(*command)), findings(run(*command, "--header", "event=shop=order"))
+
+    assert (unread["hook"], "None" in unread["what"]) == ("parse_order", True)
+    assert (parked["hook"], parked["level"]) == ("parse_order", "note")
+    for fact in ("record 1", "invalid-order", "Voided by hand."):
+        assert fact in parked["what"]
 
 
 @pytest.mark.parametrize("header", ["event", "=order"])
@@ -198,7 +204,8 @@ def test_a_header_is_a_name_and_a_value(run: Commands, plugin: Path, header: str
     result = run("plugins", "check", str(plugin), "--header", header)
 
     assert result.code == 2
-    assert f"--header takes NAME=VALUE, and not {header!r}." in result.err
+    for fact in ("--header", "NAME=VALUE", repr(header)):
+        assert fact in result.err
 
 
 def test_every_plugin_of_a_folder_is_checked(run: Commands, tmp_path: Path) -> None:
@@ -323,10 +330,9 @@ def test_an_order_of_ones_own_goes_through_every_hook(
     )
 
     assert result.code == 1
-    for hook, what in (("accept_order", "your order W-7"), ("shape_issue", "part 1 of your order W-7")):
+    for hook, facts in (("accept_order", ("KeyError", "order W-7")), ("shape_issue", ("KeyError", "part 1", "W-7"))):
         (found,) = (each for each in findings(result) if each["hook"] == hook)
-        assert "raised KeyError" in found["what"]
-        assert what in found["what"]
+        assert [fact for fact in facts if fact not in found["what"]] == []
 
 
 def test_an_order_of_ones_own_is_the_configured_merchants(run: Commands, plugin: Path, tmp_path: Path) -> None:
@@ -340,7 +346,8 @@ def test_an_order_of_ones_own_is_the_configured_merchants(run: Commands, plugin:
     assert result.code == 0
     (found,) = (each for each in findings(result) if each["hook"] == "map_item")
     assert found["level"] == "note"
-    assert "a line of your order W-8 as unmapped-item: Not in the list of merchant 3085676" in found["what"]
+    for fact in ("order W-8", "unmapped-item", f"merchant {MERCHANT.merchant_id}"):
+        assert fact in found["what"]
 
 
 def test_an_event_that_nothing_reads_is_reported(run: Commands, plugin: Path, tmp_path: Path) -> None:
@@ -349,4 +356,5 @@ def test_an_event_that_nothing_reads_is_reported(run: Commands, plugin: Path, tm
     (tmp_path / "event.json").write_text(EVENT)
     result = run("plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--json")
 
-    assert any("Record 1 of yours is no order" in found["what"] for found in findings(result))
+    (unread,) = (found for found in findings(result) if "plugins.paths" in found["cure"])
+    assert "Record 1" in unread["what"]

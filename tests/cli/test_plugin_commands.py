@@ -35,7 +35,7 @@ SOUND = """
     def add_commands(cli):
         @cli.command()
         def stock(sku: str = "FAMILY") -> int:
-            \"\"\"Tell how long it lasts.\"\"\"
+            \"\"\"Show the days.\"\"\"
             typer.echo(f"{sku} lasts {days} days")
             return 3
 
@@ -95,27 +95,27 @@ def test_plugin_that_is_an_object_adds_commands_too() -> None:
 
 def test_commands_of_a_plugin_are_listed_by_its_help(run: Commands, shop: str) -> None:
     """As for any group."""
-    assert "Tell how long it lasts." in run("--set", shop, "shop", "--help").out
+    assert "Show the days." in run("--set", shop, "shop", "--help").out
     assert "--sku" in run("--set", shop, "shop", "stock", "--help").out
 
 
 @pytest.mark.parametrize(
     ("command", "code", "expected"),
     [
-        ("raises", 1, "`ecticket-adapter shop raises` raised KeyError at shop.py line "),
-        ("later", 1, "`ecticket-adapter shop later` is a coroutine function; call asyncio.run in a plain one."),
-        ("refuses", 2, "no such sku. See: ecticket-adapter shop refuses --help"),
-        ("stick", 2, "No such command 'stick'. Did you mean 'stock'? See: ecticket-adapter shop --help"),
+        ("raises", 1, ("`ecticket-adapter shop raises`", "KeyError", "shop.py line ")),
+        ("later", 1, ("`ecticket-adapter shop later`", "coroutine", "asyncio.run")),
+        ("refuses", 2, ("no such sku", "ecticket-adapter shop refuses --help")),
+        ("stick", 2, ("'stick'", "'stock'", "ecticket-adapter shop --help")),
     ],
 )
 def test_an_error_in_a_command_is_reported_as_the_plugins(
-    run: Commands, shop: str, command: str, code: int, expected: str
+    run: Commands, shop: str, command: str, code: int, expected: tuple[str, ...]
 ) -> None:
     """So no author reports it as an error of the adapter."""
     ended = run("--set", shop, "shop", command)
 
     assert ended.code == code
-    assert expected in ended.err
+    assert [fact for fact in expected if fact not in ended.err] == []
     assert "王小明" not in ended.err
     assert "Traceback" not in ended.err
 
@@ -128,24 +128,24 @@ def test_debug_shows_the_plugins_own_traceback(run: Commands, shop: str) -> None
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("1 / 0", "broken.py cannot be loaded: ZeroDivisionError"),
+        ("1 / 0", ("broken.py", "ZeroDivisionError")),
         (
             "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n    raise ValueError\n",
-            "hook add_commands(cli) raised ValueError at broken.py line 4",
+            ("add_commands(cli)", "ValueError", "broken.py line 4"),
         ),
         (
             "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n"
             "    @cli.command()\n    def odd(what: int | str) -> None: ...\n",
-            "AssertionError: Typer currently",
+            ("add_commands", "AssertionError"),
         ),
         (
             "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n    return [1]\n",
-            "hook add_commands(cli) returned a value that is not allowed: it is a list, not None",
+            ("add_commands(cli)", "list", "None"),
         ),
     ],
 )
 def test_a_plugin_that_cannot_add_commands_is_reported_only_where_it_is_named(
-    run: Commands, tmp_path: Path, code: str, expected: str
+    run: Commands, tmp_path: Path, code: str, expected: tuple[str, ...]
 ) -> None:
     """Its group and `plugins list` say it; other commands, and other plugins' commands, work."""
     broken = plugin(tmp_path, "broken", code)
@@ -155,8 +155,8 @@ def test_a_plugin_that_cannot_add_commands_is_reported_only_where_it_is_named(
     named, listed = run("--set", broken, "broken", "x"), run("plugins", "list", "--set", broken)
 
     assert (named.code, listed.code) == (1, 1)
-    assert expected in named.err
-    assert expected in listed.err
+    for err in (named.err, listed.err):
+        assert [fact for fact in (*expected, "'broken'") if fact not in err] == []
     assert all("plugins.disabled" in err for err in (named.err, listed.err))
     assert run("--set", broken, "--help").code == 0
     assert run("--set", broken, "settings", "show").code == 0
@@ -167,9 +167,9 @@ def test_a_plugin_that_cannot_add_commands_is_reported_only_where_it_is_named(
     ("more", "expected"),
     [
         (("plugins.disabled=shop",), "plugins.disabled"),
-        (("plugins.settings.shop.dais=1",), "Did you mean 'days'?"),
+        (("plugins.settings.shop.dais=1",), "'days'"),
         (("submit.operatr=x",), "submit.operatr"),
-        (("plugins.load=none",), "No such command 'shop'."),
+        (("plugins.load=none",), "'shop'"),
     ],
 )  # fmt: skip
 def test_commands_that_cannot_be_had_are_wrong_usage_or_settings(

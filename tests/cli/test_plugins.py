@@ -68,8 +68,9 @@ def test_the_listing_shows_everything_known_about_a_plugin(run: Commands, tmp_pa
     assert asked["map_item"] == ("choose", ["last", "first", "builtin.sku_is_item_no"])
     assert asked["configure"] == ("provide", ["last", "log", "webhook"])
     shown = run("plugins", "list", "--set", option).out
-    assert re.search(r"map_item +choose +last, first, builtin\.sku_is_item_no", shown)
-    assert "last stock  Tell the stock." in shown
+    rows = [re.split(r" {2,}", line) for line in shown.splitlines()]
+    assert ["map_item", "choose", ", ".join(("last", "first", "builtin.sku_is_item_no"))] in rows
+    assert ["last stock", "Tell the stock."] in rows
 
 
 def test_refused_plugins_stand_in_the_table_too(run: Commands) -> None:
@@ -84,29 +85,32 @@ def test_a_refused_plugin_is_named_with_its_cure(run: Commands) -> None:
     result = run("plugins", "list", "--json", "--set", "plugins.modules=no_such_plugin")
 
     assert result.code == 1
-    assert "there is no module no_such_plugin" in result.err
     refused = result.json["refused"]
     assert isinstance(refused, list)
-    assert refused[0]["name"] == "no_such_plugin"
+    assert [each["name"] for each in refused] == ["no_such_plugin"]
+    assert refused[0]["message"] in result.err
+    assert "'no_such_plugin'" in refused[0]["message"]
 
 
 HOOK = "from adapter import hookimpl\n@hookimpl\n"
 
 
 @pytest.mark.parametrize(
-    ("code", "sentence"),
+    ("code", "facts"),
     [
-        (f"{HOOK}def map_items(line): pass", "there is no hook map_items. Did you mean 'map_item'?"),
-        (f"{HOOK}def map_item(lines): pass", "hook map_item has no argument lines. Did you mean 'line'? Write def"),
-        (f"{HOOK}async def map_item(line): pass", "hook map_item is a coroutine function (async def). Make it a plain"),
-        (f"{HOOK}async def map_item(line): yield", "hook map_item is an async generator (async def with yield). Make"),
-        ("import no_such_package", "it needs the package no_such_package, which is not installed here. Install it"),
-        ("1 / 0", "ZeroDivisionError: division by zero"),
-        (f"{HOOK}def configure(settings): 1 / 0", "hook configure(settings) raised ZeroDivisionError at shop.py line"),
-        (f"settings_model = 7\n{HOOK}def map_item(line): pass", "settings_model"),
+        (f"{HOOK}def map_items(line): pass", ("map_items", "'map_item'")),
+        (f"{HOOK}def map_item(lines): pass", ("hook map_item", "lines", "'line'")),
+        (f"{HOOK}async def map_item(line): pass", ("hook map_item", "coroutine")),
+        (f"{HOOK}async def map_item(line): yield", ("hook map_item", "async generator")),
+        ("import no_such_package", ("no_such_package",)),
+        ("1 / 0", ("ZeroDivisionError",)),
+        (f"{HOOK}def configure(settings): 1 / 0", ("configure(settings)", "ZeroDivisionError", "shop.py line 3")),
+        (f"settings_model = 7\n{HOOK}def map_item(line): pass", ("settings_model",)),
     ],
 )  # fmt: skip
-def test_a_broken_plugin_is_listed_and_stops_the_start(run: Commands, tmp_path: Path, code: str, sentence: str) -> None:
+def test_a_broken_plugin_is_listed_and_stops_the_start(
+    run: Commands, tmp_path: Path, code: str, facts: tuple[str, ...]
+) -> None:
     """Plugin, hook and cure in one sentence, exit code 1, and no traceback."""
     (tmp_path / "shop.py").write_text(code)
     option = f"plugins.paths={tmp_path / 'shop.py'}"
@@ -116,7 +120,7 @@ def test_a_broken_plugin_is_listed_and_stops_the_start(run: Commands, tmp_path: 
 
         assert result.code == 1
         assert "Plugin 'shop': " in result.err
-        assert sentence in result.err
+        assert [fact for fact in facts if fact not in result.err] == []
         assert "Traceback" not in result.err
 
 
@@ -141,8 +145,9 @@ def test_the_second_plugin_of_a_name_is_reported_with_both_places(run: Commands,
         result = run(*words, "--set", option)
 
         assert result.code == 1
-        assert "Plugin 'shop': the name is taken twice, by path" in result.err
-        assert f"{tmp_path / 'b' / 'shop.py'}. Rename one of them, or remove it." in result.err
+        assert "'shop'" in result.err
+        for folder in ("a", "b"):
+            assert str(tmp_path / folder / "shop.py") in result.err
 
 
 def test_wrong_settings_of_a_plugin_are_wrong_settings(run: Commands, tmp_path: Path) -> None:
@@ -157,8 +162,9 @@ def test_wrong_settings_of_a_plugin_are_wrong_settings(run: Commands, tmp_path: 
 
     assert (result.code, listed.code) == (2, 1)
     for err in (result.err, listed.err):
-        assert "Plugin 'shop': plugins.settings.shop.token is missing" in err
-        assert "plugins.settings.shop.tokn is not a setting of the plugin. Did you mean 'token'?" in err
+        assert "'shop'" in err
+        for fact in ("plugins.settings.shop.token ", "plugins.settings.shop.tokn ", "'token'"):
+            assert fact in err
         assert "hush" not in err
 
 

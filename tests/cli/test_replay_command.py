@@ -34,7 +34,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 UNMAPPED = DeadLetterCause(
     reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop"
 )
-UNRESOLVED = DeadLetterCause(reason="unresolved", stage="confirm", message="Nobody knows. Look it up.")
+UNRESOLVED = DeadLetterCause(reason="unresolved", stage="confirm", message="No proof. Look it up.")
 GAVE_UP = DeadLetterCause(reason="gave-up", stage="submit", message="Never sent. Replay it.")
 SINK = DeadLetterCause(reason="sink-failed", stage="deliver", message="The sink raised. Fix it.")
 SECRET = "王小明"
@@ -193,18 +193,24 @@ def test_nothing_named_is_wrong_usage(run: Commands) -> None:
 def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: Shelf) -> None:
     """And what would be left out, with the reason."""
     result = shelf("replay", "--all", "--dry-run")
+    lines = {line["order_id"]: line for line in shelf.lines("--all", "--dry-run")}
 
+    deferred, confirmations = shelf.names["orders_deferred"], shelf.names["confirmations"]
     assert result.code == 1
-    assert (
-        "order A-1  unmapped-item → " + shelf.names["orders_deferred"] + " (replay 1, mapped again); queried at once"
-        in result.out
-    )
-    assert re.search(r"issued from \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", result.out)
-    assert "order A-2  unresolved → " + shelf.names["confirmations"] + " (replay 1)" in result.out
-    assert "left out" in result.out
-    assert "--max-replays" in result.out
-    assert "no header ecticket-sink" in result.out
-    assert "nothing was written" in result.err
+    assert {order: line["outcome"] for order, line in lines.items()} == {
+        **dict.fromkeys(("A-1", "A-2", "A-3"), "would be replayed"),
+        **dict.fromkeys(("A-4", "A-5"), "left out"),
+    }
+    facts = ("target", "replays", "mapped_anew")
+    assert [lines["A-1"][fact] for fact in facts] == [deferred, 1, True]
+    assert [lines["A-2"][fact] for fact in facts] == [confirmations, 1, False]
+    assert "--max-replays" in lines["A-4"]["why"]
+    assert "ecticket-sink" in lines["A-5"]["why"]
+    for order, target in (("A-1", deferred), ("A-2", confirmations)):
+        (line,) = (line for line in result.out.splitlines() if f"order {order} " in line)
+        assert f"→ {target} (replay 1" in line
+        assert bool(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", line)) is (order == "A-1")
+    assert re.findall(r"\d+", result.err.splitlines()[-1]) == ["3"]
     assert shelf.back() == []
     assert shelf.open() == ["A-1", "A-2", "A-3", "A-4", "A-5"]
 
@@ -242,7 +248,8 @@ def test_each_dead_letter_is_one_line_of_output_and_one_in_the_log(shelf: Shelf)
         "replays": 1,
         "mapped_anew": True,
     }
-    assert logged == {**line, "event": "a dead letter was replayed", "level": "info", "timestamp": logged["timestamp"]}
+    assert logged.pop("event")
+    assert logged == {**line, "level": "info", "timestamp": logged["timestamp"]}
     assert SECRET not in result.out + result.err
 
 
@@ -263,9 +270,9 @@ def test_dead_letters_that_these_keys_did_not_sign_are_counted(shelf: Shelf) -> 
 
     result = shelf("replay", "--dry-run", "--reason", "unmapped-item")
 
-    assert "Without a valid signature: 1." in result.err
-    assert "keys.signing_key" in result.err
-    assert "Without a valid signature" not in shelf("replay", "--dry-run", "--reason", "gave-up").err
+    (unsigned_line,) = (line for line in result.err.splitlines() if "keys.signing_key" in line)
+    assert re.findall(r"\d+", unsigned_line) == ["1"]
+    assert "keys.signing_key" not in shelf("replay", "--dry-run", "--reason", "gave-up").err
 
 
 def test_what_keeps_coming_back_is_left_out(shelf: Shelf) -> None:
@@ -298,7 +305,8 @@ def test_an_unknown_name_is_reported(shelf: Shelf) -> None:
     result = shelf("replay", "A-1", "Z-9")
 
     assert result.code == 1
-    assert "There is no dead letter Z-9." in result.err
+    (line,) = (line for line in result.err.splitlines() if "dead-letters list" in line)
+    assert "Z-9" in line
     assert shelf.back() == [b"A-1"]
 
 
@@ -308,7 +316,7 @@ def test_a_handled_dead_letter_is_shown_as_handled(shelf: Shelf) -> None:
     result = shelf("replay", "A-1")
 
     assert result.code == 1
-    assert "was handled before" in result.out
+    assert "handled" in result.out
 
 
 def test_a_record_that_its_topic_does_not_take_is_no_traceback(shelf: Shelf) -> None:
@@ -333,7 +341,7 @@ def test_a_value_that_was_left_out_is_fetched_from_where_the_record_came(shelf: 
     outcomes = {line["outcome"]: line for line in shelf.lines("--reason", "too-large")}
 
     assert outcomes.keys() == {"replayed", "left out"}
-    assert "Have the shop send" in outcomes["left out"]["why"]
+    assert f"{order.topic}/0/99" in outcomes["left out"]["why"]
     assert [record.value for record in shelf.on("orders_deferred")] == [order.value]
 
 
@@ -362,12 +370,7 @@ def test_what_a_sink_did_not_take_is_delivered_to_that_sink_alone(shelf: Shelf, 
     assert (tmp_path / "told").read_text() == "one B-1\n"
     assert [line["outcome"] for line in first].count("replayed") == 2
     whys = [line["why"] for line in first if line["outcome"] == "left out"]
-    expected = {
-        "it was busy": 1,
-        "Sink chat requested a pause": 2,
-        "no sink crm here; sinks: chat.": 1,
-        "no header ecticket-sink": 1,
-    }
+    expected = {"was busy": 1, "pause": 2, "sink crm": 1, "ecticket-sink": 1}
     assert {result: sum(result in why for why in whys) for result in expected} == expected
     assert [line["outcome"] for line in second] == ["left out"] * 5
     assert shelf.on("issuances") == before

@@ -84,8 +84,8 @@ def _on(kafka: KafkaConnection, topic: str) -> list[Record]:
     ("arguments", "expected"),
     [
         (("resolve", "X1", "--as", "lost", "--why", "x"), "issued or failed"),
-        (("resolve", "X1", "--as", "issued", "--why", " "), "1 to 200 characters"),
-        (("resolve", "X1", "--as", "issued", "--why", "x" * 201), "1 to 200 characters"),
+        (("resolve", "X1", "--as", "issued", "--why", " "), "--why"),
+        (("resolve", "X1", "--as", "issued", "--why", "x" * 201), "200"),
         (("resolve", "X1", "--as", "issued"), "--why"),
         (("resolve",), "TRADE_NO"),
         (("reissue",), "ORDER_ID|TRADE_NO"),
@@ -104,7 +104,8 @@ def test_a_number_in_no_dead_letter_cannot_be_resolved(on_broker: Commands) -> N
     result = on_broker("resolve", "X1", "--as", "issued", "--why", "x")
 
     assert (result.code, result.out) == (1, "")
-    assert "No open dead letter holds the number X1." in result.err
+    assert "dead letter" in result.err
+    assert "X1" in result.err
 
 
 def test_an_order_with_another_orders_number_can_only_be_closed_as_failed(
@@ -173,12 +174,12 @@ def test_an_order_comes_from_a_file_where_its_topic_has_forgotten_it(
     file = tmp_path / "order.json"
     file.write_text(json.dumps(ORDER), encoding="utf-8")
 
-    dry = failed("reissue", "PAID1", "--order", str(file), "--dry-run")
+    dry = failed("reissue", "PAID1", "--order", str(file), "--dry-run", "--json")
     done = failed("reissue", "PAID1", "--order", str(file), "--json")
     again = failed("reissue", "A-1", "--order", str(file))
 
     assert (dry.code, done.code, again.code) == (0, 0, 1)
-    assert "would be reissued  order A-1, part 1 of 1 under " + NEW in dry.out
+    assert dry.json == {**done.json, "outcome": "would be reissued"}
     assert done.json == {
         "outcome": "reissued",
         "merchant_id": MERCHANT.merchant_id,
@@ -191,7 +192,7 @@ def test_an_order_comes_from_a_file_where_its_topic_has_forgotten_it(
         "ticket_count": 2,
         "target": names["orders_deferred"],
     }
-    assert f"reissued already, under {NEW}" in again.err
+    assert NEW in again.err
     (record,) = _on(kafka, names["orders_deferred"])
     headers = dict(record.headers)
     assert (record.key, json.loads(record.value or b"")) == (b"A-1", ORDER)
@@ -199,7 +200,9 @@ def test_an_order_comes_from_a_file_where_its_topic_has_forgotten_it(
     assert "王小明" not in done.out + done.err
 
 
-def test_another_orders_file_is_refused(failed: Commands, tmp_path: Path) -> None:
+def test_another_orders_file_is_refused(
+    failed: Commands, kafka: KafkaConnection, names: dict[str, str], tmp_path: Path
+) -> None:
     """Nothing is issued for another order."""
     file = tmp_path / "order.json"
     file.write_text(json.dumps({**ORDER, "order_id": "A-2"}), encoding="utf-8")
@@ -207,4 +210,6 @@ def test_another_orders_file_is_refused(failed: Commands, tmp_path: Path) -> Non
     result = failed("reissue", "A-1", "--order", str(file))
 
     assert result.code == 1
-    assert "not that of order A-1" in result.err
+    for fact in ("order A-1", f"merchant {MERCHANT.merchant_id}", "--order"):
+        assert fact in result.err
+    assert _on(kafka, names["orders_deferred"]) == []

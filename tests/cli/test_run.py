@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adapter.kafka.connection import KafkaConnection
 
-from .command_runner import Commands
+from .command_runner import CLOSED_PORT, Commands
 
 
 def test_without_an_operator_nothing_starts(run: Commands) -> None:
@@ -36,7 +36,7 @@ def test_receiving_alone_needs_callbacks_to_be_enabled(run: Commands) -> None:
     result = run("run", "--only", "receive", "--set", "callbacks.enabled=false", "--set", "admin.port=0")
 
     assert result.code == 2
-    assert "callbacks.enabled" in result.err
+    assert "receive" in result.err
     assert "callbacks.enabled" in result.err
 
 
@@ -60,7 +60,8 @@ def test_a_sink_that_cannot_be_used_stops_the_start(run: Commands, tmp_path: Pat
     result = run("run", *settings)
 
     assert result.code == 1
-    assert "Plugin 'chat': hook notification_sinks() gave sink 1 without a name." in result.err
+    for fact in ("'chat'", "notification_sinks()", "sink 1", "name"):
+        assert fact in result.err
 
 
 def test_the_settings_of_a_built_in_sink_are_settings(run: Commands) -> None:
@@ -76,7 +77,8 @@ def test_delivering_without_a_sink_is_no_work(run: Commands) -> None:
     result = run("run", "--only", "deliver", "--set", "admin.port=0")
 
     assert result.code == 2
-    assert "there is no sink" in result.err
+    for fact in ("--only", "deliver", "sink"):
+        assert fact in result.err
 
 
 def test_missing_topics_stop_the_start(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:
@@ -98,9 +100,10 @@ def test_an_absent_broker_is_waited_for(run: Commands) -> None:
     command = [sys.executable, "-m", "adapter", "run", "--config", str(run.config), "--set", "admin.port=0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        result = next(line for line in process.stderr if "waiting for the broker" in line)
+        entries = (json.loads(line) for line in process.stderr if line.startswith("{"))
+        waiting = next(entry for entry in entries if "broker" in entry["event"] and CLOSED_PORT in str(entry))
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
 
     assert process.returncode == 0, rest
-    assert json.loads(result)["level"] == "warning"
+    assert waiting["level"] == "warning"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .command_runner import Commands
+from .command_runner import Commands, Result
 
 
 def test_what_was_written_is_current(run: Commands, tmp_path: Path) -> None:
@@ -20,6 +20,12 @@ def test_what_was_written_is_current(run: Commands, tmp_path: Path) -> None:
     assert run("schemas", "check", str(folder)).code == 0
 
 
+def _line(result: Result, name: str) -> str:
+    """The only line about this file."""
+    (line,) = (line for line in result.err.splitlines() if f"/{name} " in line)
+    return line
+
+
 def test_differences_are_named(run: Commands, tmp_path: Path) -> None:
     """Changed, missing and foreign files, and the command that corrects it."""
     run("schemas", "write", str(tmp_path))
@@ -31,10 +37,10 @@ def test_differences_are_named(run: Commands, tmp_path: Path) -> None:
     result = run("schemas", "check", str(tmp_path))
 
     assert result.code == 1
-    assert "order-paid.v1.json differs" in result.err
-    assert "order-parked.v1.json is missing" in result.err
-    assert "order-lost.v1.json is no schema" in result.err
-    assert "asyncapi.yaml differs" in result.err
+    assert "differs" in _line(result, "order-paid.v1.json")
+    assert "missing" in _line(result, "order-parked.v1.json")
+    assert "Remove" in _line(result, "order-lost.v1.json")
+    assert "differs" in _line(result, "asyncapi.yaml")
     assert f"ecticket-adapter schemas write {tmp_path}" in result.err
 
 
@@ -49,7 +55,7 @@ def test_writing_again_is_advised_where_it_helps(run: Commands, tmp_path: Path) 
     missing = run("schemas", "check", str(folder))
 
     assert (foreign.code, missing.code) == (1, 1)
-    assert "order-lost.v1.json is no schema" in foreign.err
+    assert "Remove" in _line(foreign, "order-lost.v1.json")
     assert "schemas write" not in foreign.err
     assert f"ecticket-adapter schemas write '{folder}'" in missing.err
 
@@ -81,8 +87,8 @@ def test_an_example_that_is_not_json_is_named(run: Commands, tmp_path: Path, ver
     result = run("schemas", verb, str(tmp_path))
 
     assert result.code == 2
-    assert f"The example {examples / 'valid.json'} is not JSON" in result.err
-    assert "remove it" in result.err
+    for fact in (str(examples / "valid.json"), "JSON", "remove"):
+        assert fact in result.err
     assert not list(tmp_path.glob("*.json"))
 
 
