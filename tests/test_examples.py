@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from conftest import TopicFactory
+from key_words import mentions
 
 from adapter.dev.producing import producing
 from adapter.flows.messages.events import (
@@ -167,8 +168,7 @@ async def test_read_events_notes_ticket_notifications_once(
     async with _reading(kafka, database, tickets) as out:
         lines = [await _line(out) for _ in range(3)]
 
-    assert lines == [
-        "ONE: ECPay reports a ticket as redeemed or refunded (UseStatus 2)",
-        "ONE: ECPay reports a ticket as changed (UseStatus None)",
-        "ONE: ECPay reports a refund (RefundAmount 1200)",
-    ]
+    for line, words in zip(
+        lines, ("redeemed refunded UseStatus 2", "changed UseStatus None", "refund RefundAmount 1200"), strict=True
+    ):
+        assert mentions(line, f"ONE: {words}")

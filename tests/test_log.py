@@ -28,11 +28,14 @@ def _as_it_was() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+TEXT = "It cannot be read."
+
+
 def _fail(phone: str) -> None:
     try:
         int(f"{phone} of a customer")
     except ValueError as error:
-        raise Unreadable("It cannot be read.") from error
+        raise Unreadable(TEXT) from error
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
@@ -50,7 +53,7 @@ def test_an_exception_is_logged_by_type_and_place_and_never_with_values(
 
     written = capsys.readouterr().err
     assert CUSTOMER not in written
-    assert written.count("Unreadable: It cannot be read.") == 3
+    assert written.count(f"Unreadable: {TEXT}") == 3
     assert written.count("ValueError") == 3
     assert "_fail" in written
 
@@ -64,7 +67,7 @@ def test_a_json_line_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         logging.getLogger("a.room").exception("it went wrong")
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert json.loads(line)["exception"].splitlines()[-1] == "Unreadable: It cannot be read."
+    assert json.loads(line)["exception"].splitlines()[-1] == f"Unreadable: {TEXT}"
 
 
 @pytest.mark.parametrize("style", ["json", "console"])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from key_words import mentions
 
 from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, disagreements
 from benchmarks.measuring import Moment, between, percentile, slope
@@ -78,23 +79,24 @@ def test_results_that_agree_have_no_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("published", "issued", "refused", "others", "wrong"),
+    ("published", "issued", "refused", "others", "words"),
     [
-        ([1, 2], [1, 2, 2], 0, [], "1 orders were issued more than once"),
-        ([1, 2, 2], [1, 2], 0, [], "1 orders were published more than once"),
-        ([1], [1, 2], 0, [], "1 orders were issued and not published"),
-        ([1, 2], [1], 0, [], "1 orders were published and not issued"),
-        ([1], [1], 4, [], "4 calls were no Issue calls"),
-        ([1], [1], 0, ["ecticket.order.parked.v1"], "1 events were no submitted ones"),
+        ([1, 2], [1, 2, 2], 0, [], "1 issued more once"),
+        ([1, 2, 2], [1, 2], 0, [], "1 published more once"),
+        ([1], [1, 2], 0, [], "1 issued not published"),
+        ([1, 2], [1], 0, [], "1 published not issued"),
+        ([1], [1], 4, [], "4 no Issue calls"),
+        ([1], [1], 0, ["ecticket.order.parked.v1"], "1 events no submitted"),
     ],
 )
 def test_each_disagreement_is_noticed(
-    published: list[int], issued: list[int], refused: int, others: list[str], wrong: str
+    published: list[int], issued: list[int], refused: int, others: list[str], words: str
 ) -> None:
     """A benchmark of something that issues twice or loses an order is worth nothing, and says so."""
     state = StubResults(numbers=[trade_no(number) for number in issued], refused=refused)
 
-    assert disagreements(Counter(map(order_id, published)), state, Counter(others)) == [wrong]
+    (found,) = disagreements(Counter(map(order_id, published)), state, Counter(others))
+    assert mentions(found, words)
 
 
 def test_an_order_is_issued_under_the_number_of_its_payment() -> None:

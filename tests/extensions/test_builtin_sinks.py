@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from key_words import mentions
 from structlog.testing import capture_logs
 
 from adapter.errors import SettingsError
@@ -54,46 +55,44 @@ def test_an_address_that_is_allowed_or_public_or_still_to_be_asked_for_is_no_mis
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected_text"),
+    ("settings", "words"),
     [
         ({"log": {"enable": True}}, "plugins.settings.log.enable "),
         ({"webhook": {"url": "https://a/"}}, "plugins.settings.webhook.url "),
-        ({"webhook": endpoint(secrets=[])}, "endpoints.shop: there is no secret"),
-        ({"webhook": endpoint(secrets="hush")}, "endpoints.shop: a secret cannot be used."),
-        ({"webhook": endpoint(secrets="whsec_c2hvcnQ=")}, "A secret is whsec_"),
-        ({"webhook": endpoint(secrets="whsec_not base64!")}, "A secret is whsec_"),
-        ({"webhook": endpoint(url="http://shop.example/")}, "endpoints.shop.url is plain http"),
-        ({"webhook": endpoint(url="ftp://shop.example/")}, "endpoints.shop.url is not"),
-        ({"webhook": endpoint(url="https:///path")}, "endpoints.shop.url is not"),
+        ({"webhook": endpoint(secrets=[])}, "endpoints.shop: no secret"),
+        ({"webhook": endpoint(secrets="hush")}, "endpoints.shop: secret used"),
+        ({"webhook": endpoint(secrets="whsec_c2hvcnQ=")}, "endpoints.shop: whsec_"),
+        ({"webhook": endpoint(secrets="whsec_not base64!")}, "endpoints.shop: whsec_"),
+        ({"webhook": endpoint(url="http://shop.example/")}, "endpoints.shop.url plain http"),
+        ({"webhook": endpoint(url="ftp://shop.example/")}, "endpoints.shop.url not"),
+        ({"webhook": endpoint(url="https:///path")}, "endpoints.shop.url not"),
         (
             {"webhook": endpoint(url="https://me:pass@shop.example/")},
-            "shop.url has a user or password",
+            "shop.url user password",
         ),
-        ({"webhook": endpoint(url="https://shop.example:port/")}, "endpoints.shop.url is not"),
+        ({"webhook": endpoint(url="https://shop.example:port/")}, "endpoints.shop.url not"),
         (
             {"webhook": endpoint(url="https://10.1.2.3/")},
-            "shop.url is at 10.1.2.3",
+            "shop.url 10.1.2.3",
         ),
-        ({"webhook": endpoint(url="https://localhost/")}, "endpoints.shop.url is at 127.0.0.1"),
-        ({"webhook": endpoint(url="https://[::1]/")}, "endpoints.shop.url is at ::1"),
+        ({"webhook": endpoint(url="https://localhost/")}, "endpoints.shop.url 127.0.0.1"),
+        ({"webhook": endpoint(url="https://[::1]/")}, "endpoints.shop.url ::1"),
         ({"webhook": endpoint(timeout_seconds=0)}, "endpoints.shop.timeout_seconds: "),
-        ({"webhook": endpoint(allow_networks=["10.0.0.1/8"])}, "endpoints.shop.allow_networks.0 is refused"),
-        ({"webhook": endpoint(secret_files="/no/such/file")}, "a secret cannot be used. [Errno 2] No such file"),
-        ({"webhook": endpoint(ca_file="/no/such/file")}, "endpoints.shop.ca_file /no/such/file cannot be used: "),
-        ({"webhook": {"endpoints": {"shop": {}}}}, "plugins.settings.webhook.endpoints.shop.url is missing"),
+        ({"webhook": endpoint(allow_networks=["10.0.0.1/8"])}, "endpoints.shop.allow_networks.0 refused"),
+        ({"webhook": endpoint(secret_files="/no/such/file")}, "endpoints.shop: secret [Errno 2]"),
+        ({"webhook": endpoint(ca_file="/no/such/file")}, "endpoints.shop.ca_file /no/such/file"),
+        ({"webhook": {"endpoints": {"shop": {}}}}, "plugins.settings.webhook.endpoints.shop.url missing"),
         ({"webhook": {"endpoints": {"a b": endpoint()["endpoints"]["shop"]}}}, "a b: "),  # type: ignore[index]  # as above
     ],
 )
-def test_a_mistake_is_a_sentence_with_plugin_and_key(
-    settings: Mapping[str, Mapping[str, object]], expected_text: str
-) -> None:
+def test_a_mistake_is_a_sentence_with_plugin_and_key(settings: Mapping[str, Mapping[str, object]], words: str) -> None:
     """And never quotes a secret."""
     plugins = PluginManager(PluginSelection(settings=settings), built_in=sink_sources())
     with pytest.raises(SettingsError) as refused:
         plugins.raise_if_rejected()
 
     text = "\n".join(refused.value.problems)
-    assert expected_text in text
+    assert mentions(text, words)
     assert all(sentence.startswith("Plugin '") for sentence in text.splitlines())
     assert not [secret for secret in ("hush", "c2hvcnQ", "pass@", SECRET) if secret in text]
 

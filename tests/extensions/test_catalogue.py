@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from key_words import mentions
 
 from adapter import InvalidOrder, IssueType, Line, Order, TicketItem, UnmappedItem, Voucher, hookimpl
 from adapter.errors import SettingsError
@@ -187,7 +189,7 @@ def test_dates_beyond_the_calendar_are_an_invalid_order(catalogue: CataloguePlug
 
 def test_sku_that_is_not_in_the_catalogue_is_unmapped(catalogue: CataloguePlugin) -> None:
     """With a catalogue the catalogue decides, even over a sku that looks like an item number."""
-    with pytest.raises(UnmappedItem, match=r"Sku 'VQT04959' is not in the catalogue \(submit.catalogue\)\. Add it"):
+    with pytest.raises(UnmappedItem, match=r"VQT04959.*submit\.catalogue"):
         mapped(catalogue, line("VQT04959"))
 
 
@@ -249,49 +251,48 @@ async def test_catalogue_answers_after_merchants_plugins_and_changes_the_fingerp
 
 
 @pytest.mark.parametrize(
-    ("entry", "expected_text"),
+    ("entry", "words"),
     [
-        ("{itemno: VQT04959}", "'itemno'. Did you mean 'item_no'?"),
-        ("{colour: red}", "'colour'. The keys are item_no, name, price"),
-        ("{item_no: VQT-04959}", "item_no must be 1 to 8 half-width letters or digits."),
-        ("{item_no: [VQT04959]}", "item_no must be a single value."),
-        ("{item_no: VQT04959, name: ''}", "name must not be empty."),
-        ("{item_no: VQT04959, price: 12.5}", "price must be a whole number, in digits."),
-        ("{item_no: VQT04959, price: 1000000000}", "price must be a whole number from 0 to 999999999."),
-        ("{item_no: VQT04959, voucher: gifts}", "voucher must be one of pickup, gift."),
-        ("{item_no: VQT04959, issue_type: '3'}", "issue_type must be one of convenience_store, paper, electronic,"),
-        ("{item_no: VQT04959, valid_days: -1}", "valid_days must be a whole number, in digits."),
-        ("{item_no: VQT04959, valid_days: 36501}", "valid_days must be a whole number of days from 0 to 36500."),
+        ("{itemno: VQT04959}", "itemno item_no"),
+        ("{colour: red}", "colour item_no name price"),
+        ("{item_no: VQT-04959}", "item_no 1 8"),
+        ("{item_no: [VQT04959]}", "item_no single"),
+        ("{item_no: VQT04959, name: ''}", "name empty"),
+        ("{item_no: VQT04959, price: 12.5}", "price whole digits"),
+        ("{item_no: VQT04959, price: 1000000000}", "price 0 999999999"),
+        ("{item_no: VQT04959, voucher: gifts}", "voucher pickup gift"),
+        ("{item_no: VQT04959, issue_type: '3'}", "issue_type convenience_store paper electronic"),
+        ("{item_no: VQT04959, valid_days: -1}", "valid_days whole digits"),
+        ("{item_no: VQT04959, valid_days: 36501}", "valid_days 0 36500"),
         (
             "{item_no: VQT04959, start_after_days: 0}",
-            "must be a whole number of days from 1 to 36500.",
+            "start_after_days 1 36500",
         ),
-        ("{item_no: VQT04959, start_date: 2026-02-30}", "start_date must be a day like 2026-12-31."),
-        ("{item_no: VQT04959, start_date: 20260230}", "start_date must be a day like 2026-12-31."),
-        ("{name: Day ticket}", "item_no is missing"),
-        ("{issue_type: paper, name: Daytickets, price: 1}", "item_no is missing"),
-        ("{issue_type: serial_number, name: Spa_course}", "serial_number tickets need name and price."),
-        ("{issue_type: serial_number, name: Spa, price: 1}", "name must be 4 to 20 Chinese characters"),
+        ("{item_no: VQT04959, start_date: 2026-02-30}", "start_date 2026-12-31"),
+        ("{item_no: VQT04959, start_date: 20260230}", "start_date 2026-12-31"),
+        ("{name: Day ticket}", "item_no missing"),
+        ("{issue_type: paper, name: Daytickets, price: 1}", "item_no missing"),
+        ("{issue_type: serial_number, name: Spa_course}", "serial_number name price"),
+        ("{issue_type: serial_number, name: Spa, price: 1}", "name 4 20"),
         (
             "{issue_type: serial_number, name: Spas, price: 1, item_no: A}",
-            "serial_number tickets have no item_no",
+            "serial_number no item_no",
         ),
-        ("{item_no: A, start_date: 2026-01-01, start_after_days: 1}", "start_date and start_after_days"),
-        ("{item_no: A, expire_date: 2026-01-01, valid_days: 1}", "expire_date and valid_days"),
-        ("{item_no: A, start_date: 2026-01-02, expire_date: 2026-01-01}", "expire_date is before start_date."),
-        ("{item_no: A, voucher: pickup, valid_days: 1}", "only gift vouchers"),
-        ("{item_no: A, issue_type: paper, start_after_days: 1}", "only electronic tickets"),
-        ("VQT04959", "the fields of sku 'PARK'"),
-        ("~", "the fields of sku 'PARK'"),
+        ("{item_no: A, start_date: 2026-01-01, start_after_days: 1}", "start_date start_after_days"),
+        ("{item_no: A, expire_date: 2026-01-01, valid_days: 1}", "expire_date valid_days"),
+        ("{item_no: A, start_date: 2026-01-02, expire_date: 2026-01-01}", "expire_date before start_date"),
+        ("{item_no: A, voucher: pickup, valid_days: 1}", "gift vouchers"),
+        ("{item_no: A, issue_type: paper, start_after_days: 1}", "electronic tickets"),
+        ("VQT04959", "fields PARK"),
+        ("~", "fields PARK"),
     ],
 )
-def test_mistake_in_an_entry_is_reported_with_line_and_sku(path: Path, entry: str, expected_text: str) -> None:
+def test_mistake_in_an_entry_is_reported_with_line_and_sku(path: Path, entry: str, words: str) -> None:
     """The message is enough to correct the file."""
     (problem,) = problems(path, f"# the first line\nPARK: {entry}\n")
 
     assert problem.startswith("line 2: ")
-    assert "'PARK'" in problem
-    assert expected_text in problem
+    assert mentions(problem, f"'PARK' {words}")
 
 
 def test_every_mistake_of_a_file_is_reported_at_once(path: Path) -> None:
@@ -310,38 +311,35 @@ def test_every_mistake_of_a_file_is_reported_at_once(path: Path) -> None:
         """,
     )
 
-    assert found == [
-        "line 2: sku 'A': item_no must be 1 to 8 half-width letters or digits.",
-        "line 3: sku 'A': price must be a whole number, in digits.",
-        "line 7: 'item_no' is already set in line 6; remove one.",
-        "line 8: 'B' is already set in line 4; remove one.",
-    ]
+    assert [problem.split(":")[0] for problem in found] == ["line 2", "line 3", "line 7", "line 8"]
+    for problem, words in zip(found, ("'A' item_no 8", "'A' price digits", "'item_no' 6", "'B' 4"), strict=True):
+        assert mentions(problem, words)
 
 
 @pytest.mark.parametrize(
-    ("text", "expected_text"),
+    ("text", "words"),
     [
-        ("", " has no entry"),
-        ("{}", " has no entry"),
-        ("- A\n- B\n", "line 1: "),
-        ("A: {item_no: [", "line 2: this is not YAML:"),
-        ("A: 1\n---\nB: 2\n", "line 2: this is not YAML:"),
-        ("? [A, B]\n: {item_no: AAAA}\n", "line 1: a key"),
-        ("A: !!python/object:os.system {}\n", "line 1: sku 'A': item_no is missing"),
-        ("[" * 5000, "this is not YAML"),
+        ("", "no entry"),
+        ("{}", "no entry"),
+        ("- A\n- B\n", "line 1"),
+        ("A: {item_no: [", "line 2 not YAML"),
+        ("A: 1\n---\nB: 2\n", "line 2 not YAML"),
+        ("? [A, B]\n: {item_no: AAAA}\n", "line 1 key"),
+        ("A: !!python/object:os.system {}\n", "line 1 'A' item_no missing"),
+        ("[" * 5000, "not YAML"),
     ],
     ids=range(8),
 )
-def test_file_that_is_no_catalogue_is_reported(path: Path, text: str, expected_text: str) -> None:
+def test_file_that_is_no_catalogue_is_reported(path: Path, text: str, words: str) -> None:
     """Whatever it is instead; nothing in it is ever run."""
     (problem,) = problems(path, text)
 
-    assert expected_text in problem
+    assert mentions(problem, words)
 
 
 def test_file_that_cannot_be_read_is_reported(path: Path) -> None:
     """A forgotten mount and a wrong encoding are settings' mistakes."""
-    with pytest.raises(SettingsError, match=r"No such file or directory"):
+    with pytest.raises(SettingsError, match=re.escape(str(path))):
         CataloguePlugin.read(path)
     path.write_bytes("A: {item_no: AAAA, name: 票}".encode("big5"))
     with pytest.raises(SettingsError, match=r"UTF-8"):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import pytest
+from key_words import mentions
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from adapter import SettingsError, hookimpl
@@ -162,29 +163,29 @@ def test_built_in_plugins_are_configured_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "expected_text"),
+    ("section", "words"),
     [
-        ({}, "token is missing"),
-        ({"lead_dais": 3}, "Did you mean 'lead_days'?"),
-        ({"nonsense": 3}, "It has token, lead_days, mode, server, server.host,"),
-        ({"server": {"prot": 1}}, "Did you mean 'server.port'?"),
-        ({"others": [{"hots": ""}]}, "Did you mean 'others.host'?"),
-        ({"lead_days": -1}, "It is: days from order to delivery."),
-        ({"lead_days": SECRET}, "lead_days: "),
-        ({"mode": SECRET}, "mode: input should be 'fast' or 'safe'"),
-        ({"server": SECRET}, "server: "),
-        ({"url": SECRET}, "plugins.settings.bundles.url is refused"),
+        ({}, "token missing"),
+        ({"lead_dais": 3}, "lead_dais 'lead_days'"),
+        ({"nonsense": 3}, "nonsense token lead_days mode server server.host"),
+        ({"server": {"prot": 1}}, "prot 'server.port'"),
+        ({"others": [{"hots": ""}]}, "hots 'others.host'"),
+        ({"lead_days": -1}, "lead_days delivery"),
+        ({"lead_days": SECRET}, "lead_days"),
+        ({"mode": SECRET}, "mode 'fast' 'safe'"),
+        ({"server": SECRET}, "server"),
+        ({"url": SECRET}, "plugins.settings.bundles.url refused"),
     ],
 )  # fmt: skip
 def test_mistake_in_a_section_names_plugin_key_and_cure_and_never_the_value(
-    section: dict[str, object], expected_text: str
+    section: dict[str, object], words: str
 ) -> None:
     """The value may be a secret in the wrong place; a validator's own words may quote it."""
     messages = rejections(Configured(), **({"token": SECRET} if section else {}), **section)
 
     (message,) = messages
     assert message.startswith("Plugin 'bundles': plugins.settings.bundles.")
-    assert expected_text in message
+    assert mentions(message, words)
     assert message.endswith(("Correct it.", "Correct the key.", "Set it."))
     assert SECRET not in message
 
@@ -293,7 +294,7 @@ def test_model_that_pydantic_cannot_use_is_reported_in_its_words() -> None:
 
     (message, *_) = rejections(Broken())
 
-    assert "reading its settings raised PydanticUserError: `Unfinished` is not fully defined" in message
+    assert mentions(message, "settings PydanticUserError Unfinished")
 
 
 def test_plugin_that_takes_no_settings_has_no_section() -> None:
@@ -306,7 +307,7 @@ def test_plugin_that_takes_no_settings_has_no_section() -> None:
 
     (message,) = rejections(Simple(), anything=1)
 
-    assert "it takes no settings" in message
+    assert mentions(message, "takes no settings")
 
 
 def test_unused_section_stops_the_start_and_names_the_nearest() -> None:
@@ -330,35 +331,34 @@ def test_section_of_a_disabled_plugin_may_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected_text"),
+    ("answer", "words"),
     [
-        (raises(ValueError(SECRET)), "raised ValueError at test_configure.py line "),
-        (raises(SystemExit(3)), "raised SystemExit at test_configure.py line "),
-        (raises(KeyboardInterrupt()), "raised KeyboardInterrupt at test_configure.py line "),
-        (coroutine, "returned a coroutine"),
-        (lambda settings: dict(settings), "returned a value that is not allowed: it is a dict, not None"),
-        (lambda settings: settings.update(more=1), "raised AttributeError at test_configure.py line "),
+        (raises(ValueError(SECRET)), "ValueError test_configure.py"),
+        (raises(SystemExit(3)), "SystemExit test_configure.py"),
+        (raises(KeyboardInterrupt()), "KeyboardInterrupt test_configure.py"),
+        (coroutine, "coroutine"),
+        (lambda settings: dict(settings), "dict None"),
+        (lambda settings: settings.update(more=1), "AttributeError test_configure.py"),
     ],
 )
-def test_configure_that_fails_is_refused_by_plugin_hook_and_cure(answer: object, expected_text: str) -> None:
+def test_configure_that_fails_is_refused_by_plugin_hook_and_cure(answer: object, words: str) -> None:
     """It may quote its settings, so what it says is not repeated."""
     (message,) = rejections(configuring(answer), token=SECRET)
 
-    assert message.startswith(f"Plugin 'bundles': hook configure(settings) {expected_text}")
-    assert "plugins.disabled" in message
+    assert mentions(message, f"'bundles' configure(settings) {words} plugins.disabled")
     assert SECRET not in message
 
 
 def test_configure_may_say_itself_that_settings_are_wrong() -> None:
     """In its own words, one sentence for each error: then a file is to be corrected, not the plugin."""
-    problem = raises(SettingsError("days.txt cannot be read. Mount it.", "park.txt is empty. Fill it."))
+    problems = ("days.txt cannot be read. Mount it.", "park.txt is empty. Fill it.")
+    problem = raises(SettingsError(*problems))
     found = started({"bundles": configuring(problem)}, {"bundles": {"token": SECRET}})
 
     (refused,) = found.rejections
-    assert refused.message.splitlines() == [
-        "Plugin 'bundles': days.txt cannot be read. Mount it.",
-        "Plugin 'bundles': park.txt is empty. Fill it.",
-    ]
+    lines = refused.message.splitlines()
+    assert all("'bundles'" in line for line in lines)
+    assert [line.partition(": ")[2] for line in lines] == list(problems)
     assert refused.by_settings
 
 
@@ -366,7 +366,7 @@ def test_configure_that_says_nothing_is_wrong_itself() -> None:
     """A rejection without a sentence would stop the start without a reason."""
     (message,) = rejections(configuring(raises(SettingsError())), token=SECRET)
 
-    assert message.startswith("Plugin 'bundles': hook configure(settings) raised SettingsError at ")
+    assert mentions(message, "'bundles' configure(settings) SettingsError")
 
 
 def test_configure_that_never_comes_back_is_given_up(gate: threading.Event) -> None:
@@ -500,9 +500,7 @@ def test_content_fingerprint_that_is_no_text_is_refused() -> None:
 
     (refused,) = started({"asks": Asks()}, {}).rejections
 
-    assert refused.message == (
-        "Plugin 'asks': its content_fingerprint is a method, not a text. Make it a str attribute or a property."
-    )
+    assert mentions(refused.message, "'asks' content_fingerprint method str property")
 
 
 def test_what_configure_does_to_its_settings_is_no_part_of_the_fingerprint() -> None:

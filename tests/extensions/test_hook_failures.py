@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from key_words import mentions
 
 from adapter import (
     DoesNotFit,
@@ -45,12 +46,12 @@ def another_number(request: IssueRequest) -> IssueRequest:
         (
             mapping(raises(KeyError("王小明"))),
             "map_item",
-            r"map_item\(order, line\) raised KeyError at plugins.py line \d+",
+            r"map_item\(order, line\).* KeyError .*plugins\.py.* \d+",
         ),
         (
             mapping(lambda order, line: line.colour),
             "map_item",
-            r"raised AttributeError at plugins.py line \d+",
+            r"AttributeError .*plugins\.py.* \d+",
         ),
         (mapping(lambda order, line: setattr(line, "quantity", 0)), "map_item", "raised FrozenInstanceError"),
         (
@@ -63,17 +64,17 @@ def another_number(request: IssueRequest) -> IssueRequest:
         (mapping(raises(asyncio.CancelledError())), "map_item", "raised CancelledError"),
         (mapping(raises(StopIteration())), "map_item", "raised StopIteration"),
         (mapping(raises(RecursionError())), "map_item", "raised RecursionError"),
-        (mapping(lambda order, line: ticket()), "map_item", "it is a TicketItem, not a list of TicketItem or None"),
-        (mapping(lambda order, line: [None]), "map_item", r"\[0\] is None, not a TicketItem"),
-        (mapping(lambda order, line: iter([])), "map_item", "it is a list_iterator, not a list of TicketItem"),
-        (mapping(coroutine), "map_item", "returned a coroutine, but hooks are plain functions"),
-        (shaping(lambda request: None), "shape_issue", "returned None, but must return the request"),
-        (shaping(lambda request: request.to_payload()), "shape_issue", "it is a dict, not an IssueRequest"),
-        (shaping(lambda request: replace(request, operator=7)), "shape_issue", "operator is an int, not a str"),
-        (shaping(lambda request: replace(request, merchant_id="2000132")), "shape_issue", "changed the merchant"),
-        (shaping(another_number), "shape_issue", "changed the trade number"),
-        (shaping(no_quantity), "shape_issue", "changed the quantities"),
-        (shaping(lambda request: replace(request, ticket_info=())), "shape_issue", "changed the quantities"),
+        (mapping(lambda order, line: ticket()), "map_item", r"TicketItem,.*list of"),
+        (mapping(lambda order, line: [None]), "map_item", r"\[0\].* None,.*TicketItem"),
+        (mapping(lambda order, line: iter([])), "map_item", "list_iterator"),
+        (mapping(coroutine), "map_item", "coroutine"),
+        (shaping(lambda request: None), "shape_issue", r"None,.*request"),
+        (shaping(lambda request: request.to_payload()), "shape_issue", r"dict,.*IssueRequest"),
+        (shaping(lambda request: replace(request, operator=7)), "shape_issue", r"operator .*int,.*str"),
+        (shaping(lambda request: replace(request, merchant_id="2000132")), "shape_issue", "merchant"),
+        (shaping(another_number), "shape_issue", "trade number"),
+        (shaping(no_quantity), "shape_issue", "quantities"),
+        (shaping(lambda request: replace(request, ticket_info=())), "shape_issue", "quantities"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -124,8 +125,7 @@ async def test_an_answer_by_error_without_words_gets_a_sentence(error: OrderErro
 
     assert raised.value.reason == kind.reason
     message = str(raised.value)
-    assert message.startswith("Plugin 'terse': hook map_item(order, line) raised ")
-    assert type(error).__name__ in message
+    assert mentions(message, f"'terse' map_item(order {type(error).__name__}")
     assert [each.failures for each in plugins.counters.snapshot() if each.plugin == "terse"] == [0]
 
 
@@ -142,16 +142,16 @@ async def test_an_answer_by_error_keeps_its_own_words() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected_text"),
     [
-        (lambda record: {"order_id": "A-1"}, "it is a dict, not an Order or an Ignore or None"),
-        (lambda record: order(order_id=17), "order_id is an int, not a str"),
-        (lambda record: order(order_id=""), "order_id is not 1 to 64 characters long"),
-        (lambda record: order(order_id="A" * 65), "order_id is not 1 to 64 characters long"),
-        (lambda record: replace(order(), lines=()), "an order of 0 lines, where 1 to 200 are allowed"),
-        (lambda record: order(*[line()] * 201), "an order of 201 lines"),
-        (lambda record: order(reference={1, 2}), "reference is not JSON"),
-        (lambda record: order(reference=float("nan")), "reference is not JSON"),
-        (lambda record: order(reference="\ud800"), "reference is not JSON"),
-        (lambda record: order(reference="票" * 400), "reference is longer than 1024 bytes as JSON"),
+        (lambda record: {"order_id": "A-1"}, r"dict,.*Order.*Ignore.*None"),
+        (lambda record: order(order_id=17), r"order_id .*int,.*str"),
+        (lambda record: order(order_id=""), r"order_id .*\b64\b"),
+        (lambda record: order(order_id="A" * 65), r"order_id .*\b64\b"),
+        (lambda record: replace(order(), lines=()), r"\b0 lines.*\b200\b"),
+        (lambda record: order(*[line()] * 201), r"\b201 lines"),
+        (lambda record: order(reference={1, 2}), r"reference .*JSON"),
+        (lambda record: order(reference=float("nan")), r"reference .*JSON"),
+        (lambda record: order(reference="\ud800"), r"reference .*JSON"),
+        (lambda record: order(reference="票" * 400), r"reference .*\b1024\b"),
     ],
 )
 async def test_parsed_order_is_held_to_the_bounds_of_the_adapters_own_format(
@@ -194,7 +194,7 @@ async def test_blocking_hook_is_given_up_and_others_go_on(gate: threading.Event)
     )
 
     assert isinstance(stuck, HookFailed)
-    assert str(stuck).startswith("Plugin 'slow': hook map_item(order, line) was running when the 300 ms")
+    assert mentions(str(stuck), "'slow' map_item(order 300")
     assert isinstance(following, tuple)
     assert plugins.stuck_threads == 1
 

@@ -64,12 +64,12 @@ def test_the_example_is_a_plugin_as_it_stands(hook: Hook) -> None:
 
 def test_the_reference_says_what_is_deprecated(mark: Marks) -> None:
     """The page of a deprecated hook says what to use instead."""
-    mark("map_item", DeprecationWarning("Write map_items."), {"order": DeprecationWarning("Leave it out.")})
+    mark("map_item", DeprecationWarning("Write map_items."), {"order": DeprecationWarning("Omit it.")})
 
     section = markdown().partition("\n## `map_item`\n")[2].partition("\n## ")[0]
 
     assert "**Deprecated.** Write map_items." in section
-    assert "**`order` is deprecated.** Leave it out." in section
+    assert "**`order` is deprecated.** Omit it." in section
 
 
 @each_hook

@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from key_words import mentions
 
 from adapter import InvalidOrder, OrderOutcome
 from adapter.errors import HookFailed
@@ -38,9 +39,9 @@ async def test_observers_are_called_in_a_thread_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected_text"),
     [
-        (raises(ValueError("王小明")), "raised ValueError"),
-        (raises(InvalidOrder("no order is at stake")), "raised InvalidOrder"),
-        (coroutine, "returned a coroutine"),
+        (raises(ValueError("王小明")), "ValueError"),
+        (raises(InvalidOrder("nothing")), "InvalidOrder"),
+        (coroutine, "coroutine"),
     ],
 )
 async def test_failing_observer_is_counted_and_reported_and_affects_no_order(
@@ -57,7 +58,7 @@ async def test_failing_observer_is_counted_and_reported_and_affects_no_order(
     assert sound.outcomes == [OUTCOME]
     assert [(failure.plugin, failure.hook) for failure in failures] == [("broken", "order_settled")]
     assert expected_text in str(failures[0])
-    assert "No order is affected" in str(failures[0])
+    assert mentions(str(failures[0]), "No order")
     assert "replay" not in str(failures[0])
     assert "王小明" not in str(failures[0])
     counts = {each.plugin: (each.calls, each.failures) for each in plugins.counters.snapshot()}
@@ -98,7 +99,7 @@ async def test_blocking_observer_takes_no_time_from_orders(gate: threading.Event
 
     assert plugins.stuck_threads == 1
     assert [failure.plugin for failure in failures] == ["slow"]
-    assert "No order is affected" in str(failures[0])
+    assert mentions(str(failures[0]), "No order")
 
 
 async def test_observers_far_behind_miss_outcomes(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from key_words import mentions
 
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.manager import PluginManager, PluginSelection
@@ -98,10 +99,10 @@ def test_one_broken_installed_plugin_leaves_the_others(site: Path) -> None:
     messages = {refused.name: refused.message for refused in found.rejections}
     assert set(messages) == {"needs", "breaks", "exits", "syntax", "absent", "nameless"}
     assert "package_that_is_not_there" in messages["needs"]
-    assert "ZeroDivisionError: division by zero. " in messages["breaks"]
+    assert "ZeroDivisionError" in messages["breaks"]
     assert "SystemExit: 3" in messages["exits"]
     assert "SyntaxError" in messages["syntax"]
-    assert "there is no module shop_absent" in messages["absent"]
+    assert mentions(messages["absent"], "no module shop_absent")
     assert "nothing" in messages["nameless"]
 
 
@@ -114,10 +115,7 @@ def test_two_distributions_with_one_plugin_name_are_distinguished(site: Path) ->
 
     (refused,) = load().rejections
 
-    assert (
-        "the name is taken twice, by entry point shop-one 1.2.0 (shop_one) and by entry point shop-two"
-        in refused.message
-    )
+    assert mentions(refused.message, "twice shop-one 1.2.0 shop_one shop-two")
 
 
 def test_disabled_plugins_are_not_even_imported(site: Path) -> None:
@@ -138,7 +136,7 @@ def test_disabling_an_unknown_plugin_is_reported(site: Path) -> None:
     found = load(disabled=frozenset({"bundle", "builtin.sku_is_item_no"}))
 
     built_in, misspelt = found.warnings
-    assert "'builtin.sku_is_item_no', which is built in" in built_in
+    assert mentions(built_in, "'builtin.sku_is_item_no' built")
     assert "'bundles'?" in misspelt
 
 
@@ -176,8 +174,8 @@ def test_modules_are_named_by_import_path(site: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "expected_text"),
     [
-        ("shop_absent", "there is no module shop_absent"),
-        ("shop_absent.bundles", "there is no module shop_absent"),
+        ("shop_absent", "no module shop_absent"),
+        ("shop_absent.bundles", "no module shop_absent"),
         ("./bundles.py", "import path"),
         ("", "import path"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from key_words import mentions
 
 from adapter import hookimpl
 from adapter.errors import PluginRejected
@@ -106,35 +107,35 @@ async def coroutine():
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected_text"),
+    ("answer", "words"),
     [
-        (None, "it is None, not a list of Sink."),
-        (Sound(), "it is a Sound, not a list of Sink."),
-        (coroutine, "returned a coroutine, but hooks are plain functions"),
-        (boom, "raised RuntimeError at test_provided_sinks.py line "),
+        (None, "None list"),
+        (Sound(), "Sound list"),
+        (coroutine, "coroutine"),
+        (boom, "RuntimeError test_provided_sinks.py"),
         (boom, "plugins.disabled"),
-        ([Sound], "gave the class Sound as sink 1"),
-        ([Nameless()], "gave sink 1 without a name."),
-        ([Sound(7)], "gave sink 1 without a name."),
-        ([Sound("")], "gave sink 1 the name ''. Use 1 to 50 letters"),
-        ([Sound("a.b")], "gave sink 1 the name 'a.b'. Use 1 to 50 letters"),
-        ([Sound("聊天")], "gave sink 1 the name '聊天'"),
-        ([Sound("x" * 51)], "Use 1 to 50 letters"),
-        ([Sound("a"), Sound("a")], "gave sink 2 the name 'a', which a sink of plugin 'ours' has"),
-        ([Plain()], "async def deliver(self, event)"),
-        ([object()], "whose deliver is no coroutine function"),
-        ([Greedy()], "whose deliver does not take one argument"),
-        ([AsyncWants()], "whose wants is no plain function"),
-        ([SelfishWants()], "whose wants does not take one argument"),
-        ([PlainClose()], "whose aclose is no coroutine function"),
+        ([Sound], "class Sound 1"),
+        ([Nameless()], "1 without name"),
+        ([Sound(7)], "1 without name"),
+        ([Sound("")], "1 name '' 50 letters"),
+        ([Sound("a.b")], "1 name 'a.b' 50 letters"),
+        ([Sound("聊天")], "1 name '聊天'"),
+        ([Sound("x" * 51)], "1 50 letters"),
+        ([Sound("a"), Sound("a")], "2 name 'a' 'ours'"),
+        ([Plain()], "async def deliver(self"),
+        ([object()], "deliver coroutine"),
+        ([Greedy()], "deliver one argument"),
+        ([AsyncWants()], "wants plain"),
+        ([SelfishWants()], "wants one argument"),
+        ([PlainClose()], "aclose coroutine"),
     ],
 )
-def test_a_mistake_stops_the_start_with_plugin_hook_and_cure(answer: object, expected_text: str) -> None:
+def test_a_mistake_stops_the_start_with_plugin_hook_and_cure(answer: object, words: str) -> None:
     """One sentence for each."""
     sentences = rejection(ours=providing(answer))
 
-    assert all(each.startswith("Plugin 'ours': hook notification_sinks() ") for each in sentences)
-    assert any(expected_text in each for each in sentences)
+    assert all(mentions(each, "'ours' notification_sinks()") for each in sentences)
+    assert any(mentions(each, words) for each in sentences)
 
 
 def test_a_name_is_taken_once_among_all_plugins() -> None:
@@ -142,7 +143,7 @@ def test_a_name_is_taken_once_among_all_plugins() -> None:
     (sentence,) = rejection(one=providing([Sound("chat")]), two=providing([Sound("chat")]))
 
     assert sentence.startswith("Plugin 'two': ")
-    assert "which a sink of plugin 'one' has" in sentence
+    assert mentions(sentence, "'chat' 'one'")
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

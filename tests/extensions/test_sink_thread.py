@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from key_words import mentions
 
 from adapter import NotDelivered, RetryAfter, Undeliverable
 from adapter.extensions.provided_sinks import ProvidedSink
@@ -130,7 +131,7 @@ async def test_an_answer_is_no_delivery() -> None:
     attempt = await tried(Ours(answers_false))
 
     assert attempt.failed
-    assert attempt.reason == "returned a bool from deliver, which returns nothing or raises"
+    assert mentions(attempt.reason, "bool deliver")
 
 
 @pytest.mark.parametrize(("wants", "expected_text"), [(lambda _: None, "a NoneType"), (coroutine, "a coroutine")])
@@ -153,7 +154,7 @@ async def test_a_delivery_that_hangs_is_cancelled_after_its_time() -> None:
         await until(lambda: thread.stuck == 0)
 
     assert attempt.outcome is DeliveryOutcome.TIMED_OUT
-    assert attempt.reason == "did not deliver within 0.02 s"
+    assert mentions(attempt.reason, "not 0.02")
 
 
 async def test_a_sink_that_blocks_its_loop_stops_no_other_loop(gate: threading.Event) -> None:
@@ -199,7 +200,10 @@ async def cancels_itself(_event: object) -> None:
 
 async def test_being_cancelled_from_within_is_a_failure() -> None:
     """As by a library's own time-out gone wrong."""
-    assert (await tried(Ours(cancels_itself))).reason == "was cancelled from within"
+    attempt = await tried(Ours(cancels_itself))
+
+    assert attempt.outcome is DeliveryOutcome.FAILED
+    assert "cancelled" in attempt.reason
 
 
 async def test_a_caller_that_is_cancelled_cancels_the_delivery() -> None:

@@ -58,7 +58,7 @@ def test_an_event_does_not_show_its_data() -> None:
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf])
 def test_a_wait_is_a_number_of_seconds(seconds: float) -> None:
     """Otherwise the time of the retry would be unknown."""
-    with pytest.raises(ValueError, match="RetryAfter needs a number of seconds"):
+    with pytest.raises(ValueError, match="RetryAfter"):
         RetryAfter(seconds, "busy")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
+from key_words import mentions
 
 from adapter import Customer, IssueType, Order, Skip, TicketItem
 from adapter.extensions.type_check import plain
@@ -43,38 +45,41 @@ def test_right_type_passes(value: object, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected", "expected_text"),
+    ("value", "expected", "words"),
     [
-        ("test", Skip | None, "it is a str, not a Skip or None"),
-        (True, Skip | None, "it is a bool, not a Skip or None"),
-        (None, Order, "it is None, not an Order"),
-        (ticket(), ITEMS, "it is a TicketItem, not a list of TicketItem or None"),
-        ("VQT04959", ITEMS, "it is a str, not a list of TicketItem or None"),
-        ([ticket(), "VQT04959"], ITEMS, "[1] is a str, not a TicketItem"),
-        ([broken(ticket(), quantity="2")], ITEMS, "[0].quantity is a str, not an int"),
-        ([broken(ticket(), quantity=True)], ITEMS, "[0].quantity is a bool, not an int"),
-        ([broken(ticket(), price=9.5)], ITEMS, "[0].price is a float, not an int or None"),
-        ([broken(ticket(), issue_type="3")], ITEMS, "[0].issue_type is a str, not an IssueType"),
-        ([broken(ticket(), start_date=NOON)], ITEMS, "[0].start_date is a datetime, not a date or None"),
-        (broken(order(), lines=[line()]), Order, "lines is a list, not a tuple of Line"),
-        (broken(order(), lines=(line(), None)), Order, "lines[1] is None, not a Line"),
-        (order(paid_at=datetime(2026, 1, 1)), Order | None, "paid_at is a datetime without a time zone"),
+        ("test", Skip | None, "str Skip None"),
+        (True, Skip | None, "bool Skip None"),
+        (None, Order, "None Order"),
+        (ticket(), ITEMS, "TicketItem list None"),
+        ("VQT04959", ITEMS, "str list TicketItem None"),
+        ([ticket(), "VQT04959"], ITEMS, "[1] str TicketItem"),
+        ([broken(ticket(), quantity="2")], ITEMS, "[0].quantity str int"),
+        ([broken(ticket(), quantity=True)], ITEMS, "[0].quantity bool int"),
+        ([broken(ticket(), price=9.5)], ITEMS, "[0].price float int None"),
+        ([broken(ticket(), issue_type="3")], ITEMS, "[0].issue_type str IssueType"),
+        ([broken(ticket(), start_date=NOON)], ITEMS, "[0].start_date datetime date None"),
+        (broken(order(), lines=[line()]), Order, "lines list tuple Line"),
+        (broken(order(), lines=(line(), None)), Order, "lines[1] None Line"),
+        (order(paid_at=datetime(2026, 1, 1)), Order | None, "paid_at datetime zone"),
         (
             broken(order(), customer=broken(Customer(), phone=912345678)),
             Order,
-            "customer.phone is an int, not a str or None",
+            "customer.phone int str None",
         ),
     ],
 )
-def test_wrong_type_is_reported_by_path_and_never_by_value(value: object, expected: object, expected_text: str) -> None:
+def test_wrong_type_is_reported_by_path_and_never_by_value(value: object, expected: object, words: str) -> None:
     """Values may be personal; places and types are not."""
-    assert type_mismatch(value, expected) == expected_text
+    found = type_mismatch(value, expected) or ""
+
+    assert mentions(found, words)
+    assert not re.search(r"[\d'\"]", re.sub(r"\[\d\]", "", found))
 
 
 def test_enums_are_not_their_text() -> None:
     """An IssueType is a text, but a text is no IssueType."""
     assert type_mismatch(IssueType.PAPER, IssueType) is None
-    assert type_mismatch("2", IssueType) == "it is a str, not an IssueType"
+    assert mentions(type_mismatch("2", IssueType) or "", "str IssueType")
 
 
 def test_aware_times_of_any_zone_pass() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 import pytest
+from key_words import mentions
 from pydantic import BaseModel
 
 from adapter import Line, Order, TicketItem, hookimpl
@@ -114,37 +115,37 @@ class CannotStart:
 
 
 @pytest.mark.parametrize(
-    ("plugin", "expected_text"),
+    ("plugin", "words"),
     [
-        (Misspelt(), "there is no hook map_items. Did you mean 'map_item'?"),
-        (WrongArgument(), "hook map_item has no argument lines. Did you mean 'line'?"),
-        (Default(), "hook map_item gives line a default"),
-        (KeywordOnly(), "hook map_item takes line"),
-        (Everything(), "hook map_item takes **arguments"),
-        (NoSelf(), "def accept_order(self, order)"),
-        (Coroutine(), "hook map_item is a coroutine function"),
-        (AsyncGenerator(), "hook map_item is an async generator"),
-        (Generator(), "hook map_item is a generator"),
-        (Wrapper(), "hook map_item is marked as a wrapper"),
-        (Unmarked(), "map_item is not marked"),
-        (Empty(), "it has no hook. Mark a function"),
-        ("text", "it has no hook."),
+        (Misspelt(), "no map_items 'map_item'"),
+        (WrongArgument(), "map_item no lines 'line'"),
+        (Default(), "map_item line default"),
+        (KeywordOnly(), "map_item takes line"),
+        (Everything(), "map_item takes **arguments"),
+        (NoSelf(), "def accept_order(self order"),
+        (Coroutine(), "map_item coroutine"),
+        (AsyncGenerator(), "map_item async generator"),
+        (Generator(), "map_item generator"),
+        (Wrapper(), "map_item wrapper"),
+        (Unmarked(), "map_item not marked"),
+        (Empty(), "no hook Mark"),
+        ("text", "no hook"),
         (UnusedModel(), "settings_model"),
         (
             ModelWithoutHook(),
             "configure(settings)",
         ),
-        (RaisesWhenLookedAt(), "raised KeyError"),
-        (CannotStart, "RuntimeError: no database"),
+        (RaisesWhenLookedAt(), "KeyError"),
+        (CannotStart, "RuntimeError database"),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__) if not isinstance(value, str) else "",
 )
-def test_broken_plugin_is_refused_by_name_with_a_cure(plugin: object, expected_text: str) -> None:
+def test_broken_plugin_is_refused_by_name_with_a_cure(plugin: object, words: str) -> None:
     """The message is enough to fix the plugin."""
     message = rejection(bundles=plugin)
 
     assert message.startswith("Plugin 'bundles': ")
-    assert expected_text.removeprefix("CannotStart ") in message
+    assert mentions(message, words)
 
 
 def test_every_mistake_of_a_plugin_is_reported_at_once() -> None:
@@ -175,7 +176,7 @@ def test_the_same_object_twice_is_refused() -> None:
 
     plugin = Sound()
 
-    assert "the same object is already loaded as 'first'" in rejection(first=plugin, second=plugin)
+    assert mentions(rejection(first=plugin, second=plugin), "'second' same 'first'")
 
 
 def test_hook_of_a_later_version_may_be_marked_optional() -> None:

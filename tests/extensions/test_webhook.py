@@ -183,7 +183,7 @@ async def test_nothing_of_an_answer_comes_along_with_the_next_event(server: RawS
         (400, {}, NotDelivered, None, "HTTP 400"),
         (404, {}, NotDelivered, None, "HTTP 404"),
         (500, {}, NotDelivered, None, "HTTP 500"),
-        (410, {}, Undeliverable, None, "HTTP 410: the receiver wants no more"),
+        (410, {}, Undeliverable, None, "HTTP 410"),
         (429, {"Retry-After": "17"}, RetryAfter, 17, "HTTP 429 and Retry-After"),
         (503, {"Retry-After": "Sun, 01 Mar 2026 04:02:00 GMT"}, RetryAfter, 120, "HTTP 503"),
         (503, {"Retry-After": "Sun, 01 Mar 2026 03:00:00 GMT"}, RetryAfter, 0, "HTTP 503"),
@@ -244,14 +244,14 @@ async def test_an_unavailable_receiver_or_one_that_hangs_up_is_reported_by_type(
             visit.reset()
 
         server.behave = resets
-        with pytest.raises(NotDelivered, match="could not be reached"):
+        with pytest.raises(NotDelivered, match="reached"):
             await webhook.deliver(event())
 
 
 async def test_nothing_is_posted_to_a_private_address(server: RawServer) -> None:
     """Unless its network is allowed."""
     async with posting(server.url, allowed=()) as webhook:
-        with pytest.raises(NotDelivered, match=r"has the address 127\.0\.0\.1, which is not public"):
+        with pytest.raises(NotDelivered, match=r"127\.0\.0\.1,.*not public"):
             await webhook.deliver(event())
     async with posting("http://no-such-host.invalid/", allowed=()) as webhook:
         with pytest.raises(NotDelivered, match="host"):
@@ -363,7 +363,7 @@ async def test_the_certificate_must_be_the_hosts(tmp_path: Path, monkeypatch: py
             await webhook.deliver(event())
         for url, tls in ((f"https://other.example:{port}/", trusting), (f"https://shop.example:{port}/", None)):
             async with posting(url, tls=tls) as webhook:
-                with pytest.raises(NotDelivered, match=r"could not be reached \(ConnectError: .*ca_file\)"):
+                with pytest.raises(NotDelivered, match=r"ConnectError: .*ca_file"):
                     await webhook.deliver(event())
 
     assert len(server.visits) == 1

@@ -101,7 +101,7 @@ async def test_one_address_that_may_not_be_posted_to_spoils_all(monkeypatch: pyt
         return [(socket.AF_INET, 1, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.7")]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    with pytest.raises(Forbidden, match=r"has the address 10\.0\.0\.7, which is not public"):
+    with pytest.raises(Forbidden, match=r"10\.0\.0\.7,.*not public"):
         await resolved("shop.example", 80, allowed=[])
 
     assert await resolved("shop.example", 80, allowed=[ip_network("10.0.0.0/8")]) == (

@@ -68,9 +68,9 @@ def test_the_unresolved_example_shows_what_the_adapter_publishes() -> None:
     """In the words that a person gets."""
     trade_no = TradeNo(value="CBX20260302153064851", kind=TradeNoKind.MERCHANT)
 
-    assert _example("order-parked.v1/examples/valid-unresolved")["message"] == unresolved(
-        trade_no, "an Issue call is in doubt (no answer within 15 s)"
-    )
+    doubt = "an Issue call is in doubt (no answer within 15 s)"
+
+    assert _example("order-parked.v1/examples/valid-unresolved")["message"] == unresolved(trade_no, doubt)
 
 
 def _example(name: str) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from key_words import mentions
 from structlog.testing import capture_logs
 
 from adapter import Skip
@@ -208,7 +209,7 @@ async def test_a_second_record_that_is_mapped_to_more_parts_buys_none_of_them(ha
     assert again.event("submitted").data["recovered"] is True
     assert published.types == ["parked"]
     assert published.event("parked").data["reason"] == "unresolved"
-    assert "an earlier record of its order was issued" in header(published.dead_letters[0], "ecticket-message")
+    assert mentions(header(published.dead_letters[0], "ecticket-message"), "earlier record issued")
     assert harness.ecticket.tickets == {derived(): 1}
     assert harness.clock() - NOON >= timedelta(seconds=600)
 
@@ -540,7 +541,7 @@ async def test_an_ecticket_that_knows_every_number_is_an_alarm() -> None:
 
     assert set(harness.observer.of("control_known")) == {(MERCHANT,)}
     assert published.event("parked").data["reason"] == "unresolved"
-    assert "claims to know a random number" in str(published.event("parked").data["message"])
+    assert mentions(str(published.event("parked").data["message"]), "random number")
     assert harness.ecticket.issues == {derived(): 1}
 
 

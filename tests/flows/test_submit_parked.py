@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from key_words import mentions
 from quick import examples
 from stream.batch_bytes import CODECS, Written, batch
 from stream.engine_harness import until
@@ -142,7 +143,7 @@ async def test_an_order_id_that_cannot_be_published_is_detected_before_anything_
     published = await harness.work(harness.record(b"{}"))
 
     assert published.event("parked").data["reason"] == "invalid-order"
-    assert "order_id holds half a surrogate pair" in str(published.event("parked").data["message"])
+    assert mentions(str(published.event("parked").data["message"]), "order_id surrogate")
     assert harness.ecticket.calls == []
 
 
@@ -167,7 +168,7 @@ async def test_one_violation_parks_the_whole_order(harness: Harness) -> None:
     [
         ({"trade_no": "CBX1", "lines": THREE_PARTS}, "does-not-fit"),
         ({"lines": [line(quantity=2_001)]}, "does-not-fit"),
-        ({"lines": [line("no item number of ECTicket")]}, "unmapped-item"),
+        ({"lines": [line("no item number")]}, "unmapped-item"),
         ({"issue_type": None}, "invalid-order"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from key_words import line_mentions, mentions
 
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.dev.sandbox.fault_types import AcceptRepeats, Slow
@@ -77,19 +78,20 @@ async def test_orders_wait_for_a_broker_that_is_away_and_are_issued_once(own_kaf
         await asyncio.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - killed)))
         assert cluster.sandbox.order_store.number_count == begun
         assert (await worker.get("/livez")).status_code == 200
-        assert "no broker answers; records wait" in _events(worker)
-        assert "brokers are available again" not in _events(worker)
+        assert line_mentions(_events(worker), "no broker answers")
+        assert not line_mentions(_events(worker), "brokers available again")
         await asyncio.to_thread(own_kafka.start)
         await worker.until_ready()
         await cluster.feed(order_source.orders(20))
         await cluster.all_delivered(seconds=60)
 
-        assert {reason.split(":")[0] for reason in reasons} <= {
-            f"the {stage} stage is out of touch with the brokers" for stage in ("submit", "confirm", "receive")
-        }
+        assert all(
+            any(mentions(reason, f"{stage} stage brokers") for stage in ("submit", "confirm", "receive"))
+            for reason in reasons
+        )
         assert cluster.disagreements() == []
         assert await cluster.uncommitted() == []
-        assert "brokers are available again" in _events(worker)
+        assert line_mentions(_events(worker), "brokers available again")
         assert "never retrieved" not in _events(worker)
         assert worker.process.returncode is None
         assert await worker.dismiss() == 0

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from key_words import mentions
+
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.kafka.connection import KafkaConnection
 from integration.cluster import RUN, Cluster, Worker, environment_of, launch, open_cluster, settings_for, until
@@ -73,7 +75,7 @@ async def _outages(cluster: Cluster, broker: LocalKafka) -> None:
     await _until_unready(worker)
     await asyncio.sleep(1)
     assert await _health(worker) == (200, 503)
-    assert any("waiting for the broker" in str(line["event"]) for line in worker.log_lines)
+    assert any(mentions(str(line["event"]), "waiting broker") for line in worker.log_lines)
     await asyncio.to_thread(broker.restart)
     await worker.until_ready()
     order_source = OrderSource(seed=11)

@@ -21,6 +21,8 @@ from integration.cluster import PARTITIONS, Cluster, Worker, open_cluster
 from integration.commands import run
 from integration.order_source import OrderSource
 
+WHY = "the disk was bad"
+
 BOMBS_MIB = {GZIP: 200, SNAPPY: 18, LZ4: 200, ZSTD: 200}
 """By codec; what a broker takes by default on the wire. Snappy compresses zeros only to a twentieth."""
 MOST_MORE_MIB = 120
@@ -61,8 +63,8 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         with pytest.raises(StreamError, match=ref):
             [record async for record in read_to_end(connection, [topic])]
         alone = await read_one(connection, topic, 0, lost[0])
-        skipped = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad", "--json")
-        again = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad")
+        skipped = await run(worker, "dead-letters", "skip", ref, "--why", WHY, "--json")
+        again = await run(worker, "dead-letters", "skip", ref, "--why", WHY)
         await cluster.all_delivered(seconds=60)
         await worker.until_ready()
 
@@ -80,7 +82,7 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         (dead_letter,) = cluster.event_log.by_topic[cluster.topic("dead_letters")]
         headers = {name: value.decode() for name, value in dead_letter.headers if name.startswith("ecticket-")}
         assert (headers["ecticket-reason"], headers["ecticket-offsets"]) == ("unreadable", f"{lost[0]}-{lost[0] + 1}")
-        assert "the disk was bad" in headers["ecticket-message"]
+        assert WHY in headers["ecticket-message"]
         warned = [line for line in worker.log_lines if ref in str(line) and line["level"] == "error"]
         assert 0 < len(warned) < 10
         assert await worker.dismiss() == 0

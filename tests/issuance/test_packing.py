@@ -69,7 +69,7 @@ def test_twenty_calls_fit_and_one_more_does_not() -> None:
     """At most 20 parts; the message says what the order would have needed."""
     assert len(pack([item("A", 160, CVS)])) == MAX_CALLS
 
-    with pytest.raises(DoesNotFit, match="161 convenience store tickets at 8 a call"):
+    with pytest.raises(DoesNotFit, match=r"\b161 convenience store .*\b8\b"):
         pack([item("A", 161, CVS)])
 
 

@@ -70,7 +70,7 @@ def test_only_gift_vouchers_make_a_free_trade_no(items: list[TicketItem], kind: 
 )
 def test_one_trade_no_is_one_merchant_trade_no(items: list[TicketItem]) -> None:
     """A given number is used as it is, by one part that needs a MerchantTradeNo only, else `does-not-fit`."""
-    with pytest.raises(DoesNotFit, match="one trade_no but needs 2 Issue calls"):
+    with pytest.raises(DoesNotFit, match=r"one trade_no .*\b2 Issue"):
         plan(order(trade_no="PAY1"), items, ALWAYS)
 
 
@@ -401,7 +401,7 @@ def test_a_gift_among_pickup_vouchers_needs_its_last_day() -> None:
     """A request does not say which entries are gifts, so the plan does."""
     parts = plan(order(), [item("A"), item("G", voucher=GIFT, expire_date=None)], ALWAYS)
 
-    with pytest.raises(InvalidOrder, match=r"TicketInfo\[1\].ExpireDate is required for a gift voucher"):
+    with pytest.raises(InvalidOrder, match=r"TicketInfo\[1\]\.ExpireDate .*gift"):
         check(parts, TODAY)
 
 

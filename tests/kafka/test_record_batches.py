@@ -10,6 +10,7 @@ import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
+from key_words import mentions
 from stream.batch_bytes import CODECS, COMPRESS, GZIP, LZ4, ZSTD, Written, batch, marker, message, varint
 
 from adapter.kafka import record_batches
@@ -286,8 +287,8 @@ def test_a_record_with_too_many_headers_costs_only_itself() -> None:
 
     assert first.not_read is not None
     assert (first.not_read.first, first.not_read.last) == (0, 0)
-    assert first.not_read.why == f"it has more than {MAX_HEADERS} headers"
-    assert f"at most {MAX_HEADERS} headers" in first.not_read.cure
+    assert mentions(first.not_read.why, f"{MAX_HEADERS} headers")
+    assert mentions(first.not_read.cure, f"{MAX_HEADERS} headers")
     assert "batch" not in first.not_read.cure
     assert second.value == b"fine"
 

@@ -40,7 +40,7 @@ class FailingProducer:
 @pytest.mark.parametrize(
     "failure",
     [
-        IllegalOperation("Can't send messages while not in transaction"),
+        IllegalOperation("not in transaction"),
         ProducerFenced(),
         AssertionError(),
         TimeoutError(),

@@ -8,6 +8,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from key_words import mentions
 
 from adapter.errors import EnvelopeError, SettingsError
 from adapter.protocol.credentials import Credentials, Merchant
@@ -61,27 +62,26 @@ def test_keys_can_be_copied_and_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hash_key", "expected_text"),
+    ("hash_key", "words"),
     [
-        ("", "it has 0"),
-        ("7b53896b742849d", "it has 15"),
-        ("7b53896b742849d34", "it has 17"),
-        ("7b53896b742849d3\n", "it has 17"),
-        ("7b53896b742849d王", "it holds others"),
-        ("7b53896b 42849d3", "it holds others"),
-        ("7b53896b742849d\n", "it holds others"),
-        (7, "it is no text"),
-        (None, "it is no text"),
+        ("", "0"),
+        ("7b53896b742849d", "15"),
+        ("7b53896b742849d34", "17"),
+        ("7b53896b742849d3\n", "17"),
+        ("7b53896b742849d王", "others"),
+        ("7b53896b 42849d3", "others"),
+        ("7b53896b742849d\n", "others"),
+        (7, "no text"),
+        (None, "no text"),
     ],
 )
-def test_keys_of_another_form_are_refused(hash_key: str, expected_text: str) -> None:
+def test_keys_of_another_form_are_refused(hash_key: str, words: str) -> None:
     """The message says which key and what about it, and repeats no character of it."""
     with pytest.raises(SettingsError) as caught:
         Credentials(hash_key=hash_key, hash_iv="37a0ad3c6ffa428b")
 
     assert caught.value.problems == (str(caught.value),)
-    assert str(caught.value).startswith("hash_key must be")
-    assert expected_text in str(caught.value)
+    assert mentions(str(caught.value), f"hash_key {words}")
     assert "7b53896b" not in str(caught.value)
 
 

@@ -40,7 +40,7 @@ def test_numbers_may_come_as_decimal_text(value: object, number: int) -> None:
 )  # fmt: skip
 def test_what_is_no_whole_number_is_unreadable(value: object) -> None:
     """Booleans, fractions, what only Unicode calls a digit, and numbers beyond 18 digits."""
-    with pytest.raises(UnreadableReply, match=r"^A must be a whole number"):
+    with pytest.raises(UnreadableReply, match=r"^A\b.*whole"):
         optional_integer({"A": value}, "A")
 
 

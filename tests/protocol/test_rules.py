@@ -5,18 +5,19 @@ Each case changes one thing in an example that keeps all rules, and says which f
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from key_words import mentions
 
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.rules import (
     ISSUE_PAGE,
     MAX_TICKETS,
-    Violation,
     issue_violations,
 )
 
@@ -351,16 +352,10 @@ def test_violation_names_field_rule_page_and_value() -> None:
     """One sentence that a person can act on."""
     (violation,) = issue_violations(replace(PAPER, operator="Angela Chan"), today=TODAY)
 
-    assert violation == Violation(
-        field="Operator",
-        rule="must be 1 to 10 half-width letters or digits",
-        page=ISSUE_PAGE,
-        shape="'Angela Chan'",
-    )
-    assert str(violation) == (
-        "Operator must be 1 to 10 half-width letters or digits; it is 'Angela Chan'"
-        " (Ticket Issuance, developers.ecpay.com.tw/32163)."
-    )
+    assert (violation.field, violation.page, violation.shape) == ("Operator", ISSUE_PAGE, "'Angela Chan'")
+    assert mentions(violation.rule, "1 10 half-width letters digits")
+    assert str(violation).startswith(f"Operator {violation.rule}")
+    assert all(part in str(violation) for part in ("'Angela Chan'", "developers.ecpay.com.tw/32163"))
 
 
 def test_violation_describes_the_shape_of_personal_values_and_never_the_values() -> None:
@@ -375,13 +370,16 @@ def test_violation_describes_the_shape_of_personal_values_and_never_the_values()
     )
 
     shapes = {violation.field: violation.shape for violation in issue_violations(request, today=TODAY)}
-    assert shapes == {
-        "CustomerName": "6 characters: 3 Chinese, 3 letters",
-        "CustomerPhone": "12 characters: 9 digits, 1 full-width, 2 other",
-        "CustomerEmail": "14 characters: 12 letters, 1 white space, 1 other",
-        "CustomerAddress": "10 characters: 3 Chinese, 2 letters, 5 other",
-        "RefundNotifyURL": "27 characters: 18 letters, 1 digits, 1 white space, 7 other",
+    counts = {field: re.findall(r"(\d+) (\S+?)[:,]? ", f"{shape} ") for field, shape in shapes.items()}
+    assert counts == {
+        "CustomerName": [("6", "characters"), ("3", "Chinese"), ("3", "letters")],
+        "CustomerPhone": [("12", "characters"), ("9", "digits"), ("1", "full-width"), ("2", "other")],
+        "CustomerEmail": [("14", "characters"), ("12", "letters"), ("1", "white"), ("1", "other")],
+        "CustomerAddress": [("10", "characters"), ("3", "Chinese"), ("2", "letters"), ("5", "other")],
+        "RefundNotifyURL": [("27", "characters"), ("18", "letters"), ("1", "digits"), ("1", "white"), ("7", "other")],
     }
+    words = {word for shape in shapes.values() for word in re.findall(r"[^\W\d]+", shape)}
+    assert words == {"characters", "Chinese", "letters", "digits", "full", "width", "white", "space", "other"}
 
 
 def test_long_values_are_cut_short() -> None:

@@ -336,7 +336,7 @@ async def test_a_certificate_without_a_trusted_issuer_gets_nothing(
     """Certificates are verified: nothing is sent, and the message names the setting for the trusted CA."""
     server, _ = tls_server
 
-    with pytest.raises(NotSent, match=r"certificate is not trusted \(self.signed certificate\).*provider\.ssl_ca_file"):
+    with pytest.raises(NotSent, match=r"certificate .*self.signed.*provider\.ssl_ca_file"):
         await _post(_exchange(transport, server.url))
     assert server.bytes_received == 0
 
@@ -356,7 +356,7 @@ async def test_a_certificate_of_another_host_is_no_matter_of_trust(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("address", "cause"),
-    [("http://127.0.0.1:1", "the connection was refused"), ("http://nowhere.invalid", "cannot be resolved")],
+    [("http://127.0.0.1:1", "refused"), ("http://nowhere.invalid", "resolved")],
 )
 async def test_the_cause_of_a_failed_connection_is_reported(
     transport: httpx.AsyncBaseTransport, address: str, cause: str

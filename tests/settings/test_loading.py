@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from key_words import mentions
 from pydantic import SecretStr
 
 from adapter.errors import SettingsError
@@ -94,21 +95,20 @@ def test_a_misspelt_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch) 
     """A typo stops the start and says what was probably meant."""
     monkeypatch.setenv("ECTICKET_SUBMIT__OPERTOR", "web")
 
-    assert _problems() == (
-        "The environment variable ECTICKET_SUBMIT__OPERTOR is not a setting. Did you mean ECTICKET_SUBMIT__OPERATOR?",
-    )
+    (problem,) = _problems()
+    assert mentions(problem, "ECTICKET_SUBMIT__OPERTOR ECTICKET_SUBMIT__OPERATOR")
 
 
 def test_misspelt_keys_name_the_nearest(tmp_path: Path) -> None:
     """In the file and on the command line as well; one sentence per mistake."""
     problems = _problems(_file(tmp_path, "submit: {operatr: a, defer_seconds: -1}\nkafak: {}\n"))
 
-    assert "submit.operatr is not a setting. Did you mean submit.operator?" in problems
-    assert "kafak is not a setting. Did you mean kafka?" in problems
+    (overridden,) = _problems(overrides={"submit.operatr": "a"})
+    assert any(mentions(each, "submit.operatr submit.operator") for each in problems)
+    assert any(mentions(each, "kafak kafka") for each in problems)
+    assert any(mentions(each, "submit.defer_seconds") for each in problems)
     assert len(problems) == 3
-    assert _problems(overrides={"submit.operatr": "a"}) == (
-        "submit.operatr is not a setting. Did you mean submit.operator?",
-    )
+    assert mentions(overridden, "submit.operatr submit.operator")
 
 
 @pytest.mark.parametrize(
@@ -130,21 +130,21 @@ def test_a_forgotten_underscore_is_a_mistake(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("overrides", "sentence"),
+    ("overrides", "words"),
     [
-        ({"provider.environment": "custom"}, "`environment: custom` needs `provider.base_url`"),
-        ({"provider.base_url": "http://127.0.0.1:1"}, "only goes with `environment: custom`"),
-        ({"provider.family": "issuance"}, "needs `provider.payment_provider`"),
-        ({"callbacks.public_url": "https://" + "a" * 200}, "longer than 200 characters"),
-        ({"submit.trade_no_prefix": "toolong"}, "at most 4 characters"),
-        ({"submit.defer_seconds": "nan"}, "finite number"),
+        ({"provider.environment": "custom"}, "custom needs provider.base_url"),
+        ({"provider.base_url": "http://127.0.0.1:1"}, "base_url only custom"),
+        ({"provider.family": "issuance"}, "needs provider.payment_provider"),
+        ({"callbacks.public_url": "https://" + "a" * 200}, "public_url 200"),
+        ({"submit.trade_no_prefix": "toolong"}, "trade_no_prefix 4"),
+        ({"submit.defer_seconds": "nan"}, "defer_seconds finite"),
         ({"topics.orders_paid": "."}, "topics.orders_paid"),
         ({"topics.tickets": ".."}, "topics.tickets"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(overrides: dict[str, str], sentence: str) -> None:
+def test_settings_that_do_not_go_together_are_refused(overrides: dict[str, str], words: str) -> None:
     """Each combination that cannot work is named at the start."""
-    assert sentence in " ".join(_problems(overrides=overrides))
+    assert mentions(" ".join(_problems(overrides=overrides)), words)
 
 
 @pytest.mark.parametrize(
@@ -173,35 +173,35 @@ def test_an_address_of_ecticket_may_have_a_port_and_a_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected_text"),
+    ("text", "words"),
     [
-        ("a: 1\n---\nhush: 2\n", "second document begins in line 2"),
+        ("a: 1\n---\nhush: 2\n", "second line 2"),
         ("a: 1\n...\nhush: 2\n", "line 3"),
-        ("a: {x: 1,\n y: 2 hush\n", "opens in line 1"),
-        ("a: 1\nb: [1, hush\n", "opens in line 2"),
+        ("a: {x: 1,\n y: 2 hush\n", "opens line 1"),
+        ("a: 1\nb: [1, hush\n", "opens line 2"),
         ("a: 1\nb: {\n", "line 3"),
-        ("a: !!python/object:hush x\n", "a tag (`!`) in line 1"),
-        ("a: 1\nb: !hush x\n", "a tag (`!`) in line 2"),
-        ("a: *hush\n", "an alias (`*`) in line 1"),
-        ("a: b: hush\n", "a colon in line 1"),
-        ("a: 1\nb: 'hush\n", "a quote that opens in line 2"),
+        ("a: !!python/object:hush x\n", "tag ! line 1"),
+        ("a: 1\nb: !hush x\n", "tag ! line 2"),
+        ("a: *hush\n", "alias * line 1"),
+        ("a: b: hush\n", "colon line 1"),
+        ("a: 1\nb: 'hush\n", "quote opens line 2"),
         ("a: \t b\n\thush: 1", "tab"),
-        ("a: @hush", "a word in line 1"),
-        ('a: "\\q hush"', "an escape (`\\`) between double quotes in line 1"),
-        ("a:\n  b: 1\n hush: 2", "line 3 is not indented"),
-        ("? [hush]\n: 1", "a key in line 1"),
-        ("%YAML 9.9\n---\nhush: 1", "line 1 breaks a rule"),
-        ("a: !!timestamp hush", "impossible value"),
-        ("a: !!int\n", "impossible value"),
+        ("a: @hush", "word line 1"),
+        ('a: "\\q hush"', "escape \\ line 1"),
+        ("a:\n  b: 1\n hush: 2", "line 3 indented"),
+        ("? [hush]\n: 1", "key line 1"),
+        ("%YAML 9.9\n---\nhush: 1", "line 1 rule"),
+        ("a: !!timestamp hush", "impossible"),
+        ("a: !!int\n", "impossible"),
     ],
 )
-def test_invalid_yaml_is_reported_in_our_own_words(text: str, expected_text: str) -> None:
+def test_invalid_yaml_is_reported_in_our_own_words(text: str, words: str) -> None:
     """One clear sentence with the line: YAML's own words are about tokens and quote what may be a key."""
     with pytest.raises(UnreadableText) as refused:
         read_yaml(text, Settings)
 
     message = str(refused.value)
-    assert expected_text in message
+    assert mentions(message, words)
     assert not any(word in message for word in ("hush", "a word}", "a word]", "<", "expected", "constructor"))
 
 
@@ -305,7 +305,7 @@ def test_a_key_that_is_set_twice_names_both_lines(text: str, key: str, lines: tu
     """YAML lets the last one win in silence; at every level that is refused."""
     (problem,) = _problems(_file(tmp_path, text))
 
-    assert f"lines {lines[0]} and {lines[1]}: the key {key} " in problem
+    assert mentions(problem, f"lines {lines[0]} {lines[1]}: key {key}")
 
 
 def test_a_key_of_a_merged_mapping_may_be_replaced(tmp_path: Path) -> None:
@@ -404,18 +404,18 @@ def test_a_list_or_an_optional_text_may_be_commented_out(text: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("text", "words"),
     [
-        ("submit: {concurrency: }", "submit.concurrency has no value"),
-        ("topics: {tickets: }", "topics.tickets has no value"),
-        ("merchants: {'1': {hash_key: k}}", "`hash_key` is set and `hash_iv` is missing"),
-        ("kafka: localhost:9092", "kafka is a group of settings"),
-        ("merchants: [a]", "merchants is a group of settings"),
+        ("submit: {concurrency: }", "submit.concurrency no value"),
+        ("topics: {tickets: }", "topics.tickets no value"),
+        ("merchants: {'1': {hash_key: k}}", "hash_key set hash_iv missing"),
+        ("kafka: localhost:9092", "kafka group"),
+        ("merchants: [a]", "merchants group"),
     ],
 )
-def test_a_setting_without_a_value_is_named(text: str, problem: str, tmp_path: Path) -> None:
+def test_a_setting_without_a_value_is_named(text: str, words: str, tmp_path: Path) -> None:
     """Nothing where a value must be is said to be nothing."""
-    assert problem in " ".join(_problems(_file(tmp_path, text)))
+    assert mentions(" ".join(_problems(_file(tmp_path, text))), words)
 
 
 @pytest.mark.parametrize(
@@ -497,20 +497,20 @@ def test_lists_on_the_command_line_are_read(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "problem"),
+    ("overrides", "words"),
     [
-        ({"kafka": "secret"}, "--set kafka=...: it is neither a mapping"),
-        ({"kafka": "{a: [secret"}, "--set kafka=...: "),
-        ({"merchants": "{3085676: {}}"}, '"3085676":'),
-        ({"submit.operator": ""}, "it is empty"),
-        ({"plugins.settings.a.b": "x", "plugins.settings.a.b.c": "y"}, "already set to a text"),
+        ({"kafka": "secret"}, "kafka=... neither mapping"),
+        ({"kafka": "{a: [secret"}, "--set kafka=..."),
+        ({"merchants": "{3085676: {}}"}, 'merchants "3085676":'),
+        ({"submit.operator": ""}, "submit.operator empty"),
+        ({"plugins.settings.a.b": "x", "plugins.settings.a.b.c": "y"}, "plugins.settings.a.b already"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_one_sentence(overrides: dict[str, str], problem: str) -> None:
+def test_a_value_that_cannot_be_read_is_one_sentence(overrides: dict[str, str], words: str) -> None:
     """It names the setting and never its value."""
     (message,) = _problems(overrides=overrides)
 
-    assert problem in message
+    assert mentions(message, words)
     assert "secret" not in message
 
 
@@ -543,7 +543,7 @@ def test_no_file_breaks_the_reader(text: str, tmp_path: Path) -> None:
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
 
     for problem in _problems(path):
-        assert str(path) in problem or "a is not a setting" in problem
+        assert str(path) in problem or mentions(problem, "a not setting")
 
 
 @given(st.text(alphabet="ab01:{}[]&*<>?!|-,'\"#%\n \t~", max_size=40))

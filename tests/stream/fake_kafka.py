@@ -248,7 +248,7 @@ class FakeMember:
         self.polled.append(frozenset(partitions))
         await _answer(self)
         if self.fails_to_poll:
-            raise KafkaClientError("this member can go on no more")
+            raise KafkaClientError("poll failed")
         batches = self._drain(partitions)
         if not batches:
             self._cluster.news.clear()

@@ -109,7 +109,7 @@ async def test_of_two_at_once_the_first_gets_an_error_and_nothing_happens_twice(
         async with table.opened() as other, other.claim(0) as second:
             assert not second.is_open(0)
             assert second.is_open(1)
-            with pytest.raises(StreamError, match="another process is handling the same records"):
+            with pytest.raises(StreamError, match="another process"):
                 await first.acknowledge({1: table.outcome(b"first 1")})
             await second.acknowledge({1: table.outcome(b"second 1")})
 
@@ -291,7 +291,7 @@ async def test_a_restart_after_a_rejection_checks_for_a_later_claim(
     dead_letter = Outcome(records=(ProducerRecord(topic="again", key=None, value=b"x"),))
     async with AcknowledgedTopic(member, "dead-letters", partitions).claim(0) as claim:
         if other_commits:
-            with pytest.raises(StreamError, match="another process is handling the same records"):
+            with pytest.raises(StreamError, match="another process"):
                 await claim.acknowledge(dict.fromkeys((0, 1), dead_letter))
         else:
             assert await claim.acknowledge(dict.fromkeys((0, 1), dead_letter)) == {0, 1}

@@ -103,14 +103,16 @@ def test_metadata_written_for_another_offset_is_unreadable() -> None:
     """A tool moved the group's offset; metadata of the old offset says nothing about the new one."""
     outcome = decode(encode(some_metadata()), cluster_id=CLUSTER, committed=90)
 
-    assert outcome == NoMetadata(why="the offset was changed after the metadata was written")
+    assert isinstance(outcome, NoMetadata)
+    assert "offset" in outcome.why
 
 
 def test_metadata_of_another_cluster_is_unreadable() -> None:
     """Offsets that a mirror has copied mean other records there."""
     outcome = decode(encode(some_metadata()), cluster_id="another", committed=100)
 
-    assert outcome == NoMetadata(why="the metadata was written for another cluster")
+    assert isinstance(outcome, NoMetadata)
+    assert "cluster" in outcome.why
 
 
 def left_open(offsets: int, share: float) -> CommitMetadata:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
+from key_words import line_mentions
 
 from adapter.errors import LeaseLost
 from adapter.stream import committer, scheduler
@@ -339,7 +340,7 @@ async def test_records_deleted_before_they_were_read_are_counted_and_those_in_ha
 
     assert sorted(cluster.published, key=int) == [str(number) for number in (*range(150), *range(290, 300))]
     assert durability_warnings.lost == [140]
-    assert "140 unsettled offsets before 290 were deleted" in caplog.text
+    assert line_mentions(caplog.text, "140 unsettled 290 deleted")
     assert cluster.commits[PAID].offset == 300
 
 
@@ -458,10 +459,10 @@ async def test_an_outage_is_logged_once_a_session_is_over_and_again_when_it_ends
         await until(lambda: engine.assigned)
         cluster.members[0].lease.answers = False
         await until(lambda: "no broker answers" in caplog.text)
-        assert "brokers are available again" not in caplog.text
+        assert not line_mentions(caplog.text, "brokers available again")
         assert not engine.connected
         cluster.members[0].lease.answers = True
-        await until(lambda: "brokers are available again" in caplog.text)
+        await until(lambda: line_mentions(caplog.text, "brokers available again"))
 
         assert engine.connected
 
@@ -492,7 +493,7 @@ async def test_a_session_that_ends_quickly_makes_the_next_one_wait_longer(
         async with asyncio.timeout(10):
             while len(waits) - waits.count(5.0) < 7:
                 await sleep(0.001)
-        assert any("this member can go on no more" in problem for problem in engine.problems)
+        assert any("poll failed" in problem for problem in engine.problems)
     finally:
         await engine.stop(0)
         await running

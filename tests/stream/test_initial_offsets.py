@@ -43,11 +43,11 @@ async def test_a_partition_that_was_added_later_is_read_from_its_start(cluster: 
     cluster.append(PAID, "old")
     async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
         await until(lambda: cluster.members)
-    cluster.append(PAID_TOO, "first of a new partition")
+    cluster.append(PAID_TOO, "first-of-new")
     async with running(StageOfTests(starts_at_latest=True), cluster, PAID, PAID_TOO):
         await until(lambda: cluster.published)
 
-    assert cluster.published == ["first of a new partition"]
+    assert cluster.published == ["first-of-new"]
 
 
 async def test_an_owner_that_died_before_its_first_commit_leaves_the_end_to_its_successor(cluster: FakeCluster) -> None:

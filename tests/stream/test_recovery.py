@@ -65,7 +65,7 @@ def test_a_commit_that_got_lost_means_that_everything_may_have_been_sent() -> No
         1000,
         0,
     )
-    assert "was deleted or has expired" in (found.warning or "")
+    assert "expired" in (found.warning or "")
     assert found.commit_outdated
 
 

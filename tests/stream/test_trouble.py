@@ -17,6 +17,7 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
     TxnOffsetCommitRequest,
 )
+from key_words import line_mentions
 
 from adapter.kafka import client
 from adapter.kafka.connection import KafkaConnection
@@ -93,7 +94,7 @@ async def test_a_recreated_topic_longer_than_the_old_one_is_read_from_its_start(
 
     assert await harness.published() == named(0, 35)
     assert sorted(harness.queried) == named(5, 35)
-    assert "is about a deleted topic of the same name" in caplog.text
+    assert line_mentions(caplog.text, "deleted topic same name")
 
 
 async def test_partitions_that_are_added_are_read_without_waiting_for_the_client_to_look(
@@ -137,7 +138,7 @@ async def test_records_deleted_before_they_were_read_are_logged_and_counted(
         await harness.feed(*range(2000, 2005))
         await harness.settled(2005 - lost_under_its_reader)
     assert 0 < lost_under_its_reader < 1990
-    assert f"{lost_under_its_reader} unsettled offsets before 1990 were deleted" in caplog.text
+    assert line_mentions(caplog.text, f"{lost_under_its_reader} unsettled 1990 deleted")
     read = 1990 - lost_under_its_reader
     assert await harness.published() == sorted(named(0, read) + named(1990, 2005))
 
@@ -197,7 +198,7 @@ async def test_offsets_reset_to_earlier_are_recognised_and_nothing_is_sent_again
     assert sorted(harness.sent) == named(0, 30)
     assert sorted(harness.queried) == named(5, 25)
     assert await harness.published() == sorted(named(0, 30) + named(5, 20))
-    assert "nothing is known beyond committed offset 5 (the commit has no metadata in this format)" in caplog.text
+    assert line_mentions(caplog.text, "nothing known committed 5 metadata format")
 
 
 async def test_offsets_reset_to_later_skip_as_requested_and_doubt_the_rest(
@@ -212,7 +213,7 @@ async def test_offsets_reset_to_later_skip_as_requested_and_doubt_the_rest(
 
     assert await harness.published() == sorted(named(0, 5) + named(20, 30))
     assert sorted(harness.queried) == named(20, 30)
-    assert "nothing is known beyond committed offset 20" in caplog.text
+    assert line_mentions(caplog.text, "nothing known committed 20")
 
 
 async def test_offsets_that_were_deleted_are_not_taken_for_a_group_that_never_was(
@@ -232,12 +233,12 @@ async def test_offsets_that_were_deleted_are_not_taken_for_a_group_that_never_wa
 
     assert sorted(harness.sent) == named(0, 15)
     assert sorted(harness.queried) == named(0, 15)
-    assert "committed offset was deleted or has expired" in caplog.text
+    assert line_mentions(caplog.text, "committed offset expired")
 
 
 @pytest.mark.parametrize(
     ("cluster_id", "version", "why"),
-    [("elsewhere", "ea1", "written for another cluster"), ("", "ea9", "no metadata in this format")],
+    [("elsewhere", "ea1", "another cluster"), ("", "ea9", "metadata format")],
     ids=["another-cluster", "another-version"],
 )
 async def test_metadata_of_another_cluster_or_version_is_not_believed(
@@ -262,7 +263,7 @@ async def test_metadata_of_another_cluster_or_version_is_not_believed(
     assert sorted(harness.queried) == named(2, 10)
     assert sorted(harness.sent) == named(0, 10)
     assert await harness.published() == named(2, 10)
-    assert why in caplog.text
+    assert line_mentions(caplog.text, why)
 
 
 # --- coordinators, transactions, disks -------------------------------------------------------------------------------
@@ -319,6 +320,6 @@ async def test_outcomes_that_cannot_be_written_wait_and_little_is_sent_meanwhile
 
     print(f"\nsent while nothing could be written: {sent} until dropped, {sent_when_sick} in all, of 2000")
     assert sent_when_sick <= MOST_IN_HAND
-    assert "the transaction failed: TimeoutError(); dropping the partition and taking it over again" in caplog.text
+    assert line_mentions(caplog.text, "transaction failed: TimeoutError() dropping partition")
     assert await harness.published() == named(0, 2000)
     assert sorted(harness.sent) == named(0, 2000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from extensions.plugins import Bundles, mapping, observing, parsing, raises, shaping
+from key_words import mentions
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from adapter import (
@@ -131,11 +133,8 @@ def test_an_exception_is_reported_with_its_text_its_line_and_its_sample() -> Non
     found = only(mapping(raises(KeyError("FAMILY-DAY"))))
 
     assert found.hook == "map_item"
-    assert found.what.startswith("It raised KeyError at plugins.py line ")
-    assert "('FAMILY-DAY'), for a line of an order of electronic tickets with 1 line" in found.what
-    assert " and " in found.what
-    assert found.what.endswith(" more.")
-    assert "Return None for what is not yours" in found.cure
+    assert mentions(found.what, "KeyError plugins.py ('FAMILY-DAY') electronic 1 line more")
+    assert mentions(found.cure, "Return None")
 
 
 def test_a_plugin_that_changes_a_frozen_value_learns_what_to_do_instead() -> None:
@@ -146,7 +145,7 @@ def test_a_plugin_that_changes_a_frozen_value_learns_what_to_do_instead() -> Non
 
     found = only(mapping(change))
 
-    assert "It raised FrozenInstanceError at " in found.what
+    assert "FrozenInstanceError" in found.what
     assert "dataclasses.replace" in found.cure
 
 
@@ -156,21 +155,21 @@ def test_sys_exit_is_an_exception_like_any_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plugin", "text"),
+    ("plugin", "words"),
     [
-        (mapping(lambda order, line: "VQT04959"), "a str, not a list of TicketItem"),
-        (mapping(lambda order, line: [line]), "a Line, not a TicketItem"),
-        (parsing(lambda record: {"order_id": "A"}), "a dict, not an Order"),
-        (parsing(lambda record: Orders().electronic(order_id="")), "order_id is not 1 to 64"),
-        (parsing(lambda record: Orders().large(201)), "an order of 201 lines"),
-        (shaping(lambda request: None), "returned None"),
+        (mapping(lambda order, line: "VQT04959"), "str list TicketItem"),
+        (mapping(lambda order, line: [line]), "Line TicketItem"),
+        (parsing(lambda record: {"order_id": "A"}), "dict Order"),
+        (parsing(lambda record: Orders().electronic(order_id="")), "order_id 1 64"),
+        (parsing(lambda record: Orders().large(201)), "201 lines"),
+        (shaping(lambda request: None), "None"),
     ],
 )
-def test_an_answer_of_another_type_is_reported(plugin: object, text: str) -> None:
+def test_an_answer_of_another_type_is_reported(plugin: object, words: str) -> None:
     """In the adapter's own words."""
     found = only(plugin)
 
-    assert text in found.what
+    assert mentions(found.what, words)
     assert "see docs/hooks.md" in found.cure
 
 
@@ -244,7 +243,7 @@ def test_changing_what_is_given_is_found() -> None:
             order.reference["seen"] = True
 
     found = only(mapping(answer))
-    assert "changes the order that it is given" in found.what
+    assert mentions(found.what, "changes order")
     assert "dataclasses.replace" in found.cure
 
 
@@ -254,10 +253,10 @@ def test_force_is_found_too() -> None:
     def answer(order: Order, line: Line) -> None:
         object.__setattr__(line, "quantity", 7)
 
-    assert {finding.what.partition(" that")[0] for finding in errors(mapping(answer))} == {
-        "It changes the order",
-        "It changes the line",
-    }
+    found = errors(mapping(answer))
+    assert len(found) == 2
+    for value in ("order", "line"):
+        assert any(finding.what.startswith(f"It changes the {value} ") for finding in found)
 
 
 def test_a_hook_that_does_not_return_is_reported_once(gate: threading.Event) -> None:
@@ -269,7 +268,7 @@ def test_a_hook_that_does_not_return_is_reported_once(gate: threading.Event) -> 
         gate.wait()
 
     found = only(mapping(answer), budget_seconds=0.05)
-    assert "still running after 50 ms" in found.what
+    assert mentions(found.what, "running 50")
     assert len(calls) == 1
 
 
@@ -351,7 +350,7 @@ def test_orders_and_records_of_the_authors_own_are_tried(orders: Orders) -> None
     plugin = mapping(lambda order, line: 1 / (line.quantity - 7) if line.sku == "MINE" else None)
     found = only(plugin, orders=[orders.electronic(Line(sku="MINE", quantity=7))])
 
-    assert "for a line of your order A-1." in found.what
+    assert mentions(found.what, "line your A-1")
 
 
 def test_what_a_plugin_ignores_of_the_authors_own_is_noted() -> None:
@@ -365,7 +364,7 @@ def test_what_a_plugin_ignores_of_the_authors_own_is_noted() -> None:
     (found,) = conformance(Shop(), records=[order_record(b"cancelled")])
 
     assert (found.level, found.hook) == (Level.NOTE, "parse_order")
-    assert found.what == "It ignores record 1 of yours: cancelled."
+    assert mentions(found.what, "ignores 1 cancelled")
 
 
 def test_a_record_that_the_plugin_ignores_is_not_called_unread() -> None:
@@ -381,9 +380,9 @@ def test_a_record_that_the_plugin_ignores_is_not_called_unread() -> None:
 
     found = conformance(Shop(), records=[order_record(b"cancelled"), order_record(b"nothing")])
 
-    assert next(each.what for each in found if "of yours" in each.what).startswith("It ignores record 1")
-    assert not any("Record 1 of yours is no order" in each.what for each in found)
-    assert any("Record 2 of yours is no order" in each.what for each in found)
+    assert any(mentions(each.what, "ignores record 1") for each in found)
+    assert not any(mentions(each.what, "Record 1 no order") for each in found)
+    assert any(mentions(each.what, "Record 2 no order") for each in found)
 
 
 # --- taking in --------------------------------------------------------------------------------------------------------
@@ -397,8 +396,8 @@ def test_a_misspelt_hook_is_found() -> None:
         def map_itm(self, line: Line) -> None: ...
 
     found = only(Misspelt())
-    assert found.what == "There is no hook map_itm."
-    assert found.cure.startswith("Did you mean 'map_item'?")
+    assert mentions(found.what, "no map_itm")
+    assert mentions(found.cure, "'map_item'")
 
 
 def test_every_mistake_of_a_plugin_is_found_at_once() -> None:
@@ -415,27 +414,27 @@ def test_every_mistake_of_a_plugin_is_found_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "what"),
+    ("content", "words"),
     [
         (
             "import no_such_one\n",
-            "It needs the package no_such_one, which is not installed here, at shop.py line 1.",
+            "no_such_one not installed shop.py 1",
         ),
         (
             "x = 1\ny = x.lines\n",
-            "AttributeError: 'int' object has no attribute 'lines', at shop.py line 2.",
+            "AttributeError: 'int' 'lines' shop.py 2",
         ),
-        ("x = 1\ndef map_item(:\n", "cannot be loaded: SyntaxError: invalid syntax (shop.py, line 2)."),
-        ("import sys\nsys.exit(3)\n", "cannot be loaded: SystemExit: 3, at shop.py line 2."),
+        ("x = 1\ndef map_item(:\n", "SyntaxError: shop.py 2"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3 shop.py 2"),
     ],
 )
-def test_a_plugin_that_cannot_be_imported_is_reported_with_the_line(tmp_path: Path, content: str, what: str) -> None:
+def test_a_plugin_that_cannot_be_imported_is_reported_with_the_line(tmp_path: Path, content: str, words: str) -> None:
     """And what to fix."""
     file = tmp_path / "shop.py"
     file.write_text(content)
     found = only(file)
 
-    assert what in found.what
+    assert mentions(found.what, words)
     assert found.cure
 
 
@@ -447,7 +446,7 @@ def test_a_plugin_is_found_by_path_by_name_and_by_module(tmp_path: Path, monkeyp
     assert errors(tmp_path / "shop_of_a_test.py") == []
     assert errors(str(tmp_path)) == []
     assert errors("shop_of_a_test") == []
-    assert "There is no module no_such_module" in only("no_such_module").what
+    assert mentions(only("no_such_module").what, "no module no_such_module")
 
 
 def test_an_installed_plugin_is_found_by_its_projects_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,7 +514,8 @@ def test_a_secret_that_shows_is_found(model: type[BaseModel]) -> None:
     """In the model or below it."""
     found = only(Configured(model))
 
-    assert (found.hook, found.cure) == ("configure", "Make it a SecretStr: api_key: SecretStr.")
+    assert found.hook == "configure"
+    assert mentions(found.cure, "api_key: SecretStr")
 
 
 def test_a_model_that_cannot_be_inspected_is_reported() -> None:
@@ -535,21 +535,22 @@ def test_a_model_that_takes_any_key_is_warned_of() -> None:
     (found,) = conformance(Configured(Lax))
 
     assert found.level is Level.WARNING
-    assert "Lax accepts unknown keys" in found.what
+    assert mentions(found.what, "Lax unknown")
 
 
 def test_settings_are_given_and_held_against_the_model() -> None:
     """The key is named."""
     assert errors(Configured(Fine), settings={"token_count": 5}) == []
-    assert "token_cuont is not a setting of the plugin" in only(Configured(Fine), settings={"token_cuont": 5}).what
+    assert mentions(only(Configured(Fine), settings={"token_cuont": 5}).what, "token_cuont")
 
 
 def test_the_text_of_a_configure_error_is_reported() -> None:
     """The adapter repeats no text of a plugin's exceptions; here it is what one looks for."""
-    found = only(Configured(Fine, configure=raises(ValueError("bundles.yaml, line 3: no such item"))))
+    text = "bundles.yaml, line 3: no such item"
+    found = only(Configured(Fine, configure=raises(ValueError(text))))
 
     assert found.hook == "configure"
-    assert found.what.endswith(" It says: bundles.yaml, line 3: no such item.")
+    assert text in found.what
 
 
 def test_a_settings_error_of_configure_is_no_fault_of_the_plugin() -> None:
@@ -605,23 +606,23 @@ class Hands:
 
 
 @pytest.mark.parametrize(
-    ("sinks", "text"),
+    ("sinks", "expected"),
     [
         ([Sink()], []),
         ([], []),
         ([Picky(lambda event: event.type.endswith(".failed.v1"))], []),
-        ([Sink(), Sink()], ["which a sink of plugin 'Hands' has"]),
-        ([Nameless()], ["the name 'my chat'"]),
-        ([Plain()], ["deliver is no coroutine function"]),
-        ([None], ["without a name", "deliver is no coroutine function"]),
+        ([Sink(), Sink()], ["name 'Hands'"]),
+        ([Nameless()], ["name 'my chat'"]),
+        ([Plain()], ["deliver coroutine"]),
+        ([None], ["without name", "deliver coroutine"]),
     ],
 )
-def test_sinks_are_as_the_adapter_asks_at_start(sinks: list[object], text: list[str]) -> None:
+def test_sinks_are_as_the_adapter_asks_at_start(sinks: list[object], expected: list[str]) -> None:
     """In its own words."""
     found = errors(Hands(*sinks))
 
-    assert len(found) == len(text)
-    assert all(part in finding.what for part, finding in zip(text, found, strict=True))
+    assert len(found) == len(expected)
+    assert all(mentions(finding.what, words) for words, finding in zip(expected, found, strict=True))
     assert all(finding.hook == "notification_sinks" for finding in found)
 
 
@@ -634,7 +635,7 @@ def test_wants_answers_for_every_type_of_event(answer: Callable[[Event], object]
     found = errors(Hands(Picky(answer)))
 
     assert found
-    assert all(text in finding.what and "for an event of type ecticket." in finding.what for finding in found)
+    assert all(text in finding.what and re.search(r"\becticket\.[a-z.-]+\.v1\b", finding.what) for finding in found)
 
 
 def test_a_wants_that_does_not_return_is_reported_once(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -643,7 +644,7 @@ def test_a_wants_that_does_not_return_is_reported_once(gate: threading.Event, mo
 
     found = only(Hands(Picky(lambda event: gate.wait())))
 
-    assert "wants of sink 'chat' did not answer within 0.05 s" in found.what
+    assert mentions(found.what, "wants 'chat' 0.05")
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -673,5 +674,5 @@ def test_the_fixture_lets_a_good_plugin_pass(conforms: ConformanceCheck) -> None
 
 def test_the_fixture_fails_with_everything_that_was_found(conforms: ConformanceCheck) -> None:
     """What and cure."""
-    with pytest.raises(pytest.fail.Exception, match=r"error: map_item: It raised KeyError.*Return None"):
+    with pytest.raises(pytest.fail.Exception, match=r"error: map_item: .*KeyError.*Return None"):
         conforms(mapping(raises(KeyError("x"))))

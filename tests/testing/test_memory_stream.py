@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from key_words import mentions
 
 from adapter import (
     IssueType,
@@ -97,9 +98,7 @@ def test_what_a_plugin_breaks_is_a_dead_letter(memory_stream: MemoryStreamFactor
 
     assert result.types == ["parked"]
     assert result.reason == "plugin-error"
-    assert "Plugin 'bundles': hook map_item(order, line) raised KeyError" in header(
-        result.dead_letter, "ecticket-message"
-    )
+    assert mentions(header(result.dead_letter, "ecticket-message"), "'bundles' map_item(order KeyError")
 
 
 def test_an_unreadable_record_is_a_dead_letter_in_the_plugins_words(memory_stream: MemoryStreamFactory) -> None:
@@ -171,19 +170,18 @@ def test_why_an_order_was_parked_is_printed_and_shown(
     result = memory_stream(Refuses()).run(orders.electronic())
 
     for text in (repr(result), capsys.readouterr().out, *result.why_parked):
-        assert "as unmapped-item (map" in text
-        assert "is in no season" in text
+        assert mentions(text, "unmapped-item (map season")
 
 
 def test_what_is_not_there_is_reported_with_the_reason(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """`result.event("submitted")` of a parked order says why there is none, and so do the others."""
     result = memory_stream(Refuses()).run(orders.electronic())
 
-    with pytest.raises(AssertionError, match=r"expected one 'submitted' event, not 0: .*parked as unmapped-item"):
+    with pytest.raises(AssertionError, match=r"'submitted' event, not 0.*unmapped-item"):
         result.event("submitted")
-    with pytest.raises(AssertionError, match="expected one deferred record, not 0"):
+    with pytest.raises(AssertionError, match="deferred record, not 0"):
         _ = result.deferred_record
-    with pytest.raises(AssertionError, match="expected one dead letter, not 0"):
+    with pytest.raises(AssertionError, match="dead letter, not 0"):
         _ = memory_stream().run(orders.electronic()).dead_letter
 
 
@@ -205,7 +203,7 @@ def test_a_merchant_that_the_sandbox_does_not_know_is_reported(
     memory_stream: MemoryStreamFactory, sandbox: RunningSandbox
 ) -> None:
     """Else every order would be in doubt."""
-    with pytest.raises(ValueError, match=r"does not know merchant 1; it knows 3085676, 3362787"):
+    with pytest.raises(ValueError, match=r"merchant 1\b.* 3085676, 3362787"):
         memory_stream(merchants=["1"], sandbox=sandbox)
 
 

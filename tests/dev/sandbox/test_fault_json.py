@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
+from key_words import mentions
 
 from adapter.dev.sandbox.fault_json import OPTIONS, describe_faults, read_faults
 from adapter.dev.sandbox.fault_types import (
@@ -83,65 +84,65 @@ def test_every_fault_needs_nothing_but_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "expected"),
+    ("entry", "words"),
     [
-        ({"fault": "answer_lots_after"}, "unknown fault 'answer_lots_after'; did you mean answer_lost_after"),
-        ({"fault": "zzz"}, "allowed: answer_lost_after, "),
-        ({}, "unknown fault 'None'"),
-        ({"fault": ["slow"]}, "unknown fault"),
-        ({"fault": "slow", "secnods": 1}, "unknown field 'secnods'; did you mean seconds"),
-        ({"fault": "slow", "status": 500}, "unknown field 'status'"),
-        ({"fault": "slow", "rate": 1.1}, "rate must be a number from 0 to 1"),
-        ({"fault": "slow", "rate": True}, "rate must be"),
-        ({"fault": "slow", "rate": None}, "rate must be"),
-        ({"fault": "slow", "count": 0}, "count must be a whole number"),
-        ({"fault": "slow", "count": 1.5}, "count must be a whole number"),
-        ({"fault": "slow", "arrivals": []}, "arrivals must be a list"),
-        ({"fault": "slow", "arrivals": [0]}, "arrivals must be a list"),
-        ({"fault": "slow", "endpoint": "isue"}, "endpoint must be one of issue, "),
-        ({"fault": "slow", "endpoint": 1}, "endpoint must be one of issue, "),
-        ({"fault": "slow", "merchant_id": 3085676}, "merchant_id must be a text"),
-        ({"fault": "garbage", "body": "\ud800"}, "body must be a text"),
-        ({"fault": "slow", "seconds": -1}, "seconds must be a number"),
-        ({"fault": "slow", "seconds": float("nan")}, "seconds must be a number"),
-        ({"fault": "server_error", "status": 200}, "status must be a whole number from 300 to 599"),
-        ({"fault": "trans_code", "trans_code": 1}, "trans_code must be a whole number other than 1"),
-        ({"fault": "maintenance", "rtn_code": 1}, "rtn_code must be a whole number other than 1"),
-        ({"fault": "answer_lost_after", "reset": "yes"}, "reset must be true or false"),
-        ({"fault": "garbage", "size": 100_000}, "size must be a whole number"),
-        ({"fault": "job_fails", "endpoint": "order_detail"}, "job_fails never happens at order_detail; allowed: issue"),
-        ({"fault": "wrong_checksum", "endpoint": "order-detail"}, "never happens at order-detail"),
-        ({"fault": "slow", "endpoint": "refund_notification"}, "never happens at refund_notification"),
+        ({"fault": "answer_lots_after"}, "answer_lots_after answer_lost_after"),
+        ({"fault": "zzz"}, "zzz answer_lost_after"),
+        ({}, "fault 'None'"),
+        ({"fault": ["slow"]}, "unknown fault slow"),
+        ({"fault": "slow", "secnods": 1}, "secnods seconds"),
+        ({"fault": "slow", "status": 500}, "status seconds"),
+        ({"fault": "slow", "rate": 1.1}, "rate number 0 1"),
+        ({"fault": "slow", "rate": True}, "rate number 0 1"),
+        ({"fault": "slow", "rate": None}, "rate number 0 1"),
+        ({"fault": "slow", "count": 0}, "count whole"),
+        ({"fault": "slow", "count": 1.5}, "count whole"),
+        ({"fault": "slow", "arrivals": []}, "arrivals list"),
+        ({"fault": "slow", "arrivals": [0]}, "arrivals list"),
+        ({"fault": "slow", "endpoint": "isue"}, "endpoint issue"),
+        ({"fault": "slow", "endpoint": 1}, "endpoint issue"),
+        ({"fault": "slow", "merchant_id": 3085676}, "merchant_id text"),
+        ({"fault": "garbage", "body": "\ud800"}, "body text"),
+        ({"fault": "slow", "seconds": -1}, "seconds number"),
+        ({"fault": "slow", "seconds": float("nan")}, "seconds number"),
+        ({"fault": "server_error", "status": 200}, "status 300 599"),
+        ({"fault": "trans_code", "trans_code": 1}, "trans_code whole other 1"),
+        ({"fault": "maintenance", "rtn_code": 1}, "rtn_code whole other 1"),
+        ({"fault": "answer_lost_after", "reset": "yes"}, "reset true false"),
+        ({"fault": "garbage", "size": 100_000}, "size whole"),
+        ({"fault": "job_fails", "endpoint": "order_detail"}, "job_fails never order_detail issue"),
+        ({"fault": "wrong_checksum", "endpoint": "order-detail"}, "wrong_checksum never order-detail"),
+        ({"fault": "slow", "endpoint": "refund_notification"}, "never refund_notification"),
         (
             {"fault": "tampered_notification", "endpoint": "issue"},
-            "allowed: refund_notification, use_status_notification",
+            "refund_notification use_status_notification",
         ),
-        ({"fault": "duplicate_notification", "copies": 1}, "copies must be a whole number from 2 to 10"),
+        ({"fault": "duplicate_notification", "copies": 1}, "copies 2 10"),
     ],
 )
-def test_what_is_not_understood_is_refused_with_what_is_allowed(entry: dict[str, object], expected: str) -> None:
+def test_what_is_not_understood_is_refused_with_what_is_allowed(entry: dict[str, object], words: str) -> None:
     """One sentence, which names the index in the list."""
     (problem,) = problems({"faults": [{"fault": "slow"}, entry]})
 
     assert problem.startswith("faults[1]: ")
-    assert expected in problem
+    assert mentions(problem, words)
 
 
 @pytest.mark.parametrize(
-    ("document", "expected"),
+    ("document", "words"),
     [
-        ([], "must be a JSON object"),
-        ({}, "must be a JSON object"),
-        ({"faults": {"fault": "slow"}}, "must be a JSON object"),
-        ({"faults": ["slow"]}, "faults[0]: must be a JSON object"),
-        ({"faults": [], "sed": 1}, "unknown field 'sed'; allowed: seed, faults"),
-        ({"faults": [], "seed": "x"}, "seed must be a whole number"),
-        ({"faults": [{"fault": "slow"}] * 101}, "at most 100 faults, not 101"),
+        ([], "JSON object"),
+        ({}, "JSON object"),
+        ({"faults": {"fault": "slow"}}, "JSON object"),
+        ({"faults": ["slow"]}, "faults[0] JSON object"),
+        ({"faults": [], "sed": 1}, "sed seed faults"),
+        ({"faults": [], "seed": "x"}, "seed whole"),
+        ({"faults": [{"fault": "slow"}] * 101}, "faults 100 101"),
     ],
 )
-def test_a_document_of_another_form_is_refused(document: object, expected: str) -> None:
+def test_a_document_of_another_form_is_refused(document: object, words: str) -> None:
     """The answer shows the form."""
-    assert expected in problems(document)[0]
+    assert mentions(problems(document)[0], words)
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
@@ -172,4 +173,5 @@ def test_all_that_is_allowed_is_shown() -> None:
 
     assert isinstance(allowed, dict)
     assert list(allowed["faults"]) == list(KINDS)
-    assert allowed["faults"]["slow"] == {"seconds": {"is": "a number from 0 to 86400", "default": 5.0}}
+    assert allowed["faults"]["slow"]["seconds"]["default"] == 5.0
+    assert mentions(allowed["faults"]["slow"]["seconds"]["is"], "number 0 86400")

@@ -7,6 +7,7 @@ import json
 
 import httpx
 import pytest
+from key_words import mentions
 
 from adapter.dev.sandbox import SandboxSettings
 from adapter.dev.sandbox.codes import ASSUMED, Reason
@@ -324,23 +325,23 @@ async def test_faults_are_set_shown_and_cleared(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("body", "words"),
     [
-        (b"not json", "must be JSON"),
-        (b"[" * 100_000, "must be JSON"),
-        (b'{"faults": [{"fault": "slwo"}]}', "did you mean slow? allowed: answer_lost_after"),
-        (b" " * 1_048_577, "must not be larger than"),
+        (b"not json", "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (b'{"faults": [{"fault": "slwo"}]}', "slow answer_lost_after"),
+        (b" " * 1_048_577, "larger"),
     ],
 )
-async def test_wrong_faults_are_refused_and_change_nothing(client: Client, body: bytes, expected: str) -> None:
-    """HTTP 400 with sentences; the faults before stay in force."""
+async def test_wrong_faults_are_refused_and_change_nothing(client: Client, body: bytes, words: str) -> None:
+    """HTTP 400 with the problems; the faults before stay in force."""
     url = f"{client.sandbox.base_url}/_/faults"
     await client.arm({"fault": "maintenance"})
 
     answer = await client.http.put(url, content=body)
 
     assert answer.status_code == 400
-    assert expected in answer.json()["problems"][0]
+    assert mentions(answer.json()["problems"][0], words)
     assert [fault["fault"] for fault in (await client.http.get(url)).json()["faults"]] == ["maintenance"]
 
 

@@ -159,7 +159,7 @@ def test_an_illegal_step_is_refused() -> None:
     queue.add(notification(), START)
     (delivery,) = queue.newest()
 
-    with pytest.raises(ValueError, match="cannot go from waiting to answered"):
+    with pytest.raises(ValueError, match=r"waiting .*answered"):
         answer(queue, delivery, START, YES)
 
 

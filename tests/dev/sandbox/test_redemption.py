@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from key_words import mentions
 
 from adapter.dev.sandbox import SandboxSettings, Simulator
 from adapter.dev.sandbox.fault_types import AcceptRepeats
@@ -187,7 +188,9 @@ def test_what_is_not_issued_cannot_be_used(act: Act) -> None:
 
     declined = use(simulator, act)
 
-    assert declined == Declined(message="order A1 has no tickets: they are not issued")
+    assert isinstance(declined, Declined)
+    assert not declined.unknown
+    assert mentions(declined.message, "A1 not issued")
     assert notifications_of(simulator) == []
 
 
@@ -195,7 +198,11 @@ def test_an_unknown_ticket_is_declined() -> None:
     """With its number, and marked as unknown."""
     simulator = simulator_with(paper())
 
-    assert use(simulator, Act.REDEEM, "CB0") == Declined(message="order A1 has no ticket CB0", unknown=True)
+    declined = use(simulator, Act.REDEEM, "CB0")
+
+    assert isinstance(declined, Declined)
+    assert declined.unknown
+    assert mentions(declined.message, "A1 CB0")
 
 
 def test_a_second_redemption_is_declined_and_not_notified_again() -> None:
@@ -207,7 +214,7 @@ def test_a_second_redemption_is_declined_and_not_notified_again() -> None:
     again = use(simulator, Act.REFUND, first)
 
     assert isinstance(again, Declined)
-    assert "is redeemed; only an unused one can be refunded" in again.message
+    assert mentions(again.message, f"{first} redeemed unused refunded")
     assert len(notifications_of(simulator)) == 1
 
 

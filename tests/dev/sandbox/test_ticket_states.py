@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from key_words import mentions
 
 from adapter.dev.sandbox.order_store import Job, OrderStore, StoredOrder, tickets
 from adapter.dev.sandbox.ticket_states import STEPS, Act, TicketStates
@@ -56,11 +57,9 @@ def test_no_ticket_is_used_twice(first: Act, second: Act) -> None:
 
     problem = ticket_states.problem(second, order, ticket, TODAY)
 
-    assert problem == (
-        f"ticket {ticket.number} is {done.status.value}; "
-        f"only an unused one can be {STEPS[UseStatus.UNUSED, second].value}"
-    )
-    with pytest.raises(ValueError, match="only an unused one"):
+    assert problem is not None
+    assert mentions(problem, f"{ticket.number} {done.status.value} unused {STEPS[UseStatus.UNUSED, second].value}")
+    with pytest.raises(ValueError, match=str(ticket.number)):
         ticket_states.note(second, order, ticket, START)
 
 
@@ -70,7 +69,7 @@ def test_an_expired_gift_voucher_can_no_longer_be_used() -> None:
     (ticket,) = tickets(order)
 
     assert ticket_states.problem(Act.REDEEM, order, ticket, LAST_DAY) is None
-    assert "is expired" in (ticket_states.problem(Act.REDEEM, order, ticket, LAST_DAY + timedelta(days=1)) or "")
+    assert "expired" in (ticket_states.problem(Act.REDEEM, order, ticket, LAST_DAY + timedelta(days=1)) or "")
 
 
 def test_a_ticket_that_was_used_in_time_does_not_expire() -> None:
@@ -88,7 +87,7 @@ def test_a_ticket_is_not_redeemed_before_its_first_day() -> None:
     (ticket,) = tickets(order)
     before = TODAY - timedelta(days=1)
 
-    assert "only be used from 2023-12-01 on" in (ticket_states.problem(Act.REDEEM, order, ticket, before) or "")
+    assert "2023-12-01" in (ticket_states.problem(Act.REDEEM, order, ticket, before) or "")
     assert ticket_states.problem(Act.REFUND, order, ticket, before) is None
 
 

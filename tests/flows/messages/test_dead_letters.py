@@ -73,7 +73,7 @@ def test_everything_known_is_in_its_headers() -> None:
     assert ours == {
         "ecticket-stage": "map",
         "ecticket-reason": "unmapped-item",
-        "ecticket-message": "No ticket is known for sku A-1. Add it.",
+        "ecticket-message": CAUSE.message,
         "ecticket-plugin": "shop",
         "ecticket-failed-at": "2026-03-01T12:00:00.000Z",
         "ecticket-topic": "orders.paid",

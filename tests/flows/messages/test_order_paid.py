@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from key_words import mentions
 from pydantic import JsonValue, TypeAdapter
 
 from adapter.errors import Unreadable
@@ -188,8 +189,7 @@ def test_what_is_no_order_is_refused(value: bytes) -> None:
     """However broken, deep or large: one sentence that is short and names the schema."""
     message = _refusal(value)
 
-    assert message.startswith("Not an order-paid event: ")
-    assert message.endswith("See schemas/order-paid.v1.json.")
+    assert mentions(message, "order-paid schemas/order-paid.v1.json")
     assert len(message) < 700
 
 
@@ -198,8 +198,8 @@ def test_a_reference_that_json_cannot_write_is_refused(number: str) -> None:
     """It could not be passed on untouched."""
     event = json.dumps({**LEAST, "reference": 0}).replace('"reference": 0', f'"reference": {number}')
 
-    assert "reference: it holds NaN or an infinity" in _refusal(event.encode())
-    assert "reference: it holds NaN" in _refusal(b'{"specversion": "1.0", "data": ' + event.encode() + b"}")
+    assert mentions(_refusal(event.encode()), "reference: NaN infinity")
+    assert mentions(_refusal(b'{"specversion": "1.0", "data": ' + event.encode() + b"}"), "reference: NaN")
 
 
 def test_a_reference_may_be_one_kibibyte() -> None:
@@ -220,8 +220,8 @@ def test_a_reference_is_nested_no_deeper_than_every_record_with_it_can_be_read()
     deepest = _parse({**LEAST, "reference": nested(64)}).reference
     assert deepest == nested(64)
     assert TypeAdapter(JsonValue).validate_json(json.dumps([[[[deepest]]]])) == [[[[deepest]]]]
-    assert "reference: it is nested deeper than 64" in _refusal({**LEAST, "reference": nested(65)})
-    assert "reference: it is nested deeper than 64" in _refusal({**LEAST, "reference": [nested(64)]})
+    assert mentions(_refusal({**LEAST, "reference": nested(65)}), "reference: 64")
+    assert mentions(_refusal({**LEAST, "reference": [nested(64)]}), "reference: 64")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_reference_is_nested_no_deeper_than_every_record_with_it_can_be_read()
 )
 def test_a_wrong_field_is_named(change: dict[str, object], field: str) -> None:
     """Types are strict: a shop that writes numbers as text gets an error, and nothing is guessed."""
-    assert _refusal({**LEAST, **change}).startswith(f"Not an order-paid event: {field}: ")
+    assert mentions(_refusal({**LEAST, **change}), f"{field}:")
 
 
 def test_an_unreadable_line_is_one_mistake() -> None:
