@@ -1,0 +1,225 @@
+"""A finally failed order reissued without a broker: planned again, under its next number, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from flows.fakes import OTHER_MERCHANT
+from flows.harness import SERIAL, Harness, derived, line, plan_of
+from key_words import mentions
+
+from adapter import Line, Order, TicketItem, hookimpl
+from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.operations.reissue import Reissue
+from adapter.operations.reissue_order import AmbiguousOrder, NotReissuable, Planning, ReissueOperation, ReissueRequest
+from adapter.protocol.issue import IssueType
+from adapter.stream.records import Record
+from adapter.testing.ecticket import REFUSED
+from adapter.testing.fakes import TOPICS
+from adapter.testing.orders import MERCHANT
+
+from .memory_topics import MemoryTopics, MemoryWriter
+
+SECOND = derive_trade_no(MERCHANT, "A-1", 1, reissue=1)
+"""The number after the first one failed."""
+
+
+class OtherItem:
+    """Maps every sku to another product than the order was first issued with."""
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+        return [TicketItem(item_no="BR103218", quantity=line.quantity, issue_type=IssueType.ELECTRONIC)]
+
+
+class Desk:
+    """The command's parts around one cluster in memory."""
+
+    def __init__(self) -> None:
+        self.harness = Harness()
+        self.topics = MemoryTopics(self.harness)
+        self.writer = MemoryWriter(self.harness, self.topics)
+
+    async def reissue(
+        self,
+        which: str = "A-1",
+        *,
+        merchant_id: str | None = None,
+        order: bytes | None = None,
+        changed_items: bool = False,
+        dry_run: bool = False,
+    ) -> Reissue:
+        """Run the command once."""
+        operation = ReissueOperation(
+            reader=self.topics,
+            topics=TOPICS,
+            group_prefix="ecticket-adapter",
+            trade_no_prefix="",
+            make_planning=self._planning,
+            make_signer=lambda: self.harness.signer,
+            open_producer=self.writer.open,
+        )
+        request = ReissueRequest(
+            which=which, merchant_id=merchant_id, order=order, changed_items=changed_items, dry_run=dry_run
+        )
+        return (await operation.run(request))[1]
+
+    async def fail(self, *lines: dict[str, object], **content: object) -> Record:
+        """An order whose first part is finally refused, with its record and its events on their topics."""
+        self.harness.ecticket.faults = [REFUSED]
+        record = self.harness.order(*lines, **content)
+        self.topics.put(record)
+        await self.harness.run(record)
+        await self.topics.put_events()
+        return record
+
+    def _planning(self) -> Planning:
+        policy = PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester")
+        return Planning(hook_runner=self.harness.hook_runner, policy=policy, merchants=self.harness.merchants)
+
+
+async def test_a_failed_order_is_reissued_under_a_new_derived_number() -> None:
+    """One process at a time writes for the order; the adapter queries the number first and issues once."""
+    desk = Desk()
+    record = await desk.fail()
+
+    reissued = await desk.reissue()
+
+    (deferred,) = desk.writer.written
+    assert [(part.trade_no.value, part.reissue) for part in reissued.parts] == [(SECOND, 1)]
+    assert (deferred.topic, deferred.key, deferred.value) == (TOPICS.orders_deferred, record.key, record.value)
+    assert desk.writer.names == [f"ecticket-adapter.reissue.{MERCHANT}.A-1"]
+    desk.harness.use()
+    published = await desk.harness.run(deferred)
+    assert published.event("submitted").data["trade_no"] == SECOND
+    assert desk.harness.ecticket.tickets == {SECOND: 1}
+
+
+async def test_only_the_failed_part_is_reissued() -> None:
+    """Selected by the order, or by the number that failed."""
+    desk = Desk()
+    await desk.fail(line(), line("SPA", 1, **SERIAL))
+
+    dry = await desk.reissue(dry_run=True)
+    await desk.reissue(derived())
+
+    assert [part.number for part in dry.parts] == [1]
+    assert [deferred.part.number for deferred in plan_of(desk.writer.written[0]).parts] == [1]
+    assert plan_of(desk.writer.written[0]).parts_done == 1
+
+
+async def test_a_second_reissue_is_refused_while_the_first_waits_and_after_it_was_sent() -> None:
+    """By the deferred topic, then by the events; the error names the number."""
+    desk = Desk()
+    await desk.fail()
+    await desk.reissue()
+
+    with pytest.raises(NotReissuable, match=SECOND):
+        await desk.reissue()
+    desk.harness.use()
+    await desk.harness.run(desk.writer.written[0])
+    await desk.topics.put_events()
+    with pytest.raises(NotReissuable, match=SECOND):
+        await desk.reissue()
+
+    assert len(desk.writer.written) == 1
+
+
+async def test_an_order_that_failed_twice_gets_its_third_number() -> None:
+    """Counted on from the last reissue."""
+    desk = Desk()
+    await desk.fail()
+    await desk.reissue()
+    desk.harness.use()
+    desk.harness.ecticket.faults = [REFUSED]
+    await desk.harness.run(desk.writer.written[0])
+    await desk.topics.put_events()
+    desk.topics.cluster.logs.pop(
+        next(each for each in desk.topics.cluster.logs if each.topic == TOPICS.orders_deferred)
+    )
+
+    reissued = await desk.reissue(SECOND)
+
+    assert [part.trade_no.value for part in reissued.parts] == [derive_trade_no(MERCHANT, "A-1", 1, reissue=2)]
+
+
+async def test_a_dry_run_writes_nothing() -> None:
+    """It returns the same number, and opens no producer, which would fence another command."""
+    desk = Desk()
+    await desk.fail()
+
+    reissued = await desk.reissue(dry_run=True)
+
+    assert [part.trade_no.value for part in reissued.parts] == [SECOND]
+    assert (desk.writer.written, desk.writer.names) == ([], [])
+
+
+async def test_an_order_that_was_not_failed_is_refused() -> None:
+    """It is submitted, so a new number would issue it twice."""
+    desk = Desk()
+    await desk.harness.run(desk.harness.order())
+    await desk.topics.put_events()
+
+    with pytest.raises(NotReissuable, match="A-1"):
+        await desk.reissue()
+    with pytest.raises(NotReissuable, match="A-2"):
+        await desk.reissue("A-2")
+
+
+async def test_an_order_record_that_is_gone_can_be_given() -> None:
+    """Without it the error names the record and the option."""
+    desk = Desk()
+    record = await desk.fail()
+    desk.topics.delete(TOPICS.orders_paid)
+
+    with pytest.raises(NotReissuable) as refused:
+        await desk.reissue()
+    reissued = await desk.reissue(order=record.value)
+
+    assert mentions(str(refused.value), f"{TOPICS.orders_paid}/2/{record.offset} --order")
+    assert [part.trade_no.value for part in reissued.parts] == [SECOND]
+
+
+async def test_changed_items_are_refused_unless_they_are_requested() -> None:
+    """Today's mapping has another product than the one that failed."""
+    desk = Desk()
+    await desk.fail()
+    desk.harness.use(shop=OtherItem())
+
+    with pytest.raises(NotReissuable) as refused:
+        await desk.reissue()
+    desk.harness.use(shop=OtherItem())
+    reissued = await desk.reissue(changed_items=True)
+
+    assert mentions(str(refused.value), "items --changed-items")
+    assert reissued.parts[0].items[0].item_no == "BR103218"
+
+
+async def test_an_order_id_of_two_merchants_needs_the_merchant() -> None:
+    """The error names both."""
+    desk = Desk()
+    await desk.fail()
+    await desk.fail(merchant_id=OTHER_MERCHANT)
+
+    with pytest.raises(AmbiguousOrder) as refused:
+        await desk.reissue()
+    reissued = await desk.reissue(merchant_id=OTHER_MERCHANT)
+
+    assert mentions(str(refused.value), f"{MERCHANT}/A-1 {OTHER_MERCHANT}/A-1 --merchant")
+    assert {part.request.merchant_id for part in reissued.parts} == {OTHER_MERCHANT}
+
+
+async def test_another_orders_record_at_the_same_coordinates_is_refused() -> None:
+    """The topic was recreated since."""
+    desk = Desk()
+    record = await desk.fail()
+    other = replace(desk.harness.order(order_id="B-1"), offset=record.offset)
+    desk.topics.delete(TOPICS.orders_paid)
+    desk.topics.put(other)
+
+    with pytest.raises(NotReissuable, match="A-1"):
+        await desk.reissue()
+
+    assert desk.writer.written == []
