@@ -71,6 +71,8 @@ The event loop shares the interpreter with up to 32 hook threads. When all of th
 and its heartbeats by up to 6 s; this value by 1.5 s, and the hooks are not slower.
 """
 _BROKER_WARNING_SECONDS = 10.0
+_LEAST_ANSWER_SECONDS = 1.0
+"""How long callbacks that have arrived may take, even if the other stages took the whole grace period."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -328,9 +330,20 @@ class Adapter:
         _log.info("stopping", requested=stop.is_set())
         stopping.cancel()
         grace = self._settings.shutdown.grace_seconds
-        await asyncio.gather(self._sink_runner.stop(grace), *(engine.stop(grace) for engine in self._engines.values()))
+        await asyncio.gather(self._sink_runner.stop(grace), self._stop_engines(grace))
         await asyncio.gather(*running)
         _log.info("stopped")
+
+    async def _stop_engines(self, grace: float) -> None:
+        """Stop the stages, and receive callbacks until the others have ended.
+
+        Kubernetes takes a pod's address out of its Service only after it has sent SIGTERM, so callbacks still arrive.
+        """
+        ends = time.monotonic() + grace
+        engines = [engine for engine in self._engines.values() if engine is not self._receiving]
+        await asyncio.gather(*(engine.stop(grace) for engine in engines))
+        if self._receiving is not None:
+            await self._receiving.stop(max(_LEAST_ANSWER_SECONDS, ends - time.monotonic()))
 
     def liveness_problems(self) -> Sequence[str]:
         """Reasons why a restart would help."""
