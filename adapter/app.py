@@ -15,7 +15,7 @@ import hashlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -210,7 +210,8 @@ class Adapter:
         lines = LogThrottle(_BROKER_WARNING_SECONDS)
         while not stop.is_set():
             try:
-                await self._check_topics()
+                if not await _completes(self._check_topics(), stop):
+                    return False
             except BrokerUnavailable as error:
                 self._startup_problem = f"no broker answers: {error}"
                 if lines.passes() is not None:
@@ -383,6 +384,22 @@ class Adapter:
             "environment": self._settings.provider.environment,
             "fingerprint": self._fingerprint,
         }
+
+
+async def _completes(work: Coroutine[object, object, None], stop: asyncio.Event) -> bool:
+    """Wait for `work`; cancel it and return False if `stop` is set first. Raises what `work` raises."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        return False
+    task.result()
+    return True
 
 
 def _problems(engine: StageRunner) -> Iterator[str]:

@@ -155,6 +155,30 @@ async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
     assert not await waiting
 
 
+async def test_a_broker_that_accepts_connections_and_never_answers_delays_no_stop(plugin: Path) -> None:
+    """A stop during the first request to the broker ends the wait; the request's own time-out does not matter."""
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        connected.set()
+
+    writers: list[asyncio.StreamWriter] = []
+    connected, stop = asyncio.Event(), asyncio.Event()
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    adapter = Adapter(settings(plugin, STUCK, kafka__bootstrap_servers=f"127.0.0.1:{port}"))
+    waiting = asyncio.create_task(adapter._wait_for_broker(stop))
+    await connected.wait()
+    stop.set()
+    found = await waiting
+    for writer in writers:
+        writer.close()
+    server.close()
+
+    assert not found
+    assert adapter.readiness_problems() == ["starting"], "the request ended by its own time-out"
+
+
 @pytest.mark.parametrize(
     ("engine", "words"),
     [
