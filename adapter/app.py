@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, 
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Protocol, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 import structlog
 
@@ -86,9 +86,25 @@ def run_until_stopped(settings: Settings, only: Collection[str] = STAGES) -> Non
 
     Raises SettingsError, PluginRejected or TopicsMissing if it cannot start.
     """
-    with LogWriter(sys.stderr.fileno(), on_dropped=_report_dropped_lines) as writer:
-        log.configure(style=settings.log.format, level=settings.log.level, stream=writer)
-        asyncio.run(_run(settings, only, lambda: writer.dropped))
+    with _log_stream() as (stream, dropped_log_lines):
+        log.configure(style=settings.log.format, level=settings.log.level, stream=stream)
+        asyncio.run(_run(settings, only, dropped_log_lines))
+
+
+@contextlib.contextmanager
+def _log_stream() -> Iterator[tuple[LogWriter | TextIO, Callable[[], int]]]:
+    """The stream of log lines, and the number of dropped lines.
+
+    A program that runs the adapter in its own process may have replaced standard error by an object without a file
+    descriptor. Then lines are written to that object.
+    """
+    try:
+        descriptor = sys.stderr.fileno()
+    except OSError:
+        yield sys.stderr, lambda: 0
+        return
+    with LogWriter(descriptor, on_dropped=_report_dropped_lines) as writer:
+        yield writer, lambda: writer.dropped
 
 
 def _report_dropped_lines(count: int) -> None:
