@@ -81,7 +81,7 @@ def list_(
             for number, dead_letter in shown
         ]
         reasons, stages = (dict(counts.most_common()) for counts in _counts(chosen))
-        print_json({"letters": entries, "by_reason": reasons, "by_stage": stages})
+        print_json({"dead_letters": entries, "by_reason": reasons, "by_stage": stages})
         return
     _print(chosen, shown, still_open)
     if len(chosen) > len(shown):
@@ -152,7 +152,7 @@ def _print_record(record: Record, dead_letter: DeadLetter, *, value: bool) -> No
 
     size = "none" if record.value is None else f"{len(record.value)} bytes"
     print_facts(
-        (("letter", dead_letter.name), ("time", _written(dead_letter)), ("key", dead_letter.key), ("value", size))
+        (("dead letter", dead_letter.name), ("time", _written(dead_letter)), ("key", dead_letter.key), ("value", size))
     )
     print_line("")
     print_table(("header", "value"), [pair for pair in header_texts(record.headers) if value or pair[0] != PLAN])

@@ -81,8 +81,8 @@ def plugin_commands_of(plugins: PluginManager) -> PluginCommands:
     for plugin in plugins.describe():
         try:
             made = commands_of(plugins, plugin.name)
-        except PluginRejected as refused:
-            problems.append(str(refused))
+        except PluginRejected as rejected:
+            problems.append(str(rejected))
             continue
         if made is not None and plugin.name in root.commands:
             problems.append(
@@ -111,9 +111,9 @@ def _as_json(plugins: PluginManager, commands: PluginCommands) -> Mapping[str, o
             for found in plugins.describe()
         ],
         "hooks": [
-            {"name": hook.name, "kind": hook.kind, "asked": _callers(plugins, hook.name)} for hook in hooks().values()
+            {"name": hook.name, "kind": hook.kind, "called": _callers(plugins, hook.name)} for hook in hooks().values()
         ],
-        "refused": [
+        "rejected": [
             {"name": rejection.name, "source": rejection.where, "message": rejection.message}
             for rejection in plugins.rejections
         ],
@@ -126,15 +126,15 @@ def _as_json(plugins: PluginManager, commands: PluginCommands) -> Mapping[str, o
 def _show(plugins: PluginManager, commands: PluginCommands) -> None:
     from adapter.extensions.hooks import hooks
 
-    taken = [
-        (place, found.name, found.version, found.origin, ", ".join(found.hooks), found.where)
-        for place, found in enumerate(plugins.describe(), start=1)
+    loaded = [
+        (position, found.name, found.version, found.origin, ", ".join(found.hooks), found.where)
+        for position, found in enumerate(plugins.describe(), start=1)
     ]
-    refused = [(None, rejection.name, None, "refused", None, rejection.where) for rejection in plugins.rejections]
-    print_table(("", "name", "version", "origin", "hooks", "source"), [*taken, *refused])
+    rejected = [(None, rejection.name, None, "rejected", None, rejection.where) for rejection in plugins.rejections]
+    print_table(("", "name", "version", "origin", "hooks", "source"), [*loaded, *rejected])
     called_hooks = [(hook.name, hook.kind, ", ".join(_callers(plugins, hook.name))) for hook in hooks().values()]
     print_line("")
-    print_table(("hook", "kind", "asked in this order"), [row for row in called_hooks if row[-1]])
+    print_table(("hook", "kind", "called in this order"), [row for row in called_hooks if row[-1]])
     called = [
         (f"{plugin} {name}", help_line) for plugin, found in commands.found.items() for name, help_line in found.items()
     ]

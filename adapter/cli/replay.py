@@ -148,7 +148,7 @@ class ReplayReport:
             "issued_from": None if issued_from is None else issued_from.isoformat(),
             "target": replayed_record.target,
             "replays": replayed_record.replays,
-            "mapped_anew": replayed_record.mapped_again,
+            "mapped_again": replayed_record.mapped_again,
         }
         audit(f"a dead letter {'was ' if outcome == 'replayed' else ''}{outcome}", facts, text=text, as_json=self.json)
 
@@ -161,7 +161,7 @@ def _named(dead_letter: DeadLetter) -> str:
 def _facts(outcome: str, dead_letter: DeadLetter) -> dict[str, object]:
     return {
         "outcome": outcome,
-        "letter": dead_letter.name,
+        "dead_letter": dead_letter.name,
         "origin": dead_letter.origin,
         "merchant_id": dead_letter.merchant_id,
         "order_id": dead_letter.order_id,

@@ -132,14 +132,14 @@ class ResolveReport:
         )
         facts = {
             "outcome": outcome,
-            "letter": dead_letter.name,
+            "dead_letter": dead_letter.name,
             "merchant_id": pending.merchant_id,
             "order_id": dead_letter.order_id,
             "trade_no": request.trade_no,
             "as": request.resolution.value,
             "why": request.why,
             "against_ecticket": request.against_ecticket,
-            "told": list(resolved.event_names),
-            "left": list(resolved.remaining),
+            "published": list(resolved.event_names),
+            "remaining": list(resolved.remaining),
         }
         audit(f"an issuance {'was ' if outcome == 'resolved' else ''}{outcome}", facts, text=text, as_json=self.json)

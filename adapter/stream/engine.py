@@ -341,7 +341,7 @@ class Engine(Generic[S]):
                     records[0].offset,
                     owned.state.next_offset,
                 )
-                self._partitions.drop(owned, "rewound")
+                self._partitions.drop(owned, "topic_recreated")
                 continue
             self._open(owned, records)
 

@@ -51,8 +51,8 @@ class StreamObserver(Protocol):
         return
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
-        """The partition was released or dropped: `revoked`, `stopped`, `trouble` or `rewound` (the topic was
-        recreated).
+        """The partition was released or dropped: `revoked`, `stopped`, `kafka_error` or
+        `topic_recreated` (its log is another one or shorter).
         """
         return
 

@@ -292,7 +292,7 @@ class PartitionManager(Generic[S]):
             owned.out_of_range = False
         except (KafkaClientError, BrokerUnavailable) as error:
             log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, error)
-            self.drop(owned, "trouble")
+            self.drop(owned, "kafka_error")
 
     def replace(self, owned: OwnedPartition[S], *, drain_timeout: float, commit_seconds: float) -> None:
         """Release a partition whose topic was recreated, and take it over again."""
@@ -303,7 +303,7 @@ class PartitionManager(Generic[S]):
 
     async def _replace(self, owned: OwnedPartition[S], drain_timeout: float, commit_seconds: float) -> None:
         await self._drain_and_commit(owned, drain_timeout, commit_seconds)
-        self._remove(owned, "rewound")
+        self._remove(owned, "topic_recreated")
         member = self._require_member()
         await self._take_over(member, owned.partition, member.lease.clock())
 
@@ -343,7 +343,7 @@ class PartitionManager(Generic[S]):
         for task in self._take_overs.values():
             task.cancel()
         for owned in list(self.partitions.values()):
-            self.drop(owned, "trouble")
+            self.drop(owned, "kafka_error")
 
     def _remove(self, owned: OwnedPartition[S], reason: str) -> None:
         if not owned.active:
@@ -368,7 +368,7 @@ class PartitionManager(Generic[S]):
         error = task.exception()
         if isinstance(error, KafkaClientError | BrokerUnavailable):
             log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, error)
-            self.drop(owned, "trouble")
+            self.drop(owned, "kafka_error")
         elif error is not None:
             self._on_fatal(error)
 

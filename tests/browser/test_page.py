@@ -51,8 +51,8 @@ def test_a_ticket_is_redeemed_by_a_click_and_the_merchant_is_notified(page: Page
     assert (notification["MerchantTradeNo"], notification["TicketNo"], notification["UseStatus"]) == ("A1", first, 2)
     (opened,) = harness.receiver.opened()
     assert isinstance(opened, Opened)
-    page.shows("answered", "#told")
-    page.shows("✓ RtnCode 1", "#told")
+    page.shows("answered", "#notices")
+    page.shows("✓ RtnCode 1", "#notices")
     assert page.names("#tickets button") == [f"Refund ticket {second}", f"Redeem ticket {second}"]
     page.shows("1 unused · 1 redeemed", "#orders")
 
@@ -71,7 +71,7 @@ def test_a_ticket_is_refunded_by_a_click_and_its_money_notified(page: Page, harn
     assert {"TradeAmount": 2400, "TotalRefundAmount": 1200, "RefundAmount": 1200}.items() <= next(
         each.items() for each in payloads if "RefundAmount" in each
     )
-    page.shows("NT$ 1,200 back, NT$ 1,200 of NT$ 2,400 in all", "#told")
+    page.shows("NT$ 1,200 back, NT$ 1,200 of NT$ 2,400 in all", "#notices")
 
 
 def test_a_whole_order_is_used_at_once(page: Page, harness: BrowserHarness) -> None:
@@ -110,8 +110,8 @@ def test_an_answer_that_is_none_is_shown_with_the_next_attempt(page: Page, harne
 
     page.click(f"Redeem ticket {ticket_nos(harness)[0]}")
 
-    page.shows("waiting, again at", "#told")
-    page.shows("✗ 1|OK, where ECTicket asks for the envelope with RtnCode 1", "#told")
+    page.shows("waiting, again at", "#notices")
+    page.shows("✗ 1|OK, where ECTicket asks for the envelope with RtnCode 1", "#notices")
 
 
 def test_of_thousands_the_newest_are_shown_and_any_can_be_found(page: Page, harness: BrowserHarness) -> None:
@@ -163,7 +163,7 @@ def test_nothing_of_the_customer_is_on_the_page(page: Page, harness: BrowserHarn
     harness.issue(paper("A1", CustomerAddress="臺北市", **customer, **harness.urls))
     page.click("A1")
     page.click("Redeem all 2")
-    page.shows("answered", "#told")
+    page.shows("answered", "#notices")
 
     source = page.source()
 
@@ -194,7 +194,7 @@ def test_it_can_be_read_and_reached(page: Page, harness: BrowserHarness, width: 
     findings = [page.faint_texts(), page.nameless(), page.sticks_out()]
     page.click("CBX20260302153064851ABCDE")
     page.click("Refund all 2")
-    page.shows("waiting", "#told")
+    page.shows("waiting", "#notices")
 
     findings += [page.faint_texts(), page.nameless(), page.sticks_out()]
 
@@ -207,7 +207,7 @@ def test_on_a_phone_one_thing_is_shown_at_a_time(page: Page, harness: BrowserHar
     harness.issue(paper("A1", **harness.urls))
     page.click("A1")
     page.click("Redeem all 2")
-    page.shows("answered", "#told")
+    page.shows("answered", "#notices")
     assert page.text(".orders") == ""
 
     page.click("Close")

@@ -211,7 +211,7 @@ def test_no_dead_letters_are_a_sentence(on_broker: Commands) -> None:
 def test_dead_letters_as_json(on_broker: Commands) -> None:
     """The same, for machines."""
     result = on_broker("dead-letters", "list", "--json").json
-    dead_letters = result["letters"]
+    dead_letters = result["dead_letters"]
 
     assert isinstance(dead_letters, list)
     assert [dead_letter["reason"] for dead_letter in dead_letters] == [
@@ -237,7 +237,7 @@ def test_dead_letters_as_json(on_broker: Commands) -> None:
 )
 def test_dead_letters_are_filtered(on_broker: Commands, filters: tuple[str, ...], places: list[int]) -> None:
     """All filters apply; places stay those of the whole list, so that `show` finds them."""
-    dead_letters = on_broker("dead-letters", "list", "--json", *filters).json["letters"]
+    dead_letters = on_broker("dead-letters", "list", "--json", *filters).json["dead_letters"]
 
     assert isinstance(dead_letters, list)
     assert [dead_letter["place"] for dead_letter in dead_letters] == places

@@ -118,7 +118,7 @@ def test_an_audit_line_that_cannot_be_written_stops_no_work(
     """A replay goes on, although standard error is on a full disk."""
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stderr", full)
-        audit("replayed", {"letter": "a/0/1"}, text="replayed  a/0/1\nforged", as_json=False)
+        audit("replayed", {"dead_letter": "a/0/1"}, text="replayed  a/0/1\nforged", as_json=False)
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 

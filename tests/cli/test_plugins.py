@@ -64,32 +64,32 @@ def test_the_listing_shows_everything_known_about_a_plugin(run: Commands, tmp_pa
             "type": "object",
         },
     }
-    asked = {hook["name"]: (hook["kind"], hook["asked"]) for hook in listed["hooks"]}
-    assert asked["map_item"] == ("choose", ["last", "first", "builtin.sku_is_item_no"])
-    assert asked["configure"] == ("provide", ["last", "log", "webhook"])
+    called = {hook["name"]: (hook["kind"], hook["called"]) for hook in listed["hooks"]}
+    assert called["map_item"] == ("choose", ["last", "first", "builtin.sku_is_item_no"])
+    assert called["configure"] == ("provide", ["last", "log", "webhook"])
     shown = run("plugins", "list", "--set", option).out
     rows = [re.split(r" {2,}", line) for line in shown.splitlines()]
     assert ["map_item", "choose", ", ".join(("last", "first", "builtin.sku_is_item_no"))] in rows
     assert ["last stock", "Tell the stock."] in rows
 
 
-def test_refused_plugins_stand_in_the_table_too(run: Commands) -> None:
+def test_rejected_plugins_are_in_the_table_too(run: Commands) -> None:
     """This output alone shows that one is missing."""
     shown = run("plugins", "list", "--set", "plugins.modules=no_such_plugin")
 
-    assert any({"no_such_plugin", "refused"} <= set(line.split()) for line in shown.out.splitlines())
+    assert any({"no_such_plugin", "rejected"} <= set(line.split()) for line in shown.out.splitlines())
 
 
-def test_a_refused_plugin_is_named_with_its_cure(run: Commands) -> None:
+def test_a_rejected_plugin_is_named_with_its_cure(run: Commands) -> None:
     """Exit code 1; JSON stays JSON."""
     result = run("plugins", "list", "--json", "--set", "plugins.modules=no_such_plugin")
 
     assert result.code == 1
-    refused = result.json["refused"]
-    assert isinstance(refused, list)
-    assert [each["name"] for each in refused] == ["no_such_plugin"]
-    assert refused[0]["message"] in result.err
-    assert "'no_such_plugin'" in refused[0]["message"]
+    rejected = result.json["rejected"]
+    assert isinstance(rejected, list)
+    assert [each["name"] for each in rejected] == ["no_such_plugin"]
+    assert rejected[0]["message"] in result.err
+    assert "'no_such_plugin'" in rejected[0]["message"]
 
 
 HOOK = "from adapter import hookimpl\n@hookimpl\n"

@@ -51,8 +51,8 @@ class Chat:
     async def deliver(self, event):
         if event.id.startswith("busy"):
             raise RetryAfter(60, "was busy")
-        with Path(__file__).with_name("told").open("a") as told:
-            told.write(f"{event.id} {event.data['order_id']}\\n")
+        with Path(__file__).with_name("observed").open("a") as observed:
+            observed.write(f"{event.id} {event.data['order_id']}\\n")
 
 @hookimpl
 def notification_sinks():
@@ -99,7 +99,7 @@ class Shelf:
         return [json.loads(line) for line in self("replay", "--json", *arguments).out.splitlines()]
 
     def open(self) -> list[str]:
-        dead_letters = self("list", "--json").json["letters"]
+        dead_letters = self("list", "--json").json["dead_letters"]
         assert isinstance(dead_letters, list)
         return [dead_letter["order_id"] for dead_letter in dead_letters]
 
@@ -237,7 +237,7 @@ def test_each_dead_letter_is_one_line_of_output_and_one_in_the_log(shelf: Shelf)
     assert logged.pop("issued_from")
     assert line == {
         "outcome": "replayed",
-        "letter": f"{shelf.names['dead_letters']}/0/0",
+        "dead_letter": f"{shelf.names['dead_letters']}/0/0",
         "origin": "orders.paid/0/1",
         "merchant_id": "3085676",
         "order_id": "A-1",
@@ -246,7 +246,7 @@ def test_each_dead_letter_is_one_line_of_output_and_one_in_the_log(shelf: Shelf)
         "reason": "unmapped-item",
         "target": shelf.names["orders_deferred"],
         "replays": 1,
-        "mapped_anew": True,
+        "mapped_again": True,
     }
     assert logged.pop("event")
     assert logged == {**line, "level": "info", "timestamp": logged["timestamp"]}
@@ -367,7 +367,7 @@ def test_what_a_sink_did_not_take_is_delivered_to_that_sink_alone(shelf: Shelf, 
     second = shelf.lines(*with_sinks)
 
     assert [line["target"] for line in would] == ["sink chat"] * 5
-    assert (tmp_path / "told").read_text() == "one B-1\n"
+    assert (tmp_path / "observed").read_text() == "one B-1\n"
     assert [line["outcome"] for line in first].count("replayed") == 2
     whys = [line["why"] for line in first if line["outcome"] == "left out"]
     expected = {"was busy": 1, "pause": 2, "sink crm": 1, "ecticket-sink": 1}

@@ -127,7 +127,7 @@ def test_an_order_with_another_orders_number_can_only_be_closed_as_failed(
 
     assert (issued.code, other.code, failed.code) == (1, 1, 0)
     assert "order A-1's" in issued.err
-    assert (failed.json["order_id"], failed.json["told"]) == ("B-1", ["failed"])
+    assert (failed.json["order_id"], failed.json["published"]) == ("B-1", ["failed"])
 
 
 def test_two_orders_with_one_number_are_not_resolved_together(

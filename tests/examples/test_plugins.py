@@ -77,7 +77,7 @@ def test_the_adapter_finds_all_of_them(installed: Fresh, tmp_path: Path) -> None
 
     found = {found["name"] for found in listed["plugins"]}
     assert {module_of(plugin) for plugin in PLUGINS} <= found
-    assert listed["refused"] == []
+    assert listed["rejected"] == []
     for plugin in PLUGINS:
         installed.must("ecticket-adapter", "plugins", "check", module_of(plugin), "--config", settings)
 

@@ -97,7 +97,7 @@ async def test_orders_parked_by_a_broken_mapping_are_issued_once_after_a_fix_and
         assert Counter(recovered) == {refs[3]: 2}
         assert {event.number for event in cluster.event_log.of(refs[3])} - {None} == {_number(orders[3])}
         listed = json.loads((await run(fixed, "dead-letters", "list", "--json")).out)
-        assert (listed["letters"], listed["by_reason"]) == ([], {})
+        assert (listed["dead_letters"], listed["by_reason"]) == ([], {})
         print(
             f"\n{printed} dead letters were printed before the kill, {len(rest.lines)} after it, {len(orders)} in all"
         )
@@ -168,7 +168,7 @@ async def test_an_unresolved_order_is_resolved_by_a_person(kafka: KafkaConnectio
 
         assert (refused.code, forced.code, again.code) == (1, 0, 1)
         assert "in progress" in refused.err
-        assert forced.lines[0]["told"] == ["issued"]
+        assert forced.lines[0]["published"] == ["issued"]
         assert mentions(again.err, "No open dead letter")
         assert cluster.event_log.types(never) == {"submitted": 1, "delayed": 1, "parked": 1, "issued": 1}
         assert cluster.event_log.types(lost) == {"parked": 1, "failed": 1}

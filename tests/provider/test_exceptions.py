@@ -28,7 +28,7 @@ HTTPX = _exported(httpx, list(httpx.__all__))
 def _bare(kind: type[Exception]) -> Exception:
     """Make an exception of a kind, whatever its constructor needs."""
     made = kind.__new__(kind)
-    made.args = ("told",)
+    made.args = ("args",)
     return made
 
 

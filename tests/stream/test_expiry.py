@@ -71,7 +71,7 @@ async def test_a_partition_that_was_idle_for_too_long_settles_in_seconds_and_dou
         await harness.feed(*range(1, 41))
         await harness.settled(41)
 
-    assert "trouble" in harness.counts.dropped
+    assert "kafka_error" in harness.counts.dropped
     assert harness.queried == []
     assert sorted(harness.sent) == named(0, 41)
     assert await harness.published() == named(0, 41)

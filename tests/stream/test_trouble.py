@@ -311,7 +311,7 @@ async def test_outcomes_that_cannot_be_written_wait_and_little_is_sent_meanwhile
         await harness.feed(*range(2000))
         with injector.at(NOT_ENOUGH_REPLICAS, ProduceRequest):
             harness.seconds = 0.001
-            await until(lambda: "trouble" in harness.counts.dropped, seconds=20)
+            await until(lambda: "kafka_error" in harness.counts.dropped, seconds=20)
             sent = len(harness.sent)
             await until(lambda: engine.assigned, seconds=20)
             await asyncio.sleep(0.5)

@@ -137,7 +137,7 @@ def test_no_more_is_taken_than_can_be_sent() -> None:
 
 
 def test_finished_notifications_make_room_and_open_ones_never() -> None:
-    """So the memory is bounded and nothing goes untold."""
+    """So the memory is bounded and every notification is sent."""
     queue = queue_of(max_notifications=200)
     for place in range(200):
         queue.add(notification(f"A{place}"), START)

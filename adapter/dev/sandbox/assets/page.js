@@ -281,8 +281,8 @@ function showOrder(order, deliveries) {
     actButton(order, act, null, `${act === "redeem" ? "Redeem" : "Refund"} all ${count(unused)}`));
   fill($("tickets"), order.tickets, (ticket) => ticket.ticket_no, (ticket) => ticketCard(order, ticket));
   const ofOrder = deliveries.filter((each) => nameOf(each) === nameOf(order));
-  fill($("told"), ofOrder, (each) => String(each.number), (each) => notice(each, false));
-  $("told-none").hidden = ofOrder.length > 0;
+  fill($("notices"), ofOrder, (each) => String(each.number), (each) => notice(each, false));
+  $("notices-none").hidden = ofOrder.length > 0;
 }
 
 function showNotifications({ notifications }) {
