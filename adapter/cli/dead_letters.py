@@ -77,7 +77,7 @@ def list_(
     shown = chosen[-(last or (len(chosen) if json else SHOWN)) :]
     if json:
         entries = [
-            {"place": number, "open": dead_letter.name in still_open, **_plain(dead_letter)}
+            {"number": number, "open": dead_letter.name in still_open, **_plain(dead_letter)}
             for number, dead_letter in shown
         ]
         reasons, stages = (dict(counts.most_common()) for counts in _counts(chosen))

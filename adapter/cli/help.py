@@ -1,4 +1,4 @@
-"""How the help of commands and groups looks: whole paragraphs, examples below, and no type where there is no value."""
+"""Formats the help of commands and groups: paragraphs, then examples; a flag is shown without a value type."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
 class AdapterCommand(TyperCommand):
-    """A command whose `--help` is shown as the flag it is."""
+    """A command whose help shows `--help` as a flag."""
 
     def get_help_option(self, ctx: typer.Context) -> TyperOption | None:  # type: ignore[override]  # the base is private
-        """The option, without a value's type."""
+        """Return the option without a value type."""
         return _as_flag(super().get_help_option(ctx))
 
 
 class AdapterGroup(TyperGroup):
-    """A group of commands whose `--help` is shown as the flag it is."""
+    """A group of commands whose help shows `--help` as a flag."""
 
     def get_help_option(self, ctx: typer.Context) -> TyperOption | None:  # type: ignore[override]  # the base is private
-        """The option, without a value's type."""
+        """Return the option without a value type."""
         return _as_flag(super().get_help_option(ctx))
 
 
@@ -32,16 +32,16 @@ def _as_flag(option: TyperOption | None) -> TyperOption | None:
 
 
 def group(help: str, examples: tuple[str, ...]) -> typer.Typer:
-    """A group of commands; without one of them it shows its help."""
+    """Make a group of commands; called without a command, it prints its help."""
     return typer.Typer(no_args_is_help=True, help=help, epilog=examples_text(examples), cls=AdapterGroup)
 
 
 def examples_text(examples: tuple[str, ...]) -> str:
-    """Examples as they stand below a command's help."""
+    """Return the examples as text for the end of a command's help."""
     return "\n  ".join((f"Example{'s' if len(examples) > 1 else ''}:", *examples))
 
 
 def help_text(function: Callable[..., object]) -> str:
-    """The docstring as help: one line for each paragraph, so that the terminal breaks them where it ends."""
+    """Return the docstring as help: each paragraph in one line, so that the terminal wraps it."""
     paragraphs = inspect.getdoc(function) or ""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs.split("\n\n"))

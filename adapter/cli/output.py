@@ -1,6 +1,6 @@
-"""What commands print: data on standard output, as tables, facts or JSON; everything else on standard error.
+"""Prints the data of commands on standard output, as tables, facts or JSON, and everything else on standard error.
 
-Whatever comes from outside is cleaned before it reaches a terminal, since a record may hold escape sequences.
+Text from outside is cleaned before it reaches a terminal, because a record may hold escape sequences.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 UNBOUNDED_COLUMNS = 400
-"""Width of tables that go into a file or a pipe: nothing is cut off there."""
+"""Width of tables in a file or a pipe, so that nothing is cut off."""
 GAP = 2
-"""Blanks between columns."""
+"""Blanks between two columns."""
 KEY_AND_VALUE = 2
-"""A table of so many columns gains nothing by being shown as blocks."""
+"""A table of at most so many columns is never printed as blocks, which would not be easier to read."""
 
 
 def print_line(text: str) -> None:
-    """A line on standard output."""
+    """Print a line on standard output."""
     print(text, flush=True)
 
 
 def note(text: str) -> None:
-    """A line on standard error; on a terminal it is broken between words, so that commands in it can be copied.
+    """Print a line on standard error; on a terminal it is wrapped between words, so that commands in it can be copied.
 
-    Where standard error takes nothing (a full disk, a reader that has left), the line is lost and the work goes on.
+    If standard error cannot be written (a full disk, a closed pipe), the line is lost and the command continues.
     """
     if sys.stderr.isatty():
         text = textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
@@ -43,31 +43,31 @@ def note(text: str) -> None:
 
 
 def clean(text: str) -> str:
-    """The text without characters that a terminal would obey instead of showing."""
+    """Return the text with control characters, which a terminal would execute, replaced."""
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
 def one_line(text: str) -> str:
-    """The same, without line ends too: an order id with one would look like another entry."""
+    """Clean the text and remove its line ends too: an order id with a line end would look like another entry."""
     return clean(text).replace("\n", "\ufffd").replace("\t", " ")
 
 
 def print_json(value: object, *, to: TextIO | None = None) -> None:
-    """The value as JSON, readable by people too; on standard output, or as `capture_plugin_output` has it."""
+    """Print the value as indented JSON, on standard output or to the stream of `capture_plugin_output`."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=to, flush=True)
 
 
 @contextmanager
 def capture_plugin_output() -> Iterator[TextIO]:
-    """Standard output for this command's own words alone, which are written to what this gives.
+    """Keep standard output for this command alone, which writes to the stream that this yields.
 
-    Whatever else is printed goes to standard error, for the rest of the process too: a plugin may have a thread that
-    goes on printing, or write past Python, and what a program reads from here must stay JSON.
+    Everything else that is printed goes to standard error, until the process ends: a plugin may have a thread that
+    continues to print, or may write without Python's streams, and a program that reads the output must get only JSON.
     """
     output = sys.stdout
     try:
         number, errors = output.fileno(), sys.stderr.fileno()
-    except (OSError, ValueError):  # kept in memory, as tests do
+    except (OSError, ValueError):  # a stream in memory, as in tests
         with redirect_stdout(sys.stderr):
             yield output
         return
@@ -78,10 +78,10 @@ def capture_plugin_output() -> Iterator[TextIO]:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under headings; a cell that is None stays empty.
+    """Print rows under headings; a cell that is None is empty.
 
-    On a terminal that is too narrow for the columns and one word of the last, which is the one that may be broken, each
-    row becomes a block of names and values.
+    Only the last column is wrapped. If the terminal is too narrow for the other columns and the longest word of the
+    last one, each row is printed as a block of names and values.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -89,21 +89,21 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != columns[-1], overflow="fold")
-    given = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
-    for row in given:
+    cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
+    for row in cells:
         table.add_row(*row)
     console = _console()
-    if len(columns) <= KEY_AND_VALUE or _needed(columns, given) <= console.width:
+    if len(columns) <= KEY_AND_VALUE or _needed_width(columns, cells) <= console.width:
         _print(console, table)
         return
-    for place, row in enumerate(given):
-        if place:
+    for position, row in enumerate(cells):
+        if position:
             print_line("")
         print_facts((name, cell or None) for name, cell in zip(columns, row, strict=True))
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Names and values, one below the other; what is None is left out."""
+    """Print names and values, one pair in a line; a value that is None is left out."""
     from rich.table import Table
     from rich.text import Text
 
@@ -115,7 +115,7 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def print_marked(mark: str, style: str, text: str) -> None:
-    """A line behind a coloured mark; on a terminal what does not fit goes on below, clear of the mark."""
+    """Print a line after a coloured mark; on a terminal, its continuation lines are indented by the mark's width."""
     from rich.table import Table
     from rich.text import Text
 
@@ -129,7 +129,7 @@ def print_marked(mark: str, style: str, text: str) -> None:
 
 
 def print_entry(mark: str, title: str, *lines: str | None) -> None:
-    """A bold title behind a mark, and below it lines clear of the mark; one that is None or empty is left out."""
+    """Print a bold title after a mark, and indented lines below it; a line that is None or empty is left out."""
     from rich.table import Table
     from rich.text import Text
 
@@ -141,23 +141,23 @@ def print_entry(mark: str, title: str, *lines: str | None) -> None:
     _print(_console(), grid)
 
 
-def _needed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """The columns of a terminal on which the table breaks nothing but the last column, and that between words."""
+def _needed_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the terminal width at which only the last column is wrapped, and only between words."""
     from rich.cells import cell_len
 
-    *whole, last = zip(columns, *rows, strict=True)
+    *unwrapped, last = zip(columns, *rows, strict=True)
     words = (word for cell in last for word in cell.split())
-    widths = [max(cell_len(cell) for cell in column) for column in whole]
+    widths = [max(cell_len(cell) for cell in column) for column in unwrapped]
     return sum(width + GAP for width in widths) + max((cell_len(word) for word in words), default=0)
 
 
-def _print(console: Console, what: Table) -> None:
-    """Print it; into a file or a pipe without the blanks that fill lines up."""
+def _print(console: Console, table: Table) -> None:
+    """Print a table; in a file or a pipe, its lines have no blanks at the end."""
     if console.is_terminal:
-        console.print(what)
+        console.print(table)
         return
     with console.capture() as printed:
-        console.print(what)
+        console.print(table)
     print_line("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
@@ -169,7 +169,7 @@ def _console() -> Console:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[], None]]:
-    """A count of things as they come, on standard error and only where that is a terminal; call it for each."""
+    """Show a running count on standard error if that is a terminal. Yield the function to call for each thing."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

@@ -36,9 +36,9 @@ class PluginGroup(AdapterGroup):
         except (typer.Exit, typer.Abort, typer.TyperException, AdapterError, OSError):
             raise
         except Exception as error:
-            from adapter.extensions.invocation import place_in
+            from adapter.extensions.invocation import location_in
 
-            where = place_in(self.implementation.function, error.__traceback__)
+            where = location_in(self.implementation.function, error.__traceback__)
             raise self._failed(f"raised {type(error).__name__}{where}", ctx) from error
         if inspect.iscoroutine(result):
             result.close()

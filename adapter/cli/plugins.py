@@ -1,4 +1,4 @@
-"""`plugins list` and `plugins reference`: which plugins are loaded or were refused, and which hooks there are."""
+"""`plugins list` and `plugins reference`: show the loaded and rejected plugins, and the hooks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def add(app: typer.Typer, *, panel: str) -> None:
-    """Add the group."""
+    """Add the group of commands."""
     listing = ("ecticket-adapter plugins list", "ecticket-adapter plugins list --set plugins.paths=family.py")
     printing = "ecticket-adapter plugins reference > hooks.md"
     plugins = group(
-        "Look at plugins: merchants' own code for mapping and notifications.\n\n"
-        "Commands that a plugin adds are below its name: ecticket-adapter PLUGIN --help.",
+        "List, check and create plugins: merchants' own code for mapping and notifications.\n\n"
+        "For commands that a plugin adds, see: ecticket-adapter PLUGIN --help.",
         (listing[0], printing),
     )
     command(plugins, "list", examples=listing)(list_)
@@ -35,9 +35,9 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 
 def list_(context: CommandContext, json: Json = False) -> int:
-    """List the plugins, in the order in which they are called; exit code 1 if one was rejected.
+    """List the plugins in the order in which they are called; exit code 1 if one was rejected.
 
-    Plugins are loaded and configured for it, as at a start.
+    This command loads and configures the plugins, as `run` does at its start.
     """
     from adapter.wiring import plugin_manager
 
@@ -56,7 +56,7 @@ def list_(context: CommandContext, json: Json = False) -> int:
 
 
 def reference(context: CommandContext) -> None:
-    """Print every hook with its kind, meaning and example, and what hooks are given, as Markdown."""
+    """Print every hook with its kind, meaning, example and arguments, as Markdown."""
     from adapter.cli.reference_hooks import markdown
 
     print_line(markdown().rstrip("\n"))
@@ -64,14 +64,15 @@ def reference(context: CommandContext) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginCommands:
-    """The commands that plugins add: by plugin, each with a line of help; and what is wrong with some plugins'."""
+    """The commands that plugins add, and why some cannot be called."""
 
     found: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By plugin: each command with its line of help."""
     problems: tuple[str, ...] = ()
 
 
 def plugin_commands_of(plugins: PluginManager) -> PluginCommands:
-    """The commands of every plugin."""
+    """Return the commands of all plugins."""
     from adapter.cli.commands import build_app
     from adapter.cli.plugin_commands import commands_of
     from adapter.errors import PluginRejected
@@ -86,8 +87,8 @@ def plugin_commands_of(plugins: PluginManager) -> PluginCommands:
             continue
         if made is not None and plugin.name in root.commands:
             problems.append(
-                f"Plugin '{plugin.name}': its commands cannot be called, since {plugin.name} is a command of the "
-                "adapter's own. Give the plugin another name."
+                f"Plugin '{plugin.name}': its commands cannot be called, because the adapter has a command "
+                f"named {plugin.name}. Give the plugin another name."
             )
         elif made is not None:
             found[plugin.name] = {name: each.get_short_help_str() for name, each in made.commands.items()}

@@ -1,6 +1,6 @@
-"""The reference of hooks, as Markdown, generated from the specifications and the public names.
+"""Generates the reference of hooks as Markdown, from the hook specifications and the public names.
 
-`docs/hooks.md` is this text; a test compares them. It contains each new hook and each new public name automatically.
+`docs/hooks.md` is this text; a test compares them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ All are imported from `adapter`; values are frozen.
 
 
 def markdown() -> str:
-    """The whole reference."""
+    """Return the whole reference."""
     sections = [
         INTRODUCTION,
         _general(),
@@ -51,13 +51,13 @@ def markdown() -> str:
 
 
 def example(hook: Hook) -> str:
-    """The example of a hook's documentation as a program, with the blank lines that examples in docstrings lack."""
+    """Return the example in a hook's documentation as a program, with blank lines between its statements."""
     statements = [each.source for each in doctest.DocTestParser().get_examples(hook.documentation)]
     return "".join([statements[0], *(_gap(*pair) + pair[1] for pair in pairwise(statements))])
 
 
 def _gap(before: str, statement: str) -> str:
-    """The blank lines between two statements, as the formatter sets them in Markdown too."""
+    """Return the blank lines between two statements, as the formatter sets them."""
     if any(each.startswith(("@", "class ", "def ")) for each in (before, statement)):
         return "\n\n"
     imports = [each.startswith(("import ", "from ")) for each in (before, statement)]
@@ -121,23 +121,23 @@ def _value(name: str, value: type) -> str:
 
 
 def _function(name: str) -> str:
-    """A function that hooks may call, as it is written."""
+    """Describe a function that hooks may call."""
     function = getattr(adapter, name)
     return f"### `{name}`\n\n```python\ndef {name}{_signature(function)}\n```\n\n{inspect.getdoc(function)}\n"
 
 
 def _signature(function: Callable[..., object]) -> str:
-    """As it is written; postponed annotations are in quotes."""
+    """Return the signature without the quotes of postponed annotations."""
     return str(inspect.signature(function)).replace("'", "")
 
 
 def _fields(value: type[DataclassInstance]) -> str:
-    """The fields as they are written in the class."""
+    """Return the fields as in the source of the class."""
     return "\n".join(("```python", *(f"{each.name}: {each.type}{_default(each)}" for each in fields(value)), "```"))
 
 
 def _members(value: type) -> str:
-    """What a class that is no plain value has: its attributes, and its functions as they are written."""
+    """Return the public attributes and methods of a class that is not a dataclass."""
     attributes = [f"* `{name}: {kind}`" for name, kind in inspect.get_annotations(value).items() if name[0] != "_"]
     functions = [
         f"* `{name}{_signature(function)}`: {_first_line(inspect.getdoc(function) or '')}".rstrip(": ")

@@ -1,4 +1,4 @@
-"""The settings for display: those in force, without secrets, and the reference of all.
+"""Prepares settings for display: the values in force without secrets, and the reference of all settings.
 
 The reference is generated from the models. `docs/settings.md` is this text; a test compares them.
 """
@@ -21,8 +21,8 @@ from adapter.settings import Settings, known_keys, variable
 from adapter.settings.groups import Group, MerchantSettings
 
 HIDDEN = "(hidden)"
-_ADDRESSES = (("provider", "base_url"), ("callbacks", "public_url"))
-"""Settings that are addresses, which can hold a login."""
+_URLS = (("provider", "base_url"), ("callbacks", "public_url"))
+"""Settings that are URLs, which can contain a user and a password."""
 
 INTRODUCTION = """\
 # Settings
@@ -62,27 +62,27 @@ class SettingEntry:
     meaning: str
 
     def as_json(self) -> dict[str, str]:
-        """As plain values, without Markdown's marks."""
+        """Return the entry as plain texts, without Markdown."""
         return {name: value.replace("`", "") for name, value in asdict(self).items()}
 
 
 def settings_in_force(settings: Settings) -> dict[str, object]:
-    """The settings in force as plain values, secrets hidden."""
+    """Return the settings in force as plain values, with secrets hidden."""
     plain = settings.model_dump(mode="json")
     _hide_secrets(plain, settings)
-    for group, name in _ADDRESSES:
-        plain[group][name] = _without_login(plain[group][name])
+    for group, name in _URLS:
+        plain[group][name] = _without_credentials(plain[group][name])
     plain["plugins"]["settings"] = _without_text(plain["plugins"]["settings"])
     return plain
 
 
-def _without_login(address: str | None) -> str | None:
-    """An address without the user and password that may stand in it."""
-    return address and re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", address)
+def _without_credentials(url: str | None) -> str | None:
+    """Return a URL without user and password."""
+    return url and re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", url)
 
 
 def entries() -> Iterator[SettingEntry]:
-    """Every setting, in the order of the settings file."""
+    """Yield every setting, in the order of the settings file."""
     for key, field, _ in known_keys():
         yield SettingEntry(
             key=key,
@@ -94,7 +94,7 @@ def entries() -> Iterator[SettingEntry]:
 
 
 def markdown() -> str:
-    """The reference as Markdown: one table for each group."""
+    """Return the reference as Markdown, with one table for each group."""
     sections = [INTRODUCTION]
     for group, found in groupby(entries(), key=lambda entry: entry.key.rpartition(".")[0]):
         head = "| setting | type | default | meaning |\n|---|---|---|---|"
@@ -109,19 +109,19 @@ def _row(entry: SettingEntry) -> str:
 
 def _hide_secrets(plain: dict[str, object], model: BaseModel) -> None:
     for name in type(model).model_fields:
-        value, below = getattr(model, name), plain[name]
+        value, shown = getattr(model, name), plain[name]
         if isinstance(value, SecretStr):
             plain[name] = HIDDEN
-        elif isinstance(value, BaseModel) and isinstance(below, dict):
-            _hide_secrets(below, value)
-        elif isinstance(value, Mapping) and isinstance(below, dict):
+        elif isinstance(value, BaseModel) and isinstance(shown, dict):
+            _hide_secrets(shown, value)
+        elif isinstance(value, Mapping) and isinstance(shown, dict):
             for key, entry in value.items():
                 if isinstance(entry, BaseModel):
-                    _hide_secrets(below[key], entry)
+                    _hide_secrets(shown[key], entry)
 
 
 def _without_text(value: object) -> object:
-    """Plugins' settings may hold secrets that only the plugin knows as such, so no text of theirs is shown."""
+    """Hide every text in plugins' settings, because only the plugin knows which texts are secrets."""
     if isinstance(value, dict):
         return {key: _without_text(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -151,7 +151,7 @@ _PLAIN_TYPES: Mapping[object, str] = {
 
 
 def _type(field: FieldInfo) -> str:
-    """The type in words, with its choices or bounds."""
+    """Return the type in words, with its choices or bounds."""
     words = _type_words(field.annotation)
     bounds = [
         f"{sign} {bound:g}"
@@ -184,5 +184,5 @@ def _default(value: object) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
         return f"`{value:g}`"
-    assert not isinstance(value, Group)  # noqa: S101  # known_keys goes into groups
+    assert not isinstance(value, Group)  # noqa: S101  # `known_keys` yields no groups
     return f"`{value}`"

@@ -1,4 +1,4 @@
-"""`report`: ECTicket's own list of orders or tickets, shown without customers or saved as it came."""
+"""`report`: downloads ECTicket's list of orders or tickets; prints it without customer data, or saves it unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT = "-"
 NOT_SHOWN = frozenset({"customer_name", "customer_phone", "customer_email", "ticket_no", "write_off_no"})
-"""Customers' data, and numbers that redeem a ticket: only in the file that `--output` writes."""
+"""Customer data, and numbers that redeem a ticket. Only the file of `--output` contains them."""
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "orders": {
         "trade_no": "trade no",
@@ -52,9 +52,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "expires_on": "expires on",
     },
 }
-"""What the table shows of a row, under which heading; a column with nothing or 0 in all rows is left out.
+"""The columns of the table and their headings. A column that is empty or 0 in all rows is left out.
 
-`trade_no` is whichever of the two numbers a row has. `--json` has all columns.
+`trade_no` is the MerchantTradeNo or the FreeTradeNo of the row. `--json` has all columns.
 """
 
 
@@ -70,7 +70,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 def report(
     context: CommandContext,
-    kind: Annotated[Literal["orders", "tickets"], typer.Option("--type", help="What its lines are.")],
+    kind: Annotated[Literal["orders", "tickets"], typer.Option("--type", help="What the report lists.")],
     begin: Annotated[
         datetime,
         typer.Option("--from", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="First day of issue (Taipei)."),
@@ -85,34 +85,34 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="Save the CSV as it came, - for standard output; it holds customer data.",
+            help="Save the CSV unchanged; - for standard output. It contains customer data.",
         ),
     ] = None,
     merchant: MerchantId = None,
     json: Json = False,
 ) -> None:
-    """Download ECTicket's report and show its lines, or save it; one download per merchant and minute.
+    """Download ECTicket's report and print its lines, or save it; ECTicket allows one download per merchant and minute.
 
-    What is shown leaves out customers, ticket numbers and redemption codes.
+    The printed lines contain no customer data, ticket numbers or redemption codes.
     """
     from adapter.protocol.order_detail import ReportRequest, ReportType, parse_report
     from adapter.protocol.rules import report_violations
 
     settings = context.settings()
-    who = pick_merchant(settings, merchant)
+    chosen = pick_merchant(settings, merchant)
     request = ReportRequest(
-        merchant_id=who.merchant_id,
+        merchant_id=chosen.merchant_id,
         report_type=ReportType[kind.upper()],
         begin_date=begin.date(),
         end_date=end.date(),
     )
     refuse_violations(report_violations(request))
-    body = asyncio.run(_download(settings, who, request))
+    body = asyncio.run(_download(settings, chosen, request))
     if output is not None:
-        _save(body, output)  # before it is read: a report that we cannot read is the more worth keeping
+        _save(body, output)  # before it is parsed: a report that cannot be parsed is kept too
     rows = parse_report(body, request.report_type)
     if output is not None:
-        note(f"{_target(output)}: {_count(rows)} It holds customer data.")
+        note(f"{_target(output)}: {_count(rows)} It contains customer data.")
     elif json:
         print_json([_plain(row) for row in rows])
     else:
@@ -120,7 +120,7 @@ def report(
 
 
 def _save(body: bytes, output: Path) -> None:
-    """Write the bytes as they came: into a file, or to standard output past Python's encoding of text."""
+    """Write the bytes unchanged, to a file or to the byte stream of standard output."""
     if str(output) == STANDARD_OUTPUT:
         sys.stdout.buffer.write(body)
         sys.stdout.flush()
@@ -143,7 +143,7 @@ def _print(rows: Sequence[OrderRow | TicketRow], columns: Mapping[str, str]) -> 
 
 
 def _line(row: OrderRow | TicketRow, columns: Iterable[str]) -> list[object]:
-    """A row as people read it: one trade number, and times without what is the same in all of them."""
+    """Return a row for the table: one trade number, and times without a time zone, which is the same in all rows."""
     trade_no = row.merchant_trade_no or (row.free_trade_no and f"{row.free_trade_no} (free)")
     return [trade_no if column == "trade_no" else _short(getattr(row, column)) for column in columns]
 
