@@ -82,7 +82,9 @@ def number_history(settings: Settings, connection: KafkaConnection, merchants: M
 
 def merchant_book(settings: Settings) -> MerchantBook:
     """Return the merchants; a start calls `check` once."""
-    return MerchantBook(settings.merchants, settings.platforms, settings.secrets_dir, above_files=settings.above_files)
+    return MerchantBook(
+        settings.merchants, settings.platforms, settings.secrets_dir, overriding_ids=settings.overriding_ids
+    )
 
 
 def record_signer(settings: Settings, merchants: MerchantBook) -> RecordSigner:

@@ -380,9 +380,9 @@ class DaemonExecutor(ThreadPoolExecutor):
     It inherits from `ThreadPoolExecutor` only because `loop.set_default_executor` demands that.
     """
 
-    def __init__(self, most: int, *, name: str) -> None:
+    def __init__(self, max_threads: int, *, name: str) -> None:
         super().__init__(max_workers=1)  # the inherited pool gets no job and starts no thread
-        self._most = most
+        self._max_threads = max_threads
         self._name = name
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._free = threading.Semaphore(0)
@@ -392,7 +392,7 @@ class DaemonExecutor(ThreadPoolExecutor):
         """Run the job on the next free thread."""
         future: Future[T] = Future()
         self._jobs.put(partial(_do, future, partial(fn, *args, **kwargs)))
-        if not self._free.acquire(blocking=False) and self._started < self._most:
+        if not self._free.acquire(blocking=False) and self._started < self._max_threads:
             self._started += 1
             threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
         return future

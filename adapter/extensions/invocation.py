@@ -147,15 +147,15 @@ class HookCalls:
         Returns None and abandons nothing if no merchant's hook was called yet: then the machine was slow.
         """
         with self._lock:
-            culprit = self._current
-            if culprit is None:
+            running = self._current
+            if running is None:
                 return None
             self._thread_abandoned = True
-        self._counters.add(culprit.plugin, culprit.hook.name, seconds=budget_seconds, failed=True)
-        return culprit.failed(
+        self._counters.add(running.plugin, running.hook.name, seconds=budget_seconds, failed=True)
+        return running.failed(
             f"was running when the {budget_seconds * 1000:.0f} ms for the hooks of one order ran out. "
             "Make it a quick function of its arguments, without network or locks, or raise plugins.budget_ms. "
-            f"{culprit.hook.kind.aftermath}"
+            f"{running.hook.kind.aftermath}"
         )
 
     def at_work(self) -> str | None:
@@ -190,7 +190,7 @@ def try_call(
     except BaseException as error:  # noqa: BLE001  # any error of a plugin, also sys.exit(), becomes a message
         if _is_answer(error, implementation):
             raise _plain_error(error, implementation) from None
-        return None, f"raised {type(error).__name__}{place_in(implementation.function, error.__traceback__)}"
+        return None, f"raised {type(error).__name__}{location_in(implementation.function, error.__traceback__)}"
 
 
 def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
@@ -229,10 +229,10 @@ def _text(error: BaseException) -> str:
 
 def _with_sentence(error: BaseException, kind: type[OrderError], implementation: Implementation) -> OrderError:
     """The error with a text in place of the missing one: a dead letter must name its cause."""
-    place = place_in(implementation.function, error.__traceback__)
+    location = location_in(implementation.function, error.__traceback__)
     return kind(
         implementation.describe(
-            f"raised {type(error).__name__}{place} without a text. Look at the order, and give the "
+            f"raised {type(error).__name__}{location} without a text. Look at the order, and give the "
             "error a sentence that explains what is wrong."
         )
     )
@@ -255,7 +255,7 @@ def _checked(answer: object, implementation: Implementation, check: Check | None
     return (answer, None) if problem is None else (None, problem)
 
 
-def place_in(function: Callable[..., object], traceback: TracebackType | None) -> str:
+def location_in(function: Callable[..., object], traceback: TracebackType | None) -> str:
     """` at bundles.py line 12`: the innermost line in the file of the plugin's function, without its folder."""
     code = getattr(inspect.unwrap(function), "__code__", None)  # a compiled function has none
     lines = []

@@ -230,10 +230,10 @@ class PluginManager:
 
     def _configure(self, sections: Mapping[str, Mapping[str, object]]) -> None:
         """Give each plugin its settings; drop those that do not accept them."""
-        takers = tuple(self._in_order("configure"))
+        implementations = tuple(self._in_order("configure"))
         loaded, self._loaded = self._loaded, []
         for each in loaded:
-            own = [taker for taker in takers if taker.plugin == each.name]
+            own = [implementation for implementation in implementations if implementation.plugin == each.name]
             try:
                 self._loaded.append(self._configured(each, sections.get(each.name), own))
             except SettingsError as wrong:
@@ -247,15 +247,15 @@ class PluginManager:
                 self._drop(each, f"Plugin '{each.name}': {raised}. Fix it, or put its name into plugins.disabled.")
 
     def _configured(
-        self, loaded: _Loaded, section: Mapping[str, object] | None, takers: Sequence[Implementation]
+        self, loaded: _Loaded, section: Mapping[str, object] | None, implementations: Sequence[Implementation]
     ) -> _Loaded:
         """Raises SettingsError, PluginRejected, and what the plugin's own code raises."""
         facts = ""
-        if takers:
+        if implementations:
             settings = read_section(f"{SECTIONS}.{loaded.name}", section or {}, _model(loaded.plugin))
             facts = content(settings)  # before the plugin can change them
-            for taker in takers:
-                call_provider_hook(taker, {"settings": settings}, seconds=self._start_seconds)
+            for implementation in implementations:
+                call_provider_hook(implementation, {"settings": settings}, seconds=self._start_seconds)
         elif section is not None:
             raise SettingsError(f"it takes no settings, but {SECTIONS}.{loaded.name} is set. Remove that section.")
         return replace(loaded, content=(facts, _named_content(loaded)))

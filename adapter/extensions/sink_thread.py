@@ -25,7 +25,7 @@ from enum import StrEnum
 from typing import Final
 
 from adapter.extensions.bounded_threads import DaemonExecutor
-from adapter.extensions.invocation import place_in
+from adapter.extensions.invocation import location_in
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
 
@@ -224,8 +224,8 @@ class SinkThread:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # any error of a sink, also sys.exit()
-            place = place_in(self._sink.deliver, error.__traceback__)
-            return DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason=f"raised {type(error).__name__}{place}")
+            location = location_in(self._sink.deliver, error.__traceback__)
+            return DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason=f"raised {type(error).__name__}{location}")
 
     async def _call_sink(self, event: Event) -> DeliveryAttempt:
         wants: Callable[[Event], object] | None = getattr(self._sink, "wants", None)

@@ -158,9 +158,9 @@ async def _unavailable_message(
     `advertised` are the addresses that the brokers gave for themselves, which clients use for everything but the start.
     """
     given = [(host, port) for host, port, _ in collect_hosts(connection.bootstrap_servers)]
-    learnt = sorted(set(advertised) - set(given))
+    others = sorted(set(advertised) - set(given))
     probe_ms = int(min(within_seconds, _PROBE_SECONDS) * 1000)
-    tried = await asyncio.gather(*(_reason(connection, host, port, probe_ms) for host, port in (*given, *learnt)))
+    tried = await asyncio.gather(*(_reason(connection, host, port, probe_ms) for host, port in (*given, *others)))
     reasons = [reason for reason in tried[: len(given)] if reason]
     unreachable = [reason for reason in tried[len(given) :] if reason]
     if unreachable and len(reasons) < len(given):

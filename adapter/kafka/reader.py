@@ -63,11 +63,13 @@ async def read_tail(
     """
     async with _reader(connection, [topic]) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
-        firsts = await reader.consumer.beginning_offsets(reader.partitions)
+        first_offsets = await reader.consumer.beginning_offsets(reader.partitions)
         each = max(1, newest // max(1, len(reader.partitions)))
         begins = {
             partition: max(
-                firsts[partition], end - each, known if (known := offsets.get(partition.partition, 0)) <= end else 0
+                first_offsets[partition],
+                end - each,
+                known if (known := offsets.get(partition.partition, 0)) <= end else 0,
             )
             for partition, end in ends.items()
         }

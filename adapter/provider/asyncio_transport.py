@@ -65,7 +65,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         self._pool.close()
 
     async def _connect(self, origin: _Origin) -> _Connection:
-        self._pool.refuse_if_closed()
+        self._pool.raise_if_closed()
         scheme, host, port = origin
         tls = self._tls if scheme == "https" else None
         try:
@@ -113,9 +113,9 @@ class _Pool:
         loop = asyncio.get_running_loop()
         self._idle.setdefault(connection.origin, deque()).append((connection, loop.time()))
         if self._sweep is None:
-            self._sweep = loop.call_later(self._keep_alive_seconds, self._close_old)
+            self._sweep = loop.call_later(self._keep_alive_seconds, self._close_expired)
 
-    def refuse_if_closed(self) -> None:
+    def raise_if_closed(self) -> None:
         """Raise httpx.ConnectError if the pool is closed."""
         if self._closed:
             raise httpx.ConnectError("this transport is closed")
@@ -128,14 +128,14 @@ class _Pool:
         for connection in tuple(self._open):
             connection.close()
 
-    def _close_old(self) -> None:
+    def _close_expired(self) -> None:
         loop = asyncio.get_running_loop()
         oldest = loop.time() - self._keep_alive_seconds
         for idle in self._idle.values():
             while idle and (idle[0][1] <= oldest or not idle[0][0].usable):
                 idle.popleft()[0].close()
-        still = any(self._idle.values())
-        self._sweep = loop.call_later(self._keep_alive_seconds, self._close_old) if still else None
+        any_left = any(self._idle.values())
+        self._sweep = loop.call_later(self._keep_alive_seconds, self._close_expired) if any_left else None
 
 
 class _Response:
@@ -334,9 +334,9 @@ class _Stream(httpx.AsyncByteStream):
         answer = self._answer
         while True:
             if answer.unread:
-                piece = bytes(answer.unread)
+                chunk = bytes(answer.unread)
                 answer.unread.clear()
-                yield piece
+                yield chunk
             elif answer.complete:
                 return
             else:

@@ -425,17 +425,17 @@ class Settings(BaseSettings):
     shutdown: ShutdownSettings = ShutdownSettings()
     log: LogSettings = LogSettings()
 
-    _above_files: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
+    _overriding_ids: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
     @property
-    def above_files(self) -> Mapping[str, frozenset[str]]:
+    def overriding_ids(self) -> Mapping[str, frozenset[str]]:
         """Ids (by `merchants` and `platforms`) whose keys from the command line or environment outrank files."""
-        return self._above_files
+        return self._overriding_ids
 
-    def outranking_files(self, ids: Mapping[str, frozenset[str]]) -> Settings:
+    def with_overriding_ids(self, ids: Mapping[str, frozenset[str]]) -> Settings:
         """Return a copy that knows which keys outrank the secret files."""
         known = self.model_copy()
-        known._above_files = ids
+        known._overriding_ids = ids
         return known
 
     @classmethod

@@ -40,14 +40,14 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
     arguments: dict[str, object] = {FILE_CONTENT: _read_file(config) if config else {}, **given}
     try:
         settings = Settings(**arguments)  # type: ignore[arg-type]  # texts, turned into their types by pydantic
-        return settings.outranking_files(_above_files(given, EnvironmentSource(Settings)()))
+        return settings.with_overriding_ids(_overriding_ids(given, EnvironmentSource(Settings)()))
     except ValidationError as error:
         raise SettingsError(*_sentences(error)) from None
     except UnparsableEnvironment as error:
         raise SettingsError(f"An environment variable cannot be read: {error}.") from None
 
 
-def _above_files(*sources: Mapping[str, object]) -> dict[str, frozenset[str]]:
+def _overriding_ids(*sources: Mapping[str, object]) -> dict[str, frozenset[str]]:
     """Ids of the merchants and platforms in sources that take precedence over the secret files."""
     return {
         kind: frozenset(str(key) for source in sources for key in cast("Mapping[str, object]", source.get(kind, {})))

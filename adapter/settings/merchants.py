@@ -25,7 +25,7 @@ from adapter.protocol.value_descriptions import quoted
 from adapter.settings.groups import MerchantSettings
 from adapter.settings.secret_files import read_secret
 
-LOOK_AGAIN_SECONDS = 5.0
+RELOAD_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,7 @@ class _Reading:
 class MerchantBook:
     """Finds a merchant's keys by its id.
 
-    `above_files` names the merchants and platforms (by `merchants` and `platforms`) whose settings take precedence over
-    files.
+    `overriding_ids` has the ids (by `merchants` and `platforms`) whose settings take precedence over files.
     """
 
     def __init__(
@@ -50,14 +49,14 @@ class MerchantBook:
         platforms: Mapping[str, MerchantSettings],
         secrets_dir: Path | None = None,
         *,
-        above_files: Mapping[str, Collection[str]] | None = None,
+        overriding_ids: Mapping[str, Collection[str]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._configured = {"merchants": dict(merchants), "platforms": dict(platforms)}
         self._secrets_dir = secrets_dir
-        self._above_files = above_files or {}
+        self._overriding_ids = overriding_ids or {}
         self._monotonic = monotonic
-        self._looked_at = float("-inf")
+        self._loaded_at = float("-inf")
         self._known: Mapping[str, Merchant] = {}
         self._problems: tuple[str, ...] = ()
 
@@ -81,15 +80,15 @@ class MerchantBook:
 
         Raises SettingsError with one sentence for each error, never with a key.
         """
-        self._looked_at = float("-inf")
+        self._loaded_at = float("-inf")
         self._current()
         if self._problems:
             raise SettingsError(*self._problems)
 
     def _current(self) -> Mapping[str, Merchant]:
         now = self._monotonic()
-        if now - self._looked_at >= LOOK_AGAIN_SECONDS:
-            self._looked_at = now
+        if now - self._loaded_at >= RELOAD_SECONDS:
+            self._loaded_at = now
             reading = self._read()
             # The files may be half-written now: for these merchants the keys that were read last are used.
             kept = {key: merchant for key, merchant in self._known.items() if key in reading.unread}
@@ -115,9 +114,10 @@ class MerchantBook:
 
     def _keys(self, kind: str) -> tuple[dict[str, MerchantSettings], frozenset[str], tuple[str, ...]]:
         """Keys by id, ids whose files cannot be read, and why."""
-        configured, in_files, above = self._configured[kind], self._from_files(kind), self._above_files.get(kind, ())
+        configured, in_files = self._configured[kind], self._from_files(kind)
+        overriding = self._overriding_ids.get(kind, ())
         found = {
-            key: _combined(configured.get(key), in_files.get(key), configured_first=key in above)
+            key: _combined(configured.get(key), in_files.get(key), configured_first=key in overriding)
             for key in {**configured, **in_files}
         }
         keys = {key: value for key, value in found.items() if not isinstance(value, SettingsError)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from adapter.errors import SettingsError
-from adapter.settings.merchants import LOOK_AGAIN_SECONDS
+from adapter.settings.merchants import RELOAD_SECONDS
 
 FILE_NAME: Final = "signing_key"
 KEY_MIN_CHARACTERS: Final = 32
@@ -39,7 +39,7 @@ class SigningKeyTexts:
     def __call__(self) -> tuple[str, ...]:
         """Return the current keys. If the file is unreadable or a key in it too short, the last ones stay."""
         now = self._monotonic()
-        if now - self._read_at >= LOOK_AGAIN_SECONDS:
+        if now - self._read_at >= RELOAD_SECONDS:
             self._read_at = now
             with contextlib.suppress(SettingsError):
                 self._from_file = self._read()

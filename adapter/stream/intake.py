@@ -19,7 +19,7 @@ from adapter.stream.stage import Outcome, PreparedRecord, Stage
 
 S = TypeVar("S")
 
-_SIDE_BY_SIDE = 16
+_CONCURRENT_PREPARES = 16
 """How many records of a batch are prepared at once. Records whose preparation waits for nothing need no task of their
 own.
 """
@@ -46,7 +46,7 @@ class Intake(Generic[S]):
             if owned.state.open(record.offset):
                 item = WorkItem(record, owned)
                 owned.hold(item)
-                if not self._scheduler.finish_known(item) and not self._scheduler.revoked_work.hopeless(item):
+                if not self._scheduler.finish_known(item) and not self._scheduler.revoked_work.rejected_for_good(item):
                     self._scheduler.wait_for_predecessor(item)
                     items.append(item)
         self._observer.records_consumed(self._stage.name, owned.partition.topic, len(items))
@@ -56,7 +56,7 @@ class Intake(Generic[S]):
         """Prepare opened records and pass them to the scheduler in the order of their offsets."""
         prepared: dict[int, PreparedRecord[S] | Outcome | None] = {}
         left = iter(items)
-        helpers = min(len(items), _SIDE_BY_SIDE)
+        helpers = min(len(items), _CONCURRENT_PREPARES)
         await asyncio.gather(*(self._prepare(left, prepared) for _ in range(helpers)))
         for item in items:
             if owned.active and item.phase is WorkPhase.RECEIVED:

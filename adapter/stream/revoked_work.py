@@ -81,7 +81,7 @@ class RevokedWork(Generic[S]):
         self._refusals[key] = self._refusals.get(key, 0) + 1
         return self._refusals[key]
 
-    def hopeless(self, item: WorkItem[S]) -> bool:
+    def rejected_for_good(self, item: WorkItem[S]) -> bool:
         """Whether topics rejected this record's outcome and every smaller one."""
         return self._refusals.get((item.owned.partition, item.offset), 0) > MAX_REFUSALS
 

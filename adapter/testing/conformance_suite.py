@@ -180,16 +180,18 @@ class _Tried:
         self, implementation: Implementation, plugins: PluginManager, inputs: CheckInputs
     ) -> Iterator[Finding]:
         found: defaultdict[Finding, list[tuple[str, str]]] = defaultdict(list)
-        spoke = False
+        has_answered = False
         for sample in samples_of(implementation.hook.name, plugins, inputs.records, inputs.orders):
             try:
                 tries = try_sample(implementation, sample, inputs.budget_seconds)
             except TrialTimeout:
                 yield _timed_out(implementation, sample.what, inputs.budget_seconds)
-                spoke = True
+                has_answered = True
                 break
             self.calls += len(tries)
-            spoke = spoke or any(one.answer is not None or one.raised is not None or one.problem for one in tries)
+            has_answered = has_answered or any(
+                one.answer is not None or one.raised is not None or one.problem for one in tries
+            )
             refused = next((one.raised for one in tries if one.raised is not None), None)
             if sample.own and refused is not None:
                 yield _parks(implementation, sample.what, refused)
@@ -201,7 +203,7 @@ class _Tried:
         for finding, samples in found.items():
             (_, raised_text), *_ = samples
             yield replace(finding, what=f"{finding.what}{raised_text}, for {_listed([what for what, _ in samples])}.")
-        if not spoke and implementation.hook.kind is HookKind.CHOOSE:
+        if not has_answered and implementation.hook.kind is HookKind.CHOOSE:
             yield _silent(implementation)
 
 

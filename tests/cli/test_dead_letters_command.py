@@ -240,7 +240,7 @@ def test_dead_letters_are_filtered(on_broker: Commands, filters: tuple[str, ...]
     dead_letters = on_broker("dead-letters", "list", "--json", *filters).json["dead_letters"]
 
     assert isinstance(dead_letters, list)
-    assert [dead_letter["place"] for dead_letter in dead_letters] == places
+    assert [dead_letter["number"] for dead_letter in dead_letters] == places
 
 
 def test_one_dead_letter_is_shown_without_customer_data(on_broker: Commands) -> None:

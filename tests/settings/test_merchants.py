@@ -10,7 +10,7 @@ from key_words import mentions
 from adapter.errors import SettingsError
 from adapter.settings import load
 from adapter.settings.groups import MerchantSettings
-from adapter.settings.merchants import LOOK_AGAIN_SECONDS, MerchantBook
+from adapter.settings.merchants import RELOAD_SECONDS, MerchantBook
 
 KEY = "kkkkkkkkkkkkkkk"  # fifteen characters; a digit makes the sixteenth
 IV = "vvvvvvvvvvvvvvv"
@@ -26,7 +26,7 @@ class _Clock:
         return self.now
 
     def until_files_are_looked_at_again(self) -> None:
-        self.now += LOOK_AGAIN_SECONDS
+        self.now += RELOAD_SECONDS
 
 
 def _keys(number: int = 1, platform_id: str | None = None) -> MerchantSettings:
@@ -282,7 +282,9 @@ def test_a_merchant_without_keys_stops_the_start(tmp_path: Path) -> None:
 
 def _book(config: Path, overrides: dict[str, str] | None = None) -> MerchantBook:
     settings = load(config, overrides)
-    return MerchantBook(settings.merchants, settings.platforms, settings.secrets_dir, above_files=settings.above_files)
+    return MerchantBook(
+        settings.merchants, settings.platforms, settings.secrets_dir, overriding_ids=settings.overriding_ids
+    )
 
 
 def test_files_outrank_the_settings_file(both: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from adapter.errors import SettingsError
 from adapter.settings import load
-from adapter.settings.merchants import LOOK_AGAIN_SECONDS
+from adapter.settings.merchants import RELOAD_SECONDS
 from adapter.settings.signing_key import FILE_NAME, KEY_MIN_CHARACTERS, SigningKeyTexts
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.clock import NOON
@@ -51,7 +51,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     file.write_text(f"{SECOND}\n{FIRST}\n")
     assert texts() == (FIRST,)
 
-    clock.seconds += LOOK_AGAIN_SECONDS
+    clock.seconds += RELOAD_SECONDS
 
     assert texts() == (SECOND, FIRST)
 
@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_used_changes_nothing_while_the_adapter_runs(tmp_p
     texts = SigningKeyTexts(None, tmp_path, monotonic=clock)
     assert texts() == (FIRST,)
     file.write_bytes(content)
-    clock.seconds += LOOK_AGAIN_SECONDS
+    clock.seconds += RELOAD_SECONDS
 
     assert texts() == (FIRST,)
     with pytest.raises(SettingsError, match=FILE_NAME):

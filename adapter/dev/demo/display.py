@@ -53,7 +53,7 @@ def live_display(counts: Mapping[str, int], *, orders: int, issuances: int, seco
     return Constrain(Panel(Group(flow, Text(), bars, Text(), foot), title="ecticket-adapter demo"), DISPLAY_COLUMNS)
 
 
-def ending_table(by_kind: Sequence[tuple[OrderKind, Counter[str]]]) -> Table:
+def result_table(by_kind: Sequence[tuple[OrderKind, Counter[str]]]) -> Table:
     """The results of each kind of order, with the reason; unexpected results are red."""
     table = Table(title="Results by kind of order", title_justify="left", title_style="bold")
     table.box, table.pad_edge = SIMPLE_HEAD, False
@@ -61,22 +61,22 @@ def ending_table(by_kind: Sequence[tuple[OrderKind, Counter[str]]]) -> Table:
     table.add_column("orders", justify="right")
     table.add_column("became")
     table.add_column("because")
-    for kind, endings in by_kind:
-        as_expected = set(endings) == {kind.ending}
+    for kind, results in by_kind:
+        as_expected = set(results) == {kind.result}
         table.add_row(
             kind.name,
-            str(endings.total()),
-            _became(kind, endings, as_expected=as_expected),
-            kind.reason if as_expected else f"expected: {kind.ending}",
+            str(results.total()),
+            _became(kind, results, as_expected=as_expected),
+            kind.reason if as_expected else f"expected: {kind.result}",
             style=None if as_expected else "bold red",
         )
     return table
 
 
-def _became(kind: OrderKind, endings: Counter[str], *, as_expected: bool) -> Text:
+def _became(kind: OrderKind, results: Counter[str], *, as_expected: bool) -> Text:
     if not as_expected:
-        return Text(", ".join(f"{count} {ending}" for ending, count in endings.items()))
-    state = kind.ending.partition(" ")[0]
+        return Text(", ".join(f"{count} {result}" for result, count in results.items()))
+    state = kind.result.partition(" ")[0]
     return Text(state, style=_ROWS[state][0])
 
 

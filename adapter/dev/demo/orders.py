@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-Ending = Literal["issued", "failed at submit", "failed at confirm", "parked"]
+ExpectedResult = Literal["issued", "failed at submit", "failed at confirm", "parked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class OrderKind:
 
     name: str
     share: int
-    ending: Ending
+    result: ExpectedResult
     reason: str
     parts: int = 1
     marked: str | None = None
@@ -46,19 +46,19 @@ class SampleOrder:
 _PLAIN = "ECTicket's job makes the tickets"
 
 KINDS: tuple[OrderKind, ...] = (
-    OrderKind(name="convenience store", share=160, ending="issued", reason=_PLAIN),
-    OrderKind(name="paper", share=110, ending="issued", reason="issued during the call"),
-    OrderKind(name="electronic", share=190, ending="issued", reason=_PLAIN),
-    OrderKind(name="electronic, pre-sale", share=60, ending="issued", reason="usable from a later day"),
-    OrderKind(name="serial number", share=130, ending="issued", reason=_PLAIN),
-    OrderKind(name="gift vouchers", share=80, ending="issued", reason="under a FreeTradeNo; they expire"),
-    OrderKind(name="mixed, splits in two", share=70, ending="issued", parts=2, reason="one issue type per call"),
-    OrderKind(name="pre-sale beside immediate", share=30, ending="issued", parts=2, reason="one IsImmediate per call"),
-    OrderKind(name="20 tickets at the till", share=20, ending="issued", parts=3, reason="at most 8 tickets per call"),
+    OrderKind(name="convenience store", share=160, result="issued", reason=_PLAIN),
+    OrderKind(name="paper", share=110, result="issued", reason="issued during the call"),
+    OrderKind(name="electronic", share=190, result="issued", reason=_PLAIN),
+    OrderKind(name="electronic, pre-sale", share=60, result="issued", reason="usable from a later day"),
+    OrderKind(name="serial number", share=130, result="issued", reason=_PLAIN),
+    OrderKind(name="gift vouchers", share=80, result="issued", reason="under a FreeTradeNo; they expire"),
+    OrderKind(name="mixed, splits in two", share=70, result="issued", parts=2, reason="one issue type per call"),
+    OrderKind(name="pre-sale beside immediate", share=30, result="issued", parts=2, reason="one IsImmediate per call"),
+    OrderKind(name="20 tickets at the till", share=20, result="issued", parts=3, reason="at most 8 tickets per call"),
     OrderKind(
         name="answer lost after effect",
         share=40,
-        ending="issued",
+        result="issued",
         reason="in doubt; queried and found: not sent again",
         marked="LOSTAFTER",
         fault={"fault": "answer_lost_after"},
@@ -67,7 +67,7 @@ KINDS: tuple[OrderKind, ...] = (
     OrderKind(
         name="answer lost before effect",
         share=25,
-        ending="issued",
+        result="issued",
         reason="in doubt; queried, still unknown after the wait: sent again",
         marked="LOSTBEFORE",
         fault={"fault": "answer_lost_before"},
@@ -75,23 +75,23 @@ KINDS: tuple[OrderKind, ...] = (
     OrderKind(
         name="late effect",
         share=25,
-        ending="issued",
+        result="issued",
         reason="in doubt; queried, found later: not sent again",
         marked="LATE",
         fault={"fault": "late_effect", "seconds": 1.5},
         recovered=True,
     ),
-    OrderKind(name="delisted item", share=20, ending="failed at submit", reason="refused at submit; stays unknown"),
+    OrderKind(name="delisted item", share=20, result="failed at submit", reason="refused at submit; stays unknown"),
     OrderKind(
         name="job that fails",
         share=20,
-        ending="failed at confirm",
+        result="failed at confirm",
         reason="submitted; ECTicket's job failed",
         marked="JOBFAILS",
         fault={"fault": "job_fails", "remark": "the transaction amount must match the total of the products"},
     ),
-    OrderKind(name="invalid order", share=15, ending="parked", reason="no mobile number; nothing sent"),
-    OrderKind(name="unreadable record", share=5, ending="parked", reason="not JSON; nothing sent"),
+    OrderKind(name="invalid order", share=15, result="parked", reason="no mobile number; nothing sent"),
+    OrderKind(name="unreadable record", share=5, result="parked", reason="not JSON; nothing sent"),
 )
 
 _NAMES = ("王小明", "陳 美玲", "林志豪", "Alice Chen", "José O’Neil", "Ｂｏｂ　Ｌｉｎ")

@@ -32,7 +32,7 @@ class OrderProgress:
     failed: dict[str, str] = field(default_factory=dict)
     parked: str | None = None
 
-    def ending(self, parts: int) -> str | None:
+    def result(self, parts: int) -> str | None:
         """How the order ended, as an `orders.Ending`; None while it is open."""
         if self.parked is not None:
             return "parked"
@@ -86,7 +86,7 @@ class ResultCheck:
     @property
     def open(self) -> tuple[SampleOrder, ...]:
         """Orders without a final event."""
-        return tuple(sample for sample in self._samples if self._ending(sample) is None)
+        return tuple(sample for sample in self._samples if self._result(sample) is None)
 
     @property
     def _in_doubt(self) -> int:
@@ -117,19 +117,19 @@ class ResultCheck:
         """The results of the orders of each kind."""
         table = [(kind, Counter[str]()) for kind in KINDS]
         for sample in self._samples:
-            endings = next(endings for kind, endings in table if kind is sample.kind)
-            endings[self._ending(sample) or "open"] += 1
-        return [(kind, endings) for kind, endings in table if endings]
+            results = next(results for kind, results in table if kind is sample.kind)
+            results[self._result(sample) or "open"] += 1
+        return [(kind, results) for kind, results in table if results]
 
     def disagreements(self, sandbox_orders: Iterable[Mapping[str, object]]) -> list[str]:
         """One sentence for each disagreement; none means that the run is accounted for."""
-        return [*self._unexpected_endings(), *self._against(list(sandbox_orders))]
+        return [*self._unexpected_results(), *self._against(list(sandbox_orders))]
 
-    def _unexpected_endings(self) -> Iterable[str]:
+    def _unexpected_results(self) -> Iterable[str]:
         for sample in self._samples:
-            ending = self._ending(sample)
-            if ending != sample.kind.ending:
-                yield f"{sample.order_id} ({sample.kind.name}) ended as {ending}, expected {sample.kind.ending}"
+            result = self._result(sample)
+            if result != sample.kind.result:
+                yield f"{sample.order_id} ({sample.kind.name}) ended as {result}, expected {sample.kind.result}"
             elif sample.kind.recovered and not self._progress[sample.order_id].recovered:
                 yield f"{sample.order_id} ({sample.kind.name}) was not published as recovered"
         if self.repeated:
@@ -148,8 +148,8 @@ class ResultCheck:
             if order["times_issued"] != 1 and order["status"] == "issued":
                 yield f"{order['trade_no']} was issued {order['times_issued']} times"
 
-    def _ending(self, sample: SampleOrder) -> str | None:
-        return self._progress[sample.order_id].ending(sample.kind.parts)
+    def _result(self, sample: SampleOrder) -> str | None:
+        return self._progress[sample.order_id].result(sample.kind.parts)
 
 
 def _apply(progress: OrderProgress, event_type: str, data: Mapping[str, object]) -> None:

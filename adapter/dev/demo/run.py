@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from adapter.dev.demo.display import ending_table, live_display, verdict
+from adapter.dev.demo.display import live_display, result_table, verdict
 from adapter.dev.demo.environment import Environment, must_run, set_up
 from adapter.dev.demo.orders import SampleOrder, sample_orders, sandbox_faults
 from adapter.dev.demo.result_check import ResultCheck
@@ -41,7 +41,7 @@ async def run_demo(*, orders: int, keep: bool, broker: str | None, console: Cons
         seconds = time.monotonic() - began
         there = await _sandbox_orders(environment)
         disagreements = results.disagreements(there)
-        console.print(ending_table(results.by_kind()))
+        console.print(result_table(results.by_kind()))
         tickets = sum(int(str(order["ticket_count"])) for order in there if order["status"] == "issued")
         console.print(verdict(disagreements, orders=len(samples), tickets=tickets, seconds=seconds))
         if keep:

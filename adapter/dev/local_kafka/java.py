@@ -34,12 +34,12 @@ def executable() -> Path:
     return Path(JAVA)
 
 
-def command(jars: Sequence[Path], scratch: Path, main_class: str, *arguments: str) -> list[str]:
+def command(jars: Sequence[Path], temporary: Path, main_class: str, *arguments: str) -> list[str]:
     """The command line for `main_class` from `jars`; temporary files go to `scratch`. Raises as `executable`."""
     log = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in _LOG.items()]
     class_path = os.pathsep.join(str(jar) for jar in jars)
-    scratch_option = f"-Djava.io.tmpdir={scratch}"
-    return [str(executable()), *_QUICK_AND_SMALL, scratch_option, *log, "-cp", class_path, main_class, *arguments]
+    temporary_option = f"-Djava.io.tmpdir={temporary}"
+    return [str(executable()), *_QUICK_AND_SMALL, temporary_option, *log, "-cp", class_path, main_class, *arguments]
 
 
 def environment() -> dict[str, str]:

@@ -27,12 +27,12 @@ class Supervised:
     ) -> None:
         """Start `command` with its output appended to `log`; `remove_when_orphaned` is removed if this process dies."""
         folder = str(remove_when_orphaned or "")
-        with log.open("ab") as complaints:
+        with log.open("ab") as errors:
             self._watchdog = subprocess.Popen(  # noqa: S603  our own program and command
                 [sys.executable, "-I", "-S", str(_WATCHDOG), str(log), folder, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=complaints,
+                stderr=errors,
                 bufsize=0,
                 env=dict(environment),
                 start_new_session=True,

@@ -134,7 +134,7 @@ class InjectedFaults:
     lock: Lock | None = None
     copies: int = 1
     tampered: bool = False
-    departure_seconds: float = 0.0
+    delay_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -185,7 +185,7 @@ class Faults:
             case TamperedNotification():
                 return replace(injected, tampered=True)
             case DelayedNotification(seconds=seconds):
-                return replace(injected, departure_seconds=seconds)
+                return replace(injected, delay_seconds=seconds)
             case LockOut():
                 return replace(injected, lock=self._lock_out(behaviour, call, now))
             case _:

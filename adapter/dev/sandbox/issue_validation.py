@@ -37,7 +37,7 @@ class IssueValidator:
         refusal = (
             field_refusal(issue_violations(request, today=today))
             or self._provider_problem(request, family)
-            or self._openness_problem(request)
+            or self._not_open_problem(request)
             or _store_problem(request.store_id, self._settings.stores)
         )
         if refusal:
@@ -56,7 +56,7 @@ class IssueValidator:
             return CallRefusal(reason=Reason.FIELD, message="PaymentProvider is missing: this path asks for 1 or 2")
         return None
 
-    def _openness_problem(self, request: IssueRequest) -> CallRefusal | None:
+    def _not_open_problem(self, request: IssueRequest) -> CallRefusal | None:
         if request.issue_type is IssueType.SERIAL_NUMBER and not self._settings.serial_numbers_open:
             return CallRefusal(reason=Reason.NOT_OPEN, message="IssueType 4 is not open yet")
         return None

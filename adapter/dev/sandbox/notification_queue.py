@@ -64,7 +64,7 @@ class Delivery:
 
     number: int
     notification: OutgoingNotification
-    made_at: datetime
+    created_at: datetime
     due: datetime
     injected: InjectedFaults
     attempt: int = 1
@@ -78,11 +78,11 @@ class NotificationQueue:
     def __init__(self, settings: SandboxSettings, faults: Faults) -> None:
         self._settings = settings
         self._faults = faults
-        self._chance = random.Random(settings.seed)
+        self._random = random.Random(settings.seed)
         self._deliveries: dict[int, Delivery] = {}
         self._finished: deque[int] = deque()
         self._due: list[tuple[datetime, int]] = []
-        self._made = 0
+        self._created = 0
         self._states: Counter[State] = Counter()
         self.answers: Counter[str] = Counter()
         self.tampered_accepted = 0
@@ -104,10 +104,10 @@ class NotificationQueue:
         if len(self._deliveries) >= self._settings.max_notifications:
             del self._deliveries[self._finished.popleft()]
         injected = self._inject(notification, now)
-        seconds = self._settings.notify_after_seconds + injected.departure_seconds
+        seconds = self._settings.notify_after_seconds + injected.delay_seconds
         due = now + timedelta(seconds=seconds)
-        delivery = Delivery(number=self._made, notification=notification, made_at=now, due=due, injected=injected)
-        self._made += 1
+        delivery = Delivery(number=self._created, notification=notification, created_at=now, due=due, injected=injected)
+        self._created += 1
         self._states[State.WAITING] += 1
         self._deliveries[delivery.number] = delivery
         self._schedule(delivery)
@@ -155,10 +155,10 @@ class NotificationQueue:
         }
 
     def _schedule_resend(self, delivery: Delivery, now: datetime) -> None:
-        seconds = self._settings.notify_again_seconds * self._chance.uniform(0.5, 1.5)
+        seconds = self._settings.notify_again_seconds * self._random.uniform(0.5, 1.5)
         delivery.attempt += 1
         delivery.injected = self._inject(delivery.notification, now)
-        delivery.due = now + timedelta(seconds=seconds + delivery.injected.departure_seconds)
+        delivery.due = now + timedelta(seconds=seconds + delivery.injected.delay_seconds)
         self._schedule(delivery)
 
     def _schedule(self, delivery: Delivery) -> None:

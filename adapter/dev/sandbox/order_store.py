@@ -204,8 +204,8 @@ class OrderStore:
     def received(self, merchant_id: str, begin: date, end: date, now: datetime) -> Iterator[StoredOrder]:
         """The orders of a report over these Taipei dates at that moment; safe while further orders arrive."""
         for order in self._orders[: len(self._orders)]:
-            mine = order.request.merchant_id == merchant_id and order.visible_at <= now
-            if mine and begin <= order.received_at.astimezone(TAIPEI).date() <= end:
+            matches = order.request.merchant_id == merchant_id and order.visible_at <= now
+            if matches and begin <= order.received_at.astimezone(TAIPEI).date() <= end:
                 yield order
 
 

@@ -67,7 +67,7 @@ def describe_delivery(delivery: Delivery) -> dict[str, object]:
         "url": notification.url,
         "data": dict(notification.data),
         "state": delivery.state.value,
-        "made_at": delivery.made_at.isoformat(),
+        "created_at": delivery.created_at.isoformat(),
         "due_at": delivery.due.isoformat() if delivery.state is State.WAITING else None,
         "sent": [_described_sent(each) for each in delivery.sent],
     }

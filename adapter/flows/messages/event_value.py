@@ -280,12 +280,12 @@ def _no_object(document: object) -> Unreadable:
     if isinstance(document, list):
         return not_an_order("it is a list", "Let the shop write one record for each order, not a batch.")
     if isinstance(document, str):
-        return not_an_order(f"it is a JSON text{_twice(document)}", "Let the shop write the object itself.")
+        return not_an_order(f"it is a JSON text{_text_problem(document)}", "Let the shop write the object itself.")
     names: Mapping[type, str] = {type(None): "null", bool: "true or false", int: "a number", float: "a number"}
     return not_an_order(f"its JSON is {names[type(document)]}, not an object")
 
 
-def _twice(text: str) -> str:
+def _text_problem(text: str) -> str:
     return " that holds JSON, so it was encoded twice" if text.lstrip()[:1] in ("{", "[") else ", not an object"
 
 
@@ -295,7 +295,9 @@ def _data_of(event: Mapping[str, object]) -> dict[str, object]:
     if isinstance(data, dict):
         return data
     if isinstance(data, str):
-        raise not_an_order(f"the CloudEvent's data is a text{_twice(data)}", "Send the order as an object in `data`.")
+        raise not_an_order(
+            f"the CloudEvent's data is a text{_text_problem(data)}", "Send the order as an object in `data`."
+        )
     if data is not None:
         raise not_an_order("the CloudEvent's data is not an object", "Send the order as an object in `data`.")
     if "data_base64" not in event:

@@ -7,7 +7,7 @@ from collections import Counter
 from key_words import mentions
 from rich.console import Console, RenderableType
 
-from adapter.dev.demo.display import DISPLAY_COLUMNS, ending_table, live_display, verdict
+from adapter.dev.demo.display import DISPLAY_COLUMNS, live_display, result_table, verdict
 from adapter.dev.demo.orders import KINDS
 
 COUNTS = {
@@ -48,8 +48,8 @@ def test_the_live_display_does_not_fill_a_wide_screen() -> None:
 
 def test_the_table_has_a_line_for_each_plain_kind_at_80_columns() -> None:
     """Only what needs two halves of a sentence takes two lines."""
-    endings = [(kind, Counter[str]({kind.ending: 1000})) for kind in KINDS]
-    lines = _shown(ending_table(endings), 80).splitlines()
+    results = [(kind, Counter[str]({kind.result: 1000})) for kind in KINDS]
+    lines = _shown(result_table(results), 80).splitlines()
 
     assert max(map(len, lines)) <= 80
     _, heading, rule, *rows = [line for line in lines if line.strip()]
@@ -60,8 +60,8 @@ def test_the_table_has_a_line_for_each_plain_kind_at_80_columns() -> None:
 
 def test_a_kind_with_an_unexpected_ending_is_shown_with_the_expected_one() -> None:
     """Each ending with its number."""
-    kind = next(kind for kind in KINDS if kind.ending == "failed at confirm")
-    shown = _shown(ending_table([(kind, Counter({"open": 1, "issued": 2}))]), 120)
+    kind = next(kind for kind in KINDS if kind.result == "failed at confirm")
+    shown = _shown(result_table([(kind, Counter({"open": 1, "issued": 2}))]), 120)
 
     assert "1 open, 2 issued" in shown
     assert kind.ending in shown

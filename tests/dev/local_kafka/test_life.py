@@ -43,7 +43,7 @@ def plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plays:
     """Sets what goes wrong from now on; temporary folders go below `tmp_path`."""
 
     def how(problem: str) -> None:
-        def command(jars: object, scratch: Path, main_class: str, *arguments: str) -> list[str]:
+        def command(jars: object, temporary: Path, main_class: str, *arguments: str) -> list[str]:
             return [sys.executable, str(FAKE), problem, main_class, *arguments]
 
         monkeypatch.setattr(java, "command", command)

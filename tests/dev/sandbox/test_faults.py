@@ -210,7 +210,7 @@ def test_the_faults_of_a_notification_combine() -> None:
     )
     notification = Call(endpoint=NotificationKind.USE_STATUS, merchant_id="3085676", trade_no="A1")
 
-    assert faults.inject(notification, START) == InjectedFaults(copies=3, tampered=True, departure_seconds=9)
+    assert faults.inject(notification, START) == InjectedFaults(copies=3, tampered=True, delay_seconds=9)
 
 
 def test_a_merchant_that_is_locked_out_is_notified_all_the_same() -> None:
