@@ -11,7 +11,7 @@ from adapter.kafka.publisher import WITHIN_SECONDS
 from adapter.protocol.credentials import Credentials
 from adapter.protocol.notification import MEANINGS, pseudonym
 from adapter.settings.groups import CallbackSettings
-from adapter.web.callbacks import LARGEST_BODY, REFUSED_AFTER_SECONDS
+from adapter.web.callbacks import MAX_BODY_BYTES, REFUSAL_DELAY_SECONDS
 from adapter.web.connection_limits import ConnectionLimits
 
 MANUAL = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text(encoding="utf-8")
@@ -41,9 +41,9 @@ def test_the_bounds_are_those_of_the_code() -> None:
     limits = ConnectionLimits()
 
     for sentence in (
-        f"more than {LARGEST_BODY // 1024} KiB",
+        f"more than {MAX_BODY_BYTES // 1024} KiB",
         f"within {WITHIN_SECONDS:g} s",
-        f"take {REFUSED_AFTER_SECONDS:g} s",
+        f"take {REFUSAL_DELAY_SECONDS:g} s",
         f"within {limits.request_seconds:g} s",
         f"a head of more than {limits.head_bytes // 1024} KiB",
         f"a message of more than {limits.message_bytes // 1024} KiB",

@@ -141,8 +141,8 @@ def _print(
 
 
 def _print_histogram(heading: str, counts: Counter[str]) -> None:
-    most = max(counts.values())
-    bars = ((what, count, "█" * -(-count * BAR_CHARACTERS // most)) for what, count in counts.most_common())
+    maximum = max(counts.values())
+    bars = ((what, count, "█" * -(-count * BAR_CHARACTERS // maximum)) for what, count in counts.most_common())
     print_table((heading, "dead letters", ""), bars)
 
 

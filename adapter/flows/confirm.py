@@ -192,7 +192,7 @@ class ConfirmStage:
             return query_error(error)
         answer = query_answer(reply, queried_at=queried_at)
         if isinstance(answer, Known):
-            self._number_history.known.confirmed(pending.merchant_id, pending.awaited.trade_no)
+            self._number_history.known.record_known(pending.merchant_id, pending.awaited.trade_no)
         return answer
 
     def _remember(self, confirmation: Confirmation) -> None:

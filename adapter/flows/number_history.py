@@ -48,7 +48,7 @@ class _Numbers:
 
 
 class KnownNumbers:
-    """For each merchant the trade numbers that ECTicket knows: what a proof of life queries (docs/delivery.md).
+    """For each merchant the trade numbers that ECTicket knows: what a liveness proof queries (docs/delivery.md).
 
     A number counts only once QueryIssueResult itself answered RtnCode 1 for it. Until then it is a candidate: Issue
     accepted it, the issuances topic names it, or the merchant's settings do. A candidate can be too new to be visible,
@@ -58,7 +58,7 @@ class KnownNumbers:
     def __init__(self) -> None:
         self._by_merchant: dict[str, _Numbers] = {}
 
-    def note(self, merchant_id: str, trade_no: TradeNo) -> None:
+    def add_candidate(self, merchant_id: str, trade_no: TradeNo) -> None:
         """Add a candidate: ECTicket should know this number."""
         numbers = self._of(merchant_id)
         if trade_no in numbers.dropped or trade_no in numbers.confirmed or trade_no in numbers.unconfirmed:
@@ -71,7 +71,7 @@ class KnownNumbers:
             del numbers.unconfirmed[unseen]
         numbers.unconfirmed[trade_no] = 0
 
-    def confirmed(self, merchant_id: str, trade_no: TradeNo, *, not_known: Iterable[TradeNo] = ()) -> None:
+    def record_known(self, merchant_id: str, trade_no: TradeNo, *, not_known: Iterable[TradeNo] = ()) -> None:
         """QueryIssueResult answered RtnCode 1 for this number, and just before that RtnCode ≠ 1 for `not_known`.
 
         So it works, those numbers do not exist (any more), and they are never queried again.
@@ -87,7 +87,7 @@ class KnownNumbers:
         same_kind = [each for each in numbers.confirmed if each.kind is trade_no.kind]
         _add_newest(numbers.confirmed, trade_no, CONFIRMED_KEPT, same_kind)
 
-    def not_shown(self, merchant_id: str, trade_nos: Iterable[TradeNo]) -> None:
+    def record_not_known(self, merchant_id: str, trade_nos: Iterable[TradeNo]) -> None:
         """QueryIssueResult answered RtnCode ≠ 1 for all of these, and RtnCode 1 for none: it may not work at present.
 
         They are kept. A candidate that was not shown is replaced by a newer one.
@@ -329,7 +329,7 @@ class NumberHistory:
             return
         if event.name in _PUBLISHED:
             self.owners.submitted(event.merchant_id, event.trade_no, event.order_id, recovered=_recovered(event))
-            self.known.note(event.merchant_id, trade_no)
+            self.known.add_candidate(event.merchant_id, trade_no)
         elif event.name == "failed" and event.data.get("stage") == "submit":
             self.owners.failed(event.merchant_id, event.trade_no, event.order_id)
 

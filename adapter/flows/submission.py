@@ -283,12 +283,12 @@ class SubmissionRun:
         self._final_actions[index] = action
 
     def _note_known(self, state: PartState) -> None:
-        """Note a number that exists: after an accepted Issue queries should know it, after a query they do."""
+        """Remember a number that exists: after an accepted Issue, queries should know it; after a query, they do."""
         if state.submission is None:
             return
         recovered = state.submission.recovered
-        note = self._known.confirmed if recovered else self._known.note
-        note(self._merchant.merchant_id, state.part.trade_no)
+        remember = self._known.record_known if recovered else self._known.add_candidate
+        remember(self._merchant.merchant_id, state.part.trade_no)
         self._numbers.submitted(state.part.trade_no, recovered=recovered)
 
     async def _do(self, action: Action, state: PartState) -> CallResult:
@@ -359,12 +359,12 @@ class SubmissionRun:
             for number in numbers:
                 reply = await self._ecticket.query(merchant, number, purpose=Purpose.DOUBT)
                 if reply.rtn_code == SUCCESS:
-                    self._known.confirmed(merchant.merchant_id, number, not_known=not_known)
+                    self._known.record_known(merchant.merchant_id, number, not_known=not_known)
                     return ProbeAnswered(ok=True)
                 not_known.append(number)
         except CallError as error:
             return query_error(error)
-        self._known.not_shown(merchant.merchant_id, not_known)
+        self._known.record_not_known(merchant.merchant_id, not_known)
         return ProbeAnswered(ok=False)
 
 

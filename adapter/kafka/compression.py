@@ -60,7 +60,7 @@ _GZIP_CHUNK_BYTES = 16 * 1024
 """Input of one call. zlib copies what follows a gzip member, so many small members in one piece would take quadratic
 time.
 """
-_LEAST_BUFFER_BYTES = 64 * 1024
+_MIN_BUFFER_BYTES = 64 * 1024
 _GROWTH = 8
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
@@ -151,7 +151,7 @@ def _into_a_buffer(
 ) -> bytes:
     """Inflate into a buffer that grows up to the limit; most batches fit into the first one."""
     data = bytes(payload)
-    size = min(max(_GROWTH * len(data), _LEAST_BUFFER_BYTES), limit)
+    size = min(max(_GROWTH * len(data), _MIN_BUFFER_BYTES), limit)
     while True:
         buffer = bytearray(size)
         try:

@@ -42,11 +42,11 @@ class HeartbeatLease:
         self._session_timeout = session_timeout
         self._rebalance_timeout = rebalance_timeout
         self._clock = clock
-        self._heard = clock()
+        self._last_answer_at = clock()
         self._joining = 0
         self._generation: Callable[[], int] = lambda: -1
-        self._sent = float("-inf")
-        self._proven_for = -1
+        self._proof_sent_at = float("-inf")
+        self._proven_generation = -1
         self._proven = asyncio.Event()
 
     @property
@@ -61,24 +61,25 @@ class HeartbeatLease:
     def holds(self, generation: int) -> bool:
         """Whether a request answered for `generation` was sent less than a session time-out ago."""
         return (
-            self._generation() == generation == self._proven_for and self._clock() - self._sent < self._session_timeout
+            self._generation() == generation == self._proven_generation
+            and self._clock() - self._proof_sent_at < self._session_timeout
         )
 
     def answered(self) -> bool:
         """See `port.Lease`: any answer counts; while this member joins, the answer may take a rebalance time-out."""
-        drain_timeout = self._rebalance_timeout if self._joining else self._session_timeout
-        return self._clock() - self._heard < drain_timeout
+        time_limit = self._rebalance_timeout if self._joining else self._session_timeout
+        return self._clock() - self._last_answer_at < time_limit
 
     async def proven_after(self, moment: float) -> None:
         """Wait until a request that was sent after `moment` has been answered."""
-        while self._sent <= moment:
+        while self._proof_sent_at <= moment:
             self._proven.clear()
             await self._proven.wait()
 
     def prove(self, sent: float, generation: int) -> None:
         """Record that the coordinator answered a request sent at `sent` for `generation` without an error."""
-        self._sent = sent
-        self._proven_for = generation
+        self._proof_sent_at = sent
+        self._proven_generation = generation
         self._proven.set()
 
     def check_proven(self) -> None:
@@ -86,7 +87,7 @@ class HeartbeatLease:
 
         Raises AssertionError if it was not observed.
         """
-        if self._proven_for < 0:
+        if self._proven_generation < 0:
             raise AssertionError(f"partitions were assigned, but no answer to the member's requests was seen; {_CURE}")
 
     def watch(self, coordinator: GroupCoordinator) -> None:
@@ -104,7 +105,7 @@ class HeartbeatLease:
             self._joining += joining
             try:
                 response = await send(request)
-                self._heard = self._clock()
+                self._last_answer_at = self._clock()
             finally:
                 self._joining -= joining
             # A heartbeat answered with "rebalance in progress" proves nothing: the group may continue without us.

@@ -133,13 +133,13 @@ def _size_warning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]
 
 
 def _replication_warning(name: str, facts: TopicDescription, settings: Mapping[str, str]) -> Iterator[str]:
-    least = settings.get("min.insync.replicas", "1")
+    min_insync = settings.get("min.insync.replicas", "1")
     if facts.replication == 1:
         yield (
             f"Topic {name} has replication factor 1: if that broker's disk fails, all its records are lost; "
             "replicate it to 3 brokers (fine on a broker for trials)."
         )
-    elif int(least) == 1:
+    elif int(min_insync) == 1:
         yield (
             f"Topic {name} has min.insync.replicas=1 with {facts.replication} replicas: a record counts as written "
             "when a single broker has it, and is lost with that broker; set min.insync.replicas=2."

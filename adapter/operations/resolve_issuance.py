@@ -32,7 +32,7 @@ from adapter.protocol.credentials import Merchant
 from adapter.stream.stage import Outcome
 
 ENOUGH = 6
-"""Numbers that should exist; a proof of life queries at most four of them."""
+"""Numbers that should exist; a liveness proof queries at most four of them."""
 
 
 class AmbiguousNumber(ValueError):

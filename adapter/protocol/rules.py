@@ -48,10 +48,10 @@ def text_check(rule: str, pattern: re.Pattern[str]) -> TextCheck:
     return TextCheck(rule=rule, accepts=accepts, fits=pattern.fullmatch)
 
 
-def alphanumeric(least: int, most: int) -> TextCheck:
+def alphanumeric(minimum: int, maximum: int) -> TextCheck:
     """Require `least` to `most` half-width letters or digits."""
-    pattern = re.compile(f"[A-Za-z0-9]{{{least},{most}}}")
-    return text_check(f"must be {least} to {most} half-width letters or digits", pattern)
+    pattern = re.compile(f"[A-Za-z0-9]{{{minimum},{maximum}}}")
+    return text_check(f"must be {minimum} to {maximum} half-width letters or digits", pattern)
 
 
 def date_from(first: date, rule: str) -> Check:
@@ -69,10 +69,13 @@ def is_date(value: object) -> TypeGuard[date]:
     return isinstance(value, date) and not isinstance(value, datetime)
 
 
-def _whole_number(least: int, most: int | None) -> Callable[[object], bool]:
+def _whole_number(minimum: int, maximum: int | None) -> Callable[[object], bool]:
     """Accept whole numbers of a range; true and false are not numbers."""
     return lambda value: (
-        isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and minimum <= value
+        and (maximum is None or value <= maximum)
     )
 
 

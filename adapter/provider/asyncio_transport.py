@@ -52,13 +52,13 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         origin = _origin(request.url)
         connection = self._pool.acquire(origin) or await self._connect(origin)
         try:
-            answer = connection.send_request(data, request.extensions.get("authorize_send"))
-            while not answer.has_head:
-                await answer.wait_for_data()
+            response = connection.send_request(data, request.extensions.get("authorize_send"))
+            while not response.has_head:
+                await response.wait_for_data()
         except BaseException:
             connection.close()
             raise
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Stream(answer, connection))
+        return httpx.Response(response.status, headers=response.headers, stream=_Stream(response, connection))
 
     async def aclose(self) -> None:
         """Close every connection; later requests raise `httpx.ConnectError`."""
@@ -184,7 +184,7 @@ class _Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
-        self._answer: _Response | None = None
+        self._response: _Response | None = None
         self._head_bytes = 0
         self._ends_with_connection = False
         self._keep_alive = False
@@ -196,7 +196,7 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open and free, and no unexpected data came on it."""
         open_still = self._transport is not None and not self._transport.is_closing()
-        return open_still and self._answer is None and not self._unusable
+        return open_still and self._response is None and not self._unusable
 
     def send_request(self, data: bytes, authorize_send: Callable[[], None] | None) -> _Response:
         """Write a complete request, unless `authorize_send` forbids it by raising.
@@ -207,11 +207,11 @@ class _Connection(asyncio.Protocol):
             raise httpx.ConnectError("the connection was lost before anything was written to it")
         if authorize_send is not None:
             authorize_send()
-        self._answer = _Response()
+        self._response = _Response()
         self._head_bytes = 0
         self._ends_with_connection = True
         self._transport.write(data)
-        return self._answer
+        return self._response
 
     def close(self) -> None:
         """Close it at once; unwritten data is dropped, and the rest of an answer is missing."""
@@ -233,84 +233,84 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received data and wake the reader of the answer."""
-        answer = self._answer
-        if answer is None:
+        response = self._response
+        if response is None:
             self._mark_unusable()
             return
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as failure:
             self._mark_unusable()
-            answer.fail(httpx.RemoteProtocolError(type(failure).__name__))
-        if not answer.has_head:
+            response.fail(httpx.RemoteProtocolError(type(failure).__name__))
+        if not response.has_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._mark_unusable()
-                answer.fail(httpx.RemoteProtocolError("the answer's head is too long"))
-        elif answer.complete:
-            self._end(answer)
-        elif len(answer.unread) > PAUSE_ABOVE_BYTES and self._transport is not None:
+                response.fail(httpx.RemoteProtocolError("the answer's head is too long"))
+        elif response.complete:
+            self._end(response)
+        elif len(response.unread) > PAUSE_ABOVE_BYTES and self._transport is not None:
             self._transport.pause_reading()
-        answer.wake()
+        response.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection; an answer without a length of its own ends with it."""
         self._pool.lost(self)
-        answer, self._answer = self._answer, None
-        if answer is None:
+        response, self._response = self._response, None
+        if response is None:
             return
-        if exc is None and answer.has_head and self._ends_with_connection:
-            answer.complete = True
-            answer.wake()
+        if exc is None and response.has_head and self._ends_with_connection:
+            response.complete = True
+            response.wake()
         elif exc is None:
-            answer.fail(httpx.RemoteProtocolError("the server closed the connection before the answer was whole"))
+            response.fail(httpx.RemoteProtocolError("the server closed the connection before the answer was whole"))
         else:
             failure = httpx.ReadError(type(exc).__name__)
             failure.__cause__ = exc
-            answer.fail(failure)
+            response.fail(failure)
 
     # --- callbacks of llhttp -----------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Mark the connection unusable if an answer begins that no request asked for."""
-        if self._answer is None or self._answer.complete:
+        if self._response is None or self._response.complete:
             self._unusable = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep one header of the head; ignore the trailer of a chunked body."""
-        if self._answer is None or self._answer.has_head:
+        if self._response is None or self._response.has_head:
             return
-        self._answer.headers.append((name, value))
+        self._response.headers.append((name, value))
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self._ends_with_connection = False
 
     def on_headers_complete(self) -> None:
         """Keep the status; after a 1xx the real answer is still to come."""
         status = self._parser.get_status_code()
-        if self._answer is None or self._answer.complete:
+        if self._response is None or self._response.complete:
             return
         if status >= 200:
-            self._answer.status = status
-            self._answer.has_head = True
+            self._response.status = status
+            self._response.has_head = True
         else:
-            self._answer.headers.clear()
+            self._response.headers.clear()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
-        if self._answer is not None and not self._answer.complete:
-            self._answer.unread += body
+        if self._response is not None and not self._response.complete:
+            self._response.unread += body
 
     def on_message_complete(self) -> None:
         """Mark the answer as complete."""
-        if self._answer is not None and self._answer.has_head and not self._answer.complete:
-            self._answer.complete = True
+        if self._response is not None and self._response.has_head and not self._response.complete:
+            self._response.complete = True
             self._keep_alive = self._parser.should_keep_alive()  # only here does llhttp know
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
-    def _end(self, answer: _Response) -> None:
+    def _end(self, response: _Response) -> None:
         """Release the connection after a complete answer, or close it."""
-        self._answer = None
+        self._response = None
         unwritten = self._transport is None or self._transport.get_write_buffer_size() > 0
         if self._unusable or unwritten or not self._keep_alive:
             self.close()
@@ -326,26 +326,26 @@ class _Connection(asyncio.Protocol):
 class _Stream(httpx.AsyncByteStream):
     """The body of an answer as it arrives; closing it early closes its connection."""
 
-    def __init__(self, answer: _Response, connection: _Connection) -> None:
-        self._answer = answer
+    def __init__(self, response: _Response, connection: _Connection) -> None:
+        self._response = response
         self._connection = connection
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        answer = self._answer
+        response = self._response
         while True:
-            if answer.unread:
-                chunk = bytes(answer.unread)
-                answer.unread.clear()
+            if response.unread:
+                chunk = bytes(response.unread)
+                response.unread.clear()
                 yield chunk
-            elif answer.complete:
+            elif response.complete:
                 return
             else:
                 self._connection.resume_reading()
-                await answer.wait_for_data()
+                await response.wait_for_data()
 
     async def aclose(self) -> None:
         """Close the connection unless the answer is complete; the connection may then have another request."""
-        if not self._answer.complete:
+        if not self._response.complete:
             self._connection.close()
 
 

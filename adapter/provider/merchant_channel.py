@@ -97,11 +97,11 @@ class MerchantChannel:
         if rtn_code == 1:
             self._issues.ended()
         else:
-            self._issues.note(f"RtnCode {rtn_code}")
+            self._issues.log(f"RtnCode {rtn_code}")
 
     def not_accepted(self, kind: str, subject: str | None, code: str) -> None:
         """Record a rejected envelope; `subject` None is a control query, `code` is ECTicket's code."""
-        self._envelopes.note(f"{kind}: {code}")
+        self._envelopes.log(f"{kind}: {code}")
         self._last_code = code
         if subject is None:
             self._breaker.control_not_accepted(self._clock.steady())
@@ -163,7 +163,7 @@ class FirstRefusalLog:
         self._refusing = False
         self._logged_at = float("-inf")
 
-    def note(self, code: str) -> None:
+    def log(self, code: str) -> None:
         """Record a refusal with this code."""
         now = self._clock.steady()
         if not self._refusing and now - self._logged_at >= REFUSAL_LOG_SECONDS:

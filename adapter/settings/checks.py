@@ -181,12 +181,12 @@ def _calls(settings: Settings) -> Iterator[SettingsIssue]:
 
 def _kafka(settings: Settings) -> Iterator[SettingsIssue]:
     kafka = settings.kafka
-    least, most = SESSION_SECONDS
-    if not least <= kafka.session_timeout_seconds <= most:
+    minimum, maximum = SESSION_SECONDS
+    if not minimum <= kafka.session_timeout_seconds <= maximum:
         yield _warning(
             "kafka.session_timeout_seconds",
-            f"kafka.session_timeout_seconds is {kafka.session_timeout_seconds:g}, and brokers accept {least:g} to "
-            f"{most:g} by default: they would reject the adapter's consumers.",
+            f"kafka.session_timeout_seconds is {kafka.session_timeout_seconds:g}, and brokers accept {minimum:g} to "
+            f"{maximum:g} by default: they would reject the adapter's consumers.",
             "Set it within this range, or change the brokers' group.min/max.session.timeout.ms.",
         )
     if kafka.transaction_timeout_seconds > TRANSACTION_MAX_SECONDS:

@@ -38,7 +38,7 @@ HAND_OFF_DOWN_TO = 2700
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 """The most that one transaction publishes: with the default time-out, 280 kB/s are enough for it."""
 
-_LEAST_GROWTH_BYTES = 16 * 1024
+_MIN_GROWTH_BYTES = 16 * 1024
 
 
 class Committer(Generic[S]):
@@ -105,7 +105,7 @@ class Committer(Generic[S]):
     def _grow(self, partition: TopicPartition) -> None:
         if partition in self._max_bytes:
             max_bytes = self._max_bytes[partition]
-            self._max_bytes[partition] = max_bytes + max(max_bytes // 4, _LEAST_GROWTH_BYTES)
+            self._max_bytes[partition] = max_bytes + max(max_bytes // 4, _MIN_GROWTH_BYTES)
             if self._max_bytes[partition] >= MAX_TRANSACTION_BYTES:
                 del self._max_bytes[partition]
 

@@ -83,7 +83,7 @@ WORK_SHARE = 0.6
 COMMIT_SHARE = 0.3
 """... and the part for the last commit; the rest is for leaving the group."""
 
-LEAST_COMMIT_SECONDS = 2.0
+MIN_COMMIT_SECONDS = 2.0
 """How long the last commit may take even without a grace period."""
 
 MAX_BACK_OFF_SECONDS = 2.0
@@ -396,7 +396,7 @@ class Engine(Generic[S]):
         try:
             if self._fatal_error is None:
                 await self._drain()
-            commit_seconds = max(self._grace * COMMIT_SHARE, LEAST_COMMIT_SECONDS)
+            commit_seconds = max(self._grace * COMMIT_SHARE, MIN_COMMIT_SECONDS)
             await self._partitions.release_all("stopped", drain_timeout=0, commit_seconds=commit_seconds)
         finally:
             for task in self._background:

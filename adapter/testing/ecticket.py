@@ -64,7 +64,7 @@ class FakeEcticket:
         self.maintenance = False
         self.outages: dict[str, int] = {}
         """Endpoints (issue, query, item) that refuse every call, with the code; control queries belong to query."""
-        self.takes_in: tuple[IssuedItem, ...] | None = None
+        self.reported_items: tuple[IssuedItem, ...] | None = None
         """The items that Issue reports as accepted, whatever was requested (None: those requested)."""
         self.knows_everything = False
         self.silent = False
@@ -82,7 +82,7 @@ class FakeEcticket:
 
     def has(self, trade_no: str, kind: TradeNoKind = TradeNoKind.MERCHANT, merchant_id: str = MERCHANT) -> None:
         """An Issue of an earlier process arrived."""
-        self._take_in(merchant_id, TradeNo(kind=kind, value=trade_no))
+        self._accept(merchant_id, TradeNo(kind=kind, value=trade_no))
 
     def had(self, trade_no: str, kind: TradeNoKind = TradeNoKind.MERCHANT, merchant_id: str = MERCHANT) -> None:
         """It knows an old number, whose tickets are not counted."""
@@ -92,7 +92,7 @@ class FakeEcticket:
         """It does not know the number any more."""
         del self._has[merchant_id, TradeNo(kind=TradeNoKind.MERCHANT, value=trade_no)]
 
-    def asked(self, what: str) -> list[str]:
+    def calls_of(self, what: str) -> list[str]:
         """The numbers of all calls of a kind: issue, query, control, item."""
         return [number for kind, number in self.calls if kind == what]
 
@@ -114,14 +114,14 @@ class FakeEcticket:
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
         self._refuse_unless_open()
         self.purposes[purpose] += 1
-        asked = self._begin("query", trade_no.value)
+        queried_at = self._begin("query", trade_no.value)
         self._answer_or_not(trade_no.value)
         visible = self._has.get((merchant.merchant_id, trade_no))
         if (code := self._refusing("query")) is not None:
             return _result(code)
         if visible is None or visible > self._clock():
             return _result(UNKNOWN)
-        self._accepted[merchant.merchant_id] = asked
+        self._accepted[merchant.merchant_id] = queried_at
         status, remark = self.results.get(trade_no.value, (self.usual_status, None))
         return ResultReply(rtn_code=1, rtn_msg="OK", trade_no=trade_no, status=status, remark=remark)
 
@@ -162,10 +162,10 @@ class FakeEcticket:
             answer_is_lost = fault is not None and isinstance(fault.answer, CallError)
             fault = LOST_BEFORE if answer_is_lost else Fault((REPEATED, "Duplicate MerchantTradeNo"))
         if fault is None or fault.effect:
-            self._take_in(merchant.merchant_id, request.trade_no)
+            self._accept(merchant.merchant_id, request.trade_no)
         if fault is None:
             number = f"2026030112{self.tickets.total():06}"
-            items = _as_asked(request) if self.takes_in is None else self.takes_in
+            items = _as_requested(request) if self.reported_items is None else self.reported_items
             return replace(_reply(1, "OK", request.trade_no, number), items=items)
         if isinstance(fault.answer, CallError):
             raise fault.answer
@@ -175,7 +175,7 @@ class FakeEcticket:
         """The code with which this endpoint refuses every call; None while it works."""
         return BUSY if self.maintenance else self.outages.get(endpoint)
 
-    def _take_in(self, merchant_id: str, trade_no: TradeNo) -> None:
+    def _accept(self, merchant_id: str, trade_no: TradeNo) -> None:
         self.tickets[trade_no.value] += 1
         self._has.setdefault((merchant_id, trade_no), self._clock() + timedelta(seconds=self.visible_after))
 
@@ -196,7 +196,7 @@ class FakeEcticket:
             raise InDoubt("A query was not answered.")
 
 
-def _as_asked(request: IssueRequest) -> tuple[IssuedItem, ...]:
+def _as_requested(request: IssueRequest) -> tuple[IssuedItem, ...]:
     return tuple(
         IssuedItem(
             item_no=entry.item_no,

@@ -46,8 +46,8 @@ def _without_plugins() -> PluginManager:
 class StageHarness:
     """Both stages around one ECTicket; `plugins` are merchants' plugins by name, `policy` sets the waiting times.
 
-    `settings` are the plugins' settings by name. `calling` builds another ECTicket than the one in memory; `clock` is
-    the time for all parts. `known_trade_no` is an old number that ECTicket knows and every merchant's settings name;
+    `settings` are the plugins' settings by name. `make_ecticket` builds an ECTicket that replaces the one in memory;
+    `clock` is the time for all parts. `known_trade_no` is an old number that ECTicket knows and every merchant's settings name;
     without it the merchants are new, and a doubt about their first order waits for another number.
 
     Raises PluginRejected, SettingsError.
@@ -59,15 +59,15 @@ class StageHarness:
         plugins: Mapping[str, object] | None = None,
         settings: Sections | None = None,
         policy: SubmitPolicy | None = None,
-        confirming: ConfirmPolicy | None = None,
-        calling: Callable[[Clock], Ecticket] | None = None,
+        confirm_policy: ConfirmPolicy | None = None,
+        make_ecticket: Callable[[Clock], Ecticket] | None = None,
         clock: Clock | None = None,
         reader: Callable[[Clock], OutcomeReader] = OutcomeReader,
         known_trade_no: str | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.ecticket = FakeEcticket(self.clock)
-        self._endpoint: Ecticket = calling(self.clock) if calling else self.ecticket
+        self._endpoint: Ecticket = make_ecticket(self.clock) if make_ecticket else self.ecticket
         self.merchants = FakeMerchants(*(merchants or (MERCHANT,)), known_trade_no=known_trade_no)
         if known_trade_no is not None:
             for merchant_id in self.merchants.ids:
@@ -77,7 +77,7 @@ class StageHarness:
         self.reader = reader(self.clock)
         self.jitter_share = 0.0
         self._policy = policy or SubmitPolicy()
-        self._confirming = confirming or ConfirmPolicy()
+        self._confirm_policy = confirm_policy or ConfirmPolicy()
         self._settings = settings or {}
         self.use(**(plugins or {}))
 
@@ -93,7 +93,7 @@ class StageHarness:
             concurrency=8,
             merchants=self.merchants,
             ecticket=self._endpoint,
-            policy=self._confirming,
+            policy=self._confirm_policy,
             observer=self.observer,
             now=self.clock,
             jitter=lambda: self.jitter_share,
@@ -114,7 +114,7 @@ class StageHarness:
             outcomes=OrderOutcomes(
                 topics=TOPICS,
                 defer_seconds=60,
-                confirm=self._confirming,
+                confirm=self._confirm_policy,
                 merchants=self.merchants,
                 observer=self.observer,
                 now=self.clock,
@@ -182,12 +182,12 @@ class StageHarness:
             f"The order is deferred again and again ({whys}). Give it a fault that ends, or let the adapter give up."
         )
 
-    async def ask(self, record: Record) -> tuple[OrderEvents | PendingQuery, datetime]:
+    async def query(self, record: Record) -> tuple[OrderEvents | PendingQuery, datetime]:
         """Resume a confirmation and query once, when it is due: the outcome or the pending query, and the time."""
         prepared = await self.confirm.prepare(record)
-        return await self.ask_again(record, prepared.subject)
+        return await self.query_again(record, prepared.subject)
 
-    async def ask_again(self, record: Record, waiting: PendingQuery) -> tuple[OrderEvents | PendingQuery, datetime]:
+    async def query_again(self, record: Record, waiting: PendingQuery) -> tuple[OrderEvents | PendingQuery, datetime]:
         """Query again, when it is due."""
         self.clock.time = max(self.clock.time, waiting.due)
         queried_at = self.clock()
@@ -200,9 +200,9 @@ class StageHarness:
 
     async def await_result(self, record: Record) -> tuple[OrderEvents, list[float]]:
         """Query as often as needed until an event is published; also returns the times of the queries."""
-        result, queried_at = await self.ask(record)
+        result, queried_at = await self.query(record)
         times = [(queried_at - NOON).total_seconds()]
         while isinstance(result, PendingQuery):
-            result, queried_at = await self.ask_again(record, result)
+            result, queried_at = await self.query_again(record, result)
             times.append((queried_at - NOON).total_seconds())
         return result, times

@@ -1,6 +1,6 @@
 """Tries one hook with one sample: several calls, also from two threads at once, and checks the answers.
 
-The checks are the adapter's own (`calling`, `decision`). Findings quote an exception's text, which the adapter in
+The checks are the adapter's own (`invocation`, `order_hooks`). Findings quote an exception's text, which the adapter in
 production does not, because it may hold customer data; here every value is the suite's.
 """
 

@@ -66,13 +66,13 @@ class MemoryStream:
     ) -> None:
         known = [_known_to(sandbox, merchant_id) for merchant_id in merchants] if sandbox else []
         self._transport = make_transport(TransportKind.DIRECT, tls=_tls()) if sandbox else None
-        calling = partial(_provider, sandbox.base_url, self._transport) if sandbox and self._transport else None
+        make_ecticket = partial(_provider, sandbox.base_url, self._transport) if sandbox and self._transport else None
         self._harness = StageHarness(
             *merchants,
             plugins=by_name(*plugins, **named),
             settings=settings,
             clock=clock,
-            calling=calling,
+            make_ecticket=make_ecticket,
             known_trade_no=KNOWN_TRADE_NO,
         )
         for merchant in known:

@@ -28,8 +28,8 @@ from adapter.web.connection_limits import ConnectionLimits, limited_protocol
 from adapter.web.refusal_log import RefusalLog
 from adapter.web.server import WebServer
 
-LARGEST_BODY = 64 * 1024
-REFUSED_AFTER_SECONDS = 0.1
+MAX_BODY_BYTES = 64 * 1024
+REFUSAL_DELAY_SECONDS = 0.1
 """Time from a complete request to its refusal: longer than any check takes."""
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -82,7 +82,7 @@ class _NotificationEndpoint:
             body = await _body(scope, receive)
         except _TooLargeError:
             self._observer.notification_ended(self._kind, "too-large")
-            self._refusals.note("too-large", self._kind)
+            self._refusals.log("too-large", self._kind)
             await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         except _CutOffError:
@@ -95,11 +95,11 @@ class _NotificationEndpoint:
         try:
             answer = await self._receiver.receive(body, self._kind)
         except EnvelopeError as error:
-            self._refusals.note(reason(error), self._kind)
-            await asyncio.sleep(began + REFUSED_AFTER_SECONDS - time.monotonic())
+            self._refusals.log(reason(error), self._kind)
+            await asyncio.sleep(began + REFUSAL_DELAY_SECONDS - time.monotonic())
             await _refuse(send, HTTPStatus.BAD_REQUEST)
         except StreamError as error:
-            self._refusals.note(reason(error), self._kind)
+            self._refusals.log(reason(error), self._kind)
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception:  # noqa: BLE001  # the top of a request: counted, logged, and not shown to the sender
             # A bug of the adapter: ECPay sends again, and the log shows it to the operator.
@@ -133,7 +133,7 @@ def _other_address(refusals: RefusalLog) -> Callable[[Request, Exception], Respo
 
     def answer(_request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
-        refusals.note("no-such-method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "no-such-address", "other")
+        refusals.log("no-such-method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "no-such-address", "other")
         return PlainTextResponse(HTTPStatus(status).phrase, status_code=status, headers=getattr(error, "headers", None))
 
     return answer
@@ -165,7 +165,7 @@ class ReceiveStage:
 
         def closed(reason: str) -> None:
             observer.connection_closed(reason)
-            refusals.note(reason, "connection")
+            refusals.log(reason, "connection")
 
         self._server = WebServer(
             app,
@@ -209,7 +209,7 @@ class ReceiveStage:
 async def _body(scope: Scope, receive: Receive) -> bytes:
     """Return the whole body. Raises _TooLargeError as early as possible, and _CutOffError."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > LARGEST_BODY:
+        if name == b"content-length" and int(value) > MAX_BODY_BYTES:
             raise _TooLargeError
     body = bytearray()
     while True:
@@ -217,7 +217,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise _CutOffError
         body += message["body"]
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_BODY_BYTES:
             raise _TooLargeError
         if not message["more_body"]:
             return bytes(body)

@@ -24,7 +24,7 @@ class RefusalLog:
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._lines = LogThrottle(EVERY_SECONDS, clock=monotonic)
 
-    def note(self, reason: str, address: str) -> None:
+    def log(self, reason: str, address: str) -> None:
         """Log one refusal, or count it for the next line."""
         withheld = self._lines.passes(reason, address)
         if withheld is not None:

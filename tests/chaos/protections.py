@@ -156,7 +156,7 @@ def _no_control() -> None:
     _replace(Evidence, "with_query", by=controlled)
 
 
-def _any_proof_of_life() -> None:
+def _any_liveness_proof() -> None:
     """If any endpoint of ECTicket works, queries count as working, too."""
 
     async def alive(self: SubmissionRun, state: PartState) -> ProbeAnswered:
@@ -281,11 +281,11 @@ PROTECTIONS = {
         ),
         noticed="double",
     ),
-    "proof of life": Protection(
+    "liveness proof": Protection(
         what="an answer counts as 'not known' only when QueryIssueResult knows a number that exists",
-        off=_any_proof_of_life,
+        off=_any_liveness_proof,
         scenario=Scenario(
-            name="proof of life",
+            name="liveness proof",
             sandbox=_PROMPT,
             faults=(_REPEATS, _lost(0.2), FaultRule(behaviour=QueryOutage(seconds=3.0, every_seconds=5.0))),
             scheduled_faults=(),

@@ -162,16 +162,16 @@ class Harness(StageHarness):
         *merchants: str,
         plugins: Mapping[str, object] | None = None,
         policy: SubmitPolicy | None = None,
-        confirming: ConfirmPolicy | None = None,
-        calling: Callable[[Clock], Ecticket] | None = None,
+        confirm_policy: ConfirmPolicy | None = None,
+        make_ecticket: Callable[[Clock], Ecticket] | None = None,
         known_trade_no: str | None = KNOWN_TRADE_NO,
     ) -> None:
         super().__init__(
             *(merchants or (MERCHANT, OTHER_MERCHANT)),
             plugins=plugins,
             policy=policy,
-            confirming=confirming,
-            calling=calling,
+            confirm_policy=confirm_policy,
+            make_ecticket=make_ecticket,
             reader=StrictReader,
             known_trade_no=known_trade_no,
         )

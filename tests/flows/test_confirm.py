@@ -144,16 +144,16 @@ async def test_everything_that_is_no_result_is_asked_again(harness: Harness) -> 
     """A number that is not found yet, a question without an answer, an open breaker: none of them is a failure."""
     _, confirmation = await submitted(harness)
     harness.ecticket.forgets(derived())
-    waiting, _ = await harness.ask(confirmation)
+    waiting, _ = await harness.query(confirmation)
     harness.ecticket.has(derived())
     harness.ecticket.silent = True
-    waiting, _ = await harness.ask_again(confirmation, _still(waiting))
+    waiting, _ = await harness.query_again(confirmation, _still(waiting))
     harness.ecticket.silent = False
     harness.ecticket.breaker_until = harness.clock() + timedelta(minutes=4)
-    waiting, held_back_at = await harness.ask_again(confirmation, _still(waiting))
+    waiting, held_back_at = await harness.query_again(confirmation, _still(waiting))
     harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
 
-    result, queried_at = await harness.ask_again(confirmation, _still(waiting))
+    result, queried_at = await harness.query_again(confirmation, _still(waiting))
 
     assert queried_at >= harness.ecticket.breaker_until > held_back_at
     assert isinstance(result, OrderEvents)
@@ -170,12 +170,12 @@ async def test_a_merchant_that_is_not_configured_is_waited_for(harness: Harness)
     _, confirmation = await submitted(harness)
     merchant = harness.merchants.find(MERCHANT)
     harness.merchants.remove(MERCHANT)
-    waiting, _ = await harness.ask(confirmation)
+    waiting, _ = await harness.query(confirmation)
     assert merchant is not None
     harness.merchants.add(merchant)
     harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
 
-    result, _ = await harness.ask_again(confirmation, _still(waiting))
+    result, _ = await harness.query_again(confirmation, _still(waiting))
 
     assert isinstance(result, OrderEvents)
     assert result.types == ["issued"]
@@ -205,11 +205,11 @@ async def test_a_delayed_issuance_is_asked_about_at_long_intervals_until_it_is_i
     """Every 600 seconds, without another event; all its queries count."""
     _, confirmation = await submitted(harness)
     rewritten = (await harness.await_result(confirmation))[0].confirmations[0]
-    waiting, queried_at = await harness.ask(rewritten)
-    waiting, asked_again_at = await harness.ask_again(rewritten, _still(waiting))
+    waiting, queried_at = await harness.query(rewritten)
+    waiting, asked_again_at = await harness.query_again(rewritten, _still(waiting))
     harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
 
-    result, _ = await harness.ask_again(rewritten, _still(waiting))
+    result, _ = await harness.query_again(rewritten, _still(waiting))
 
     assert asked_again_at - queried_at == pytest.approx(timedelta(seconds=600), abs=timedelta(seconds=1))
     assert isinstance(result, OrderEvents)
@@ -251,7 +251,7 @@ async def test_after_a_day_a_person_must_look(harness: Harness) -> None:
 
 async def test_two_parts_of_one_order_that_stay_unresolved_are_two_facts() -> None:
     """Their events have ids of their own, from the confirmations' coordinates, and name the same order record."""
-    harness = Harness(confirming=ConfirmPolicy(delayed_after_seconds=7_200, give_up_after_seconds=3_600))
+    harness = Harness(confirm_policy=ConfirmPolicy(delayed_after_seconds=7_200, give_up_after_seconds=3_600))
     published = await harness.work(harness.order(line(), line("BR103218", issue_type="paper")))
 
     parked = [(await harness.await_result(record))[0].event("parked") for record in published.confirmations]
@@ -266,7 +266,7 @@ async def test_two_parts_of_one_order_that_stay_unresolved_are_two_facts() -> No
 async def test_what_is_handed_off_keeps_its_time_and_its_count(harness: Harness) -> None:
     """Thousands are carried at once, and ECTicket must not be asked about all of them in a moment."""
     _, confirmation = await submitted(harness)
-    waiting, _ = await harness.ask(confirmation)
+    waiting, _ = await harness.query(confirmation)
     due = _still(waiting).due
 
     handed_off = _handed_off(harness, confirmation, _still(waiting))
@@ -285,7 +285,7 @@ async def test_a_delayed_one_that_is_handed_off_is_not_published_again(harness: 
     """The flag goes along."""
     _, confirmation = await submitted(harness)
     rewritten = (await harness.await_result(confirmation))[0].confirmations[0]
-    waiting, _ = await harness.ask(rewritten)
+    waiting, _ = await harness.query(rewritten)
 
     handed_off = _handed_off(harness, rewritten, _still(waiting))
 
@@ -349,7 +349,7 @@ async def test_what_is_not_due_is_not_spread(harness: Harness) -> None:
 
 async def test_a_replayed_confirmation_is_asked_about_for_another_day() -> None:
     """ "A replay resets first-seen, attempts and the give-up clock": it does not come back at the first question."""
-    harness = Harness(confirming=ConfirmPolicy(give_up_after_seconds=3_600))
+    harness = Harness(confirm_policy=ConfirmPolicy(give_up_after_seconds=3_600))
     published, confirmation = await submitted(harness)
     rewritten = (await harness.await_result(confirmation))[0].confirmations[0]
     first = (await harness.await_result(rewritten))[0]
@@ -383,13 +383,13 @@ async def test_awaited_issuances_of_several_merchants_have_bulkheads() -> None:
 
 async def test_a_replayed_confirmation_stays_one_when_it_is_handed_off() -> None:
     """Its headers go along, or its old clock would give it up at once."""
-    harness = Harness(confirming=ConfirmPolicy(give_up_after_seconds=3_600))
+    harness = Harness(confirm_policy=ConfirmPolicy(give_up_after_seconds=3_600))
     published, confirmation = await submitted(harness)
     rewritten = (await harness.await_result(confirmation))[0].confirmations[0]
     dead_letter = (await harness.await_result(rewritten))[0].dead_letter
     harness.clock.passes(100_000)
     again = replayed(dead_letter, topic=TOPICS.confirmations, clock=harness.clock)
-    waiting, _ = await harness.ask(again)
+    waiting, _ = await harness.query(again)
 
     handed_off = _handed_off(harness, again, _still(waiting))
     harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)

@@ -141,12 +141,12 @@ async def test_a_refused_connect_is_asked_again() -> None:
             confirmation = await _submitted(wire)
             await server.__aexit__(None, None, None)
             _job(wire, ISSUED)
-            waiting, _ = await wire.harness.ask(confirmation)
+            waiting, _ = await wire.harness.query(confirmation)
             assert not isinstance(waiting, OrderEvents)
 
             async with RawServer(port=port) as again:
                 again.behave = wire.ecticket
-                result, _ = await wire.harness.ask_again(confirmation, waiting)
+                result, _ = await wire.harness.query_again(confirmation, waiting)
 
             assert isinstance(result, OrderEvents)
             assert result.types == ["issued"]
@@ -161,12 +161,12 @@ async def test_trans_code_for_all_holds_the_merchants_questions_back_until_it_is
         for order_id in orders:
             _job(wire, ISSUED, order_id=order_id)
         wire.ecticket.for_all = Fault(trans_code(0))
-        first = [await wire.harness.ask(each) for each in confirmations]
+        first = [await wire.harness.query(each) for each in confirmations]
         asked = wire.ecticket.queries.total()
         wire.ecticket.for_all = None
         wire.harness.clock.passes(400)
         ends = [
-            await wire.harness.ask_again(confirmation, waiting)
+            await wire.harness.query_again(confirmation, waiting)
             for confirmation, (waiting, _) in zip(confirmations, first, strict=True)
             if not isinstance(waiting, OrderEvents)
         ]
@@ -185,8 +185,8 @@ async def test_one_merchants_lock_out_does_not_hold_anothers_questions_back() ->
             _job(wire, ISSUED, order_id=f"L-{number}")
             wire.ecticket.statuses[derived(f"F-{number}", merchant_id=OTHER_MERCHANT)] = (ISSUED, "")
         wire.ecticket.query_faults = [Fault(REFUSED_UNREAD["HTTP 403"][0])]
-        waiting = [(await wire.harness.ask(each))[0] for each in locked]
-        ends = [(await wire.harness.ask(each))[0] for each in free]
+        waiting = [(await wire.harness.query(each))[0] for each in locked]
+        ends = [(await wire.harness.query(each))[0] for each in free]
 
         assert not any(isinstance(each, OrderEvents) for each in waiting)
         assert [end.types for end in ends if isinstance(end, OrderEvents)] == [["issued"]] * 3
@@ -205,13 +205,13 @@ async def test_a_maintenance_is_a_delay_and_no_failure() -> None:
         wire.ecticket.maintenance = True
         delayed, _ = await wire.harness.await_result(confirmation)
         (confirmation,) = delayed.confirmations
-        waiting, queried_at = await wire.harness.ask(confirmation)
+        waiting, queried_at = await wire.harness.query(confirmation)
         while (queried_at - NOON).total_seconds() < 7_200:
             assert not isinstance(waiting, OrderEvents)
-            waiting, queried_at = await wire.harness.ask_again(confirmation, waiting)
+            waiting, queried_at = await wire.harness.query_again(confirmation, waiting)
         wire.ecticket.maintenance = False
         assert not isinstance(waiting, OrderEvents)
-        result, _ = await wire.harness.ask_again(confirmation, waiting)
+        result, _ = await wire.harness.query_again(confirmation, waiting)
 
         assert delayed.types == ["delayed"]
         assert isinstance(result, OrderEvents)
@@ -222,7 +222,7 @@ async def test_a_maintenance_is_a_delay_and_no_failure() -> None:
 @pytest.mark.parametrize("what", ["Status 3", "RtnCode ≠ 1", "HTTP 500", "wrong checksum"])
 async def test_after_a_day_without_a_result_a_person_must_look(what: str) -> None:
     """Delayed once after ten minutes, asked every ten minutes, and then `unresolved`: never called failed."""
-    async with wired(confirming=ConfirmPolicy(give_up_after_seconds=7_200)) as wire:
+    async with wired(confirm_policy=ConfirmPolicy(give_up_after_seconds=7_200)) as wire:
         confirmation = await _submitted(wire)
         wire.ecticket.query_faults = [Fault(NO_GOOD_ANSWER[what])] * 1_000
 

@@ -1,4 +1,4 @@
-"""Which numbers a proof of life queries, and which it never queries again."""
+"""Which numbers a liveness proof queries, and which it never queries again."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def asked(known: KnownNumbers, kind: TradeNoKind = PICKUP, *, setting: str | Non
 def test_confirmed_numbers_come_first_and_of_each_group_the_wanted_kind(kind: TradeNoKind, order: list[str]) -> None:
     """Then the settings' one, as both kinds; then what Issue accepted, which queries may not show yet."""
     known = KnownNumbers()
-    known.note(MERCHANT, number("F", GIFT))
-    known.note(MERCHANT, number("M"))
+    known.add_candidate(MERCHANT, number("F", GIFT))
+    known.add_candidate(MERCHANT, number("M"))
     for each in (number("OLD"), number("GIFT", GIFT), number("NEW")):
-        known.confirmed(MERCHANT, each)
+        known.record_known(MERCHANT, each)
 
     assert asked(known, kind, setting="SET") == order
 
@@ -49,13 +49,13 @@ def test_confirmed_numbers_come_first_and_of_each_group_the_wanted_kind(kind: Tr
 def test_what_is_not_known_while_another_is_is_never_queried_again() -> None:
     """QueryIssueResult works, so the number is gone, or never was; it is not accepted again."""
     known = KnownNumbers()
-    known.confirmed(MERCHANT, number("GONE"))
-    known.note(MERCHANT, number("FORGED"))
+    known.record_known(MERCHANT, number("GONE"))
+    known.add_candidate(MERCHANT, number("FORGED"))
 
-    known.confirmed(MERCHANT, number("THERE"), not_known=[number("GONE"), number("FORGED")])
+    known.record_known(MERCHANT, number("THERE"), not_known=[number("GONE"), number("FORGED")])
     for _ in range(2):
-        known.note(MERCHANT, number("FORGED"))
-        known.confirmed(MERCHANT, number("GONE"))
+        known.add_candidate(MERCHANT, number("FORGED"))
+        known.record_known(MERCHANT, number("GONE"))
 
     assert asked(known) == ["merchant THERE"]
 
@@ -63,7 +63,7 @@ def test_what_is_not_known_while_another_is_is_never_queried_again() -> None:
 def test_the_settings_number_is_dropped_as_any_other() -> None:
     """It was asked about as the wrong kind, or is wrong."""
     known = KnownNumbers()
-    known.confirmed(MERCHANT, number("SET", GIFT), not_known=[number("SET")])
+    known.record_known(MERCHANT, number("SET", GIFT), not_known=[number("SET")])
 
     assert asked(known, setting="SET") == ["free SET"]
 
@@ -71,10 +71,10 @@ def test_the_settings_number_is_dropped_as_any_other() -> None:
 def test_nothing_is_dropped_while_nothing_is_known() -> None:
     """QueryIssueResult may be down."""
     known = KnownNumbers()
-    known.confirmed(MERCHANT, number("A"))
-    known.note(MERCHANT, number("B"))
+    known.record_known(MERCHANT, number("A"))
+    known.add_candidate(MERCHANT, number("B"))
 
-    known.not_shown(MERCHANT, [number("A"), number("B")])
+    known.record_not_known(MERCHANT, [number("A"), number("B")])
 
     assert asked(known) == ["merchant A", "merchant B"]
 
@@ -83,11 +83,11 @@ def test_a_candidate_that_is_not_shown_makes_room_for_a_newer_one() -> None:
     """Else three numbers that were never issued would keep every later one out."""
     known = KnownNumbers()
     for index in range(UNCONFIRMED_KEPT):
-        known.note(MERCHANT, number(f"OLD{index}"))
-    known.note(MERCHANT, number("NO-ROOM"))
-    known.not_shown(MERCHANT, [number("OLD1")])
+        known.add_candidate(MERCHANT, number(f"OLD{index}"))
+    known.add_candidate(MERCHANT, number("NO-ROOM"))
+    known.record_not_known(MERCHANT, [number("OLD1")])
 
-    known.note(MERCHANT, number("NEW"))
+    known.add_candidate(MERCHANT, number("NEW"))
 
     assert asked(known) == ["merchant OLD0", "merchant OLD2", "merchant NEW"]
 
@@ -95,7 +95,7 @@ def test_a_candidate_that_is_not_shown_makes_room_for_a_newer_one() -> None:
 def test_merchants_do_not_share_numbers() -> None:
     """A number belongs to one merchant."""
     known = KnownNumbers()
-    known.confirmed("3002607", number("A"))
+    known.record_known("3002607", number("A"))
 
     assert asked(known) == []
 
@@ -111,13 +111,13 @@ def test_memory_is_bounded() -> None:
     """However many numbers there are."""
     known = KnownNumbers()
     for index in range(1_000):
-        known.note(MERCHANT, number(f"N{index}"))
-        known.confirmed(MERCHANT, number(f"C{index}"), not_known=[number(f"G{index}")])
+        known.add_candidate(MERCHANT, number(f"N{index}"))
+        known.record_known(MERCHANT, number(f"C{index}"), not_known=[number(f"G{index}")])
 
     assert asked(known) == [
         "merchant C999", "merchant C998", "merchant C997", "merchant N0", "merchant N1", "merchant N2"
     ]  # fmt: skip
     assert CONFIRMED_KEPT == UNCONFIRMED_KEPT == 3
-    known.note(MERCHANT, number("G999"))
+    known.add_candidate(MERCHANT, number("G999"))
     assert "merchant G999" not in asked(known)
     assert DROPPED_KEPT < 100

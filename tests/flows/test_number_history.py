@@ -74,7 +74,7 @@ def owner(history: NumberHistory) -> str | None:
 
 
 def candidates(history: NumberHistory) -> tuple[TradeNo, ...]:
-    """The numbers that a proof of life would query."""
+    """The numbers that a liveness proof would query."""
     merchant = FakeMerchants(MERCHANT).find(MERCHANT)
     assert merchant is not None
     return history.known.to_query(merchant, N.kind)
@@ -82,7 +82,7 @@ def candidates(history: NumberHistory) -> tuple[TradeNo, ...]:
 
 @pytest.mark.parametrize("kind", ["submitted", "delayed", "issued"])
 def test_what_was_published_owns_its_number(kind: str) -> None:
-    """And is worth a query when a proof of life is needed."""
+    """And is worth a query when a liveness proof is needed."""
     history = taken(event(kind, recovered=True))
 
     assert owner(history) == "A-1"
@@ -225,7 +225,7 @@ async def test_ordinary_orders_never_look() -> None:
     assert len(topic.reads) == 1
 
 
-async def test_after_a_restart_the_tail_names_a_number_for_the_proof_of_life() -> None:
+async def test_after_a_restart_the_tail_names_a_number_for_the_liveness_proof() -> None:
     """A merchant without a known number in its settings."""
     harness = Harness(known_trade_no=None)
     await harness.work(harness.order(order_id="A-0"))
@@ -235,13 +235,13 @@ async def test_after_a_restart_the_tail_names_a_number_for_the_proof_of_life() -
     published = await harness.run(harness.order())
 
     assert published.types == ["failed"]
-    assert derived("A-0") in harness.ecticket.asked("query")
+    assert derived("A-0") in harness.ecticket.calls_of("query")
 
 
 async def test_a_forged_number_proves_nothing() -> None:
     """QueryIssueResult does not know it, so doubt waits."""
     harness = Harness(known_trade_no=None)
-    harness.submit._number_history.known.note(MERCHANT, N)
+    harness.submit._number_history.known.add_candidate(MERCHANT, N)
     harness.ecticket.faults = [LOST_AFTER]
     harness.ecticket.visible_after = 86_400.0
 
@@ -251,4 +251,4 @@ async def test_a_forged_number_proves_nothing() -> None:
         published = await harness.work(published.deferred_record)
 
     assert harness.ecticket.issues == {derived(): 1}
-    assert N.value in harness.ecticket.asked("query")
+    assert N.value in harness.ecticket.calls_of("query")

@@ -154,7 +154,7 @@ async def test_an_accepted_part_is_finished_with_its_number() -> None:
 
 
 async def test_a_part_with_full_evidence_fails_by_its_refusal() -> None:
-    """Question, control, proof of life, question; then the refusal's own code and message."""
+    """Question, control, liveness proof, question; then the refusal's own code and message."""
     refusal = IssueRefusal(code=77, message="no stock", at=LONG_AGO)
     table = Table(planned(*parts_of("A"), refusal=refusal))
 
@@ -224,12 +224,12 @@ async def test_a_probe_queries_known_numbers_until_ecticket_knows_one() -> None:
     """One that it does not know while it knows another is never queried again."""
     gone = TradeNo(kind=TradeNoKind.MERCHANT, value="GONE")
     table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO))
-    table.known.confirmed(MERCHANT, gone)
+    table.known.record_known(MERCHANT, gone)
 
     await table.run()
 
-    assert table.ecticket.asked("query").count("GONE") == 1
-    assert table.ecticket.asked("query").count(KNOWN_TRADE_NO) == 2
+    assert table.ecticket.calls_of("query").count("GONE") == 1
+    assert table.ecticket.calls_of("query").count(KNOWN_TRADE_NO) == 2
     assert gone not in table.known.to_query(table.merchant, TradeNoKind.MERCHANT)
     assert table.phases == [Phase.SUBMITTED] * 2
 
@@ -239,11 +239,11 @@ async def test_a_probe_queries_a_few_numbers_at_most() -> None:
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_trade_no=None)
     numbers = [TradeNo(kind=kind, value=f"GONE{index}") for kind in TradeNoKind for index in range(3)]
     for number in numbers:
-        table.known.confirmed(MERCHANT, number)
+        table.known.record_known(MERCHANT, number)
 
     await table.run()
 
-    asked = [number for number in table.ecticket.asked("query") if number.startswith("GONE")]
+    asked = [number for number in table.ecticket.calls_of("query") if number.startswith("GONE")]
     assert len(asked) == PROBED_NUMBERS
     assert set(table.known.to_query(table.merchant, TradeNoKind.MERCHANT)) == set(numbers)
     (end,) = table.result.parts
@@ -310,7 +310,7 @@ async def test_a_control_of_the_parts_own_kind_is_asked() -> None:
 
     await table.run()
 
-    assert table.ecticket.asked("control") == ["free"]
+    assert table.ecticket.calls_of("control") == ["free"]
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ async def test_a_query_about_another_plan_is_repeated_in_the_same_run() -> None:
     await table.run()
 
     assert len(table.slept) == 2
-    assert table.ecticket.asked("query").count(silent) == 2 + 2 * len(TradeNoKind)
+    assert table.ecticket.calls_of("query").count(silent) == 2 + 2 * len(TradeNoKind)
 
 
 class MakesThem(FakeEcticket):

@@ -314,8 +314,8 @@ async def test_a_refusal_is_final_only_when_it_is_trustworthily_not_known(harnes
     assert published.confirmations == published.dead_letters == []
     assert harness.ecticket.issues == {derived(): 1}
     assert harness.clock() - NOON >= timedelta(seconds=600)
-    assert harness.ecticket.asked("control")
-    assert harness.ecticket.asked("query")[-2:] == [KNOWN_TRADE_NO, derived()]
+    assert harness.ecticket.calls_of("control")
+    assert harness.ecticket.calls_of("query")[-2:] == [KNOWN_TRADE_NO, derived()]
 
 
 async def test_a_refused_order_is_handed_off_with_all_that_is_known(harness: Harness) -> None:
@@ -427,14 +427,14 @@ async def test_a_number_of_this_process_proves_that_queries_work() -> None:
 
     assert waited > timedelta(seconds=600)
     assert published.types == ["failed"]
-    assert derived("A-2") in harness.ecticket.asked("query")
+    assert derived("A-2") in harness.ecticket.calls_of("query")
 
 
 async def test_a_result_that_was_awaited_proves_that_queries_work() -> None:
     """What the confirm stage sees QueryIssueResult know serves the submit stage of the same process."""
     harness = Harness(known_trade_no=None)
     (confirmation,) = (await harness.work(harness.order(order_id="A-2"))).confirmations
-    await harness.ask(confirmation)
+    await harness.query(confirmation)
     harness.ecticket.faults = [REFUSED]
 
     published = await harness.run(harness.order())
@@ -471,7 +471,7 @@ async def test_a_listed_code_means_again_later() -> None:
     assert header(first.deferred_record, "ecticket-attempts") == "1"
     assert not has_header(first.deferred_record, "ecticket-possibly-sent-at")
     assert published.event("submitted").data["recovered"] is False
-    assert harness.ecticket.asked("query") == []
+    assert harness.ecticket.calls_of("query") == []
 
 
 # --- in doubt ---------------------------------------------------------------------------------------------------------
@@ -491,7 +491,7 @@ async def test_an_answer_lost_after_the_effect_is_recovered(harness: Harness) ->
 
 
 async def test_an_answer_lost_before_the_effect_is_sent_again_on_full_evidence_only(harness: Harness) -> None:
-    """Not before the waiting time is over, under the same number, and after question, control and proof of life."""
+    """Not before the waiting time is over, under the same number, and after question, control and liveness proof."""
     harness.ecticket.faults = [LOST_BEFORE]
 
     first = await harness.work(harness.order())
@@ -582,7 +582,7 @@ async def test_what_was_not_sent_is_sent_again_at_once_with_pauses(harness: Harn
     published = await harness.work(harness.order())
 
     assert published.event("submitted").data["recovered"] is False
-    assert harness.ecticket.asked("query") == []
+    assert harness.ecticket.calls_of("query") == []
     assert timedelta(seconds=0.5) < harness.clock() - NOON < timedelta(seconds=5)
 
 
@@ -625,7 +625,7 @@ async def test_a_lock_out_counts_no_attempts(harness: Harness) -> None:
     assert published.only_deferred
     assert header(published.deferred_record, "ecticket-attempts") == "0"
     assert not has_header(published.deferred_record, "ecticket-possibly-sent-at")
-    assert harness.ecticket.asked("query") == []
+    assert harness.ecticket.calls_of("query") == []
 
 
 @pytest.mark.parametrize("minutes", [30, 10, 59])
@@ -711,7 +711,7 @@ async def test_an_envelope_that_is_refused_alone_is_dead_lettered(harness: Harne
 
     assert published.event("parked").data["reason"] == "refused-envelope"
     assert harness.ecticket.issues == {derived(): SubmitPolicy().attempts}
-    assert harness.ecticket.asked("control") == ["merchant"]
+    assert harness.ecticket.calls_of("control") == ["merchant"]
     assert not has_header(published.dead_letter, "ecticket-possibly-sent-at")
     assert header(published.dead_letter, "ecticket-attempts") == str(SubmitPolicy().attempts - 1)
 
@@ -909,7 +909,9 @@ async def test_a_new_order_that_is_handed_off_is_new_afterwards(harness: Harness
 
 async def test_other_tickets_than_asked_for_raise_an_alarm_and_change_no_outcome(harness: Harness) -> None:
     """RtnCode 1 with our number is certain; log and metric name the difference, for a person."""
-    harness.ecticket.takes_in = (IssuedItem(item_no="VQT04959", item_name=None, ticket_price=None, ticket_amount=1),)
+    harness.ecticket.reported_items = (
+        IssuedItem(item_no="VQT04959", item_name=None, ticket_price=None, ticket_amount=1),
+    )
 
     with capture_logs() as logs:
         published = await harness.run(harness.order())
@@ -924,7 +926,7 @@ async def test_other_tickets_than_asked_for_raise_an_alarm_and_change_no_outcome
 
 async def test_no_ticket_data_raises_no_alarm(harness: Harness) -> None:
     """Absent or unreadable, it cannot be compared."""
-    harness.ecticket.takes_in = ()
+    harness.ecticket.reported_items = ()
 
     assert (await harness.run(harness.order(*THREE_PARTS))).types == ["submitted"] * 3
     assert harness.observer.of("ticket_data_differs") == []

@@ -329,7 +329,7 @@ async def test_after_a_crash_and_hours_without_answers_it_is_unresolved() -> Non
 
 def _others_asked(harness: Harness, *todays: str) -> Counter[str]:
     """How often each number was asked about that today's plan does not have; the other field's numbers count, too."""
-    return Counter(number for number in harness.ecticket.asked("query") if number not in (*todays, KNOWN_TRADE_NO))
+    return Counter(number for number in harness.ecticket.calls_of("query") if number not in (*todays, KNOWN_TRADE_NO))
 
 
 @pytest.mark.parametrize(

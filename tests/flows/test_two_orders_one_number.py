@@ -265,11 +265,11 @@ async def test_tickets_are_published_for_the_order_that_bought_them(seed: int) -
     """Lost answers, refusals, late visibility, restarts, in any order: once, and never for the other order."""
     chance, made = random.Random(seed), list[Buyers]()
 
-    def calling(clock: Clock) -> Buyers:
+    def make_ecticket(clock: Clock) -> Buyers:
         made.append(Buyers(clock))
         return made[0]
 
-    harness = Harness(calling=calling)
+    harness = Harness(make_ecticket=make_ecticket)
     (ecticket,) = made
     ecticket.had(KNOWN_TRADE_NO)
     ecticket.refuses_repeats, ecticket.usual_status = True, IssueStatus.ISSUED

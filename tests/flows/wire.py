@@ -176,7 +176,7 @@ async def wired(
     limits: CallLimits = LIMITS,
     kind: TransportKind = TransportKind.DIRECT,
     policy: SubmitPolicy | None = None,
-    confirming: ConfirmPolicy | None = None,
+    confirm_policy: ConfirmPolicy | None = None,
     base_url: str | None = None,
 ) -> AsyncIterator[Wired]:
     """A house with a real provider over real sockets. The house's clock is the time for all but the time-outs."""
@@ -195,6 +195,6 @@ async def wired(
             )
 
         try:
-            yield Wired(Harness(calling=provider, policy=policy, confirming=confirming), ecticket, server)
+            yield Wired(Harness(make_ecticket=provider, policy=policy, confirm_policy=confirm_policy), ecticket, server)
         finally:
             await transport.aclose()

@@ -198,7 +198,7 @@ def content_with(*links: EvidenceStep) -> Callable[..., EvidenceStep]:
     return missing_step
 
 
-def test_without_control_and_proof_of_life_a_maintenance_passes_for_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_control_and_liveness_proof_a_maintenance_passes_for_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """While every query is refused, "not known" means nothing."""
     monkeypatch.setattr(Evidence, "missing_step", content_with())
 

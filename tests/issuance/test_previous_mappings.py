@@ -172,7 +172,7 @@ class Scenario:
                 return ProbeAnswered(ok=not closed)
 
 
-def test_every_number_is_asked_about_twice_with_proof_of_life_between() -> None:
+def test_every_number_is_asked_about_twice_with_liveness_proof_between() -> None:
     """One control and one liveness query serve them all."""
     scenario = Scenario(count=3)
 
@@ -287,7 +287,7 @@ def test_an_ecticket_that_knows_random_numbers_is_a_failed_call() -> None:
     assert result.known
 
 
-def test_without_proof_of_life_the_part_waits() -> None:
+def test_without_liveness_proof_the_part_waits() -> None:
     """A refused probe shows that queries do not work."""
     assert Scenario(closed=lambda seconds: seconds > 0.35).play() == ProbeAnswered(ok=False)
 

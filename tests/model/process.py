@@ -461,8 +461,8 @@ class Process:
                 queries, assumed = self.protections.control_query, first.code if first is not None else UNKNOWN
                 question = Question(index, action, None, now, self.ecticket.control())
             case Probe():
-                queries, assumed = self.protections.proof_of_life, OK
-                question = self._proof_of_life(index, action)
+                queries, assumed = self.protections.liveness_proof, OK
+                question = self._liveness_proof(index, action)
             case _:
                 raise TypeError(f"{type(action).__name__} asks nothing")
         question.other = other
@@ -471,7 +471,7 @@ class Process:
         else:
             self._came(job, question, _read(action, assumed, now))
 
-    def _proof_of_life(self, index: int, action: Probe) -> Question:
+    def _liveness_proof(self, index: int, action: Probe) -> Question:
         """The query of a known number; without that protection any endpoint's RtnCode 1 passes for it."""
         now = self.clock.seconds
         if self.protections.same_endpoint:

@@ -15,8 +15,8 @@ class Protections:
     `settled_runs`: what was settled beyond the committed offset is not processed again. `fingerprint`: a new owner
     learns that the mapping has changed. `lease`: no send without a recent answer of the group. `fresh_revoked_work`: an
     outcome that was not committed is forgotten when others may have owned its partition. `plan_travels`: a deferred
-    order carries its plan, and that it may have been sent. `query`, `control_query`, `proof_of_life`: the question is
-    asked, and its answer not assumed. `same_endpoint`: the proof of life is QueryIssueResult's own. `waiting`: nothing
+    order carries its plan, and that it may have been sent. `query`, `control_query`, `liveness_proof`: the question is
+    asked, and its answer not assumed. `same_endpoint`: the liveness proof is QueryIssueResult's own. `waiting`: nothing
     is believed before the waiting times are over. `candidate_numbers`: an order that may have been sent under another
     mapping is asked about under its numbers, too.
     """
@@ -32,7 +32,7 @@ class Protections:
     plan_travels: bool = True
     query: bool = True
     control_query: bool = True
-    proof_of_life: bool = True
+    liveness_proof: bool = True
     same_endpoint: bool = True
     waiting: bool = True
     candidate_numbers: bool = True

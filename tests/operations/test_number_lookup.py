@@ -41,7 +41,7 @@ async def _awaited(harness: Harness) -> PendingIssuance:
 def harness() -> Harness:
     """Where everything is given up after an hour."""
     return Harness(
-        policy=SubmitPolicy(give_up_after_seconds=AN_HOUR), confirming=ConfirmPolicy(give_up_after_seconds=AN_HOUR)
+        policy=SubmitPolicy(give_up_after_seconds=AN_HOUR), confirm_policy=ConfirmPolicy(give_up_after_seconds=AN_HOUR)
     )
 
 

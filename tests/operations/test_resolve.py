@@ -112,7 +112,7 @@ async def test_a_refusal_that_was_never_final_keeps_its_code() -> None:
 @pytest.mark.parametrize("ending", list(Resolution))
 async def test_an_awaited_issuance_is_resolved_with_its_result(ending: Resolution) -> None:
     """`submitted` was published long ago."""
-    harness = Harness(confirming=ConfirmPolicy(give_up_after_seconds=3_600))
+    harness = Harness(confirm_policy=ConfirmPolicy(give_up_after_seconds=3_600))
     parked = await _awaited(harness)
 
     published = _resolved(harness, parked.dead_letter, ending)
@@ -241,7 +241,7 @@ async def test_what_may_still_come_is_not_failed_yet() -> None:
 
 async def test_what_was_taken_in_a_moment_ago_is_not_failed_yet_either() -> None:
     """RtnCode 1 came for it, and queries may be late in knowing it all the same; its dead letter is a minute old."""
-    harness = Harness(confirming=ConfirmPolicy(delayed_after_seconds=40, give_up_after_seconds=60))
+    harness = Harness(confirm_policy=ConfirmPolicy(delayed_after_seconds=40, give_up_after_seconds=60))
     found = _found((await _awaited(harness)).dead_letter, derived())
 
     def objects(clock: Clock) -> bool:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from adapter.errors import BrokerUnavailable
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.envelope import seal_response
-from adapter.web.callbacks import LARGEST_BODY, REFUSED_AFTER_SECONDS
+from adapter.web.callbacks import MAX_BODY_BYTES, REFUSAL_DELAY_SECONDS
 from adapter.web.connection_limits import ConnectionLimits
 from adapter.web.refusal_log import RefusalLog
 from web.http_client import (
@@ -122,7 +122,7 @@ async def test_one_connection_serves_many_requests(callback_server: CallbackServ
     """One after another, some of them refused."""
     reader, writer = await callback_server.connect()
     statuses = []
-    for body in (sealed(), b"garbage", sealed(), b"x" * (LARGEST_BODY + 1), sealed()):
+    for body in (sealed(), b"garbage", sealed(), b"x" * (MAX_BODY_BYTES + 1), sealed()):
         writer.write(request(body))
         statuses.append((await answered(reader))[0])
     writer.close()
@@ -195,7 +195,7 @@ async def test_what_is_not_to_be_believed_is_refused_and_never_published(
     answer = await callback_server.post(body)
 
     assert answer == (400, b"Bad Request")
-    assert time.monotonic() - began >= REFUSED_AFTER_SECONDS
+    assert time.monotonic() - began >= REFUSAL_DELAY_SECONDS
     assert callback_server.outcomes == {reason: 1}
     assert callback_server.published == []
 
@@ -263,10 +263,10 @@ def _of_size(size: int) -> bytes:
 
 async def test_a_body_as_large_as_may_be_is_read(callback_server: CallbackServer) -> None:
     """64 KiB."""
-    assert (await callback_server.post(_of_size(LARGEST_BODY)))[0] == 200
+    assert (await callback_server.post(_of_size(MAX_BODY_BYTES)))[0] == 200
 
 
-@pytest.mark.parametrize("size", [LARGEST_BODY + 1, 4 * LARGEST_BODY])
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 4 * MAX_BODY_BYTES])
 async def test_a_larger_body_is_refused(callback_server: CallbackServer, size: int) -> None:
     """Its length is believed, and it is not read."""
     status, body = await callback_server.post(_of_size(size))
@@ -353,7 +353,7 @@ async def test_a_request_that_does_not_go_on_is_cut_off(beginning: bytes) -> Non
 async def test_a_second_request_has_no_more_time_than_the_first(callback_server: CallbackServer) -> None:
     """Also behind one that was too large, of which the rest is still coming."""
     async with running_callback_server(ConnectionLimits(request_seconds=0.2)) as callback_server:
-        for first, status in ((request(sealed()), 200), (request(_of_size(LARGEST_BODY + 1)), 413)):
+        for first, status in ((request(sealed()), 200), (request(_of_size(MAX_BODY_BYTES + 1)), 413)):
             reader, writer = await callback_server.connect()
             writer.write(first)
             assert (await answered(reader))[0] == status
@@ -517,7 +517,7 @@ async def test_refusals_are_logged_without_their_content_and_not_each(callback_s
             assert (await callback_server.post(b"secret-body"))[0] == 400
             assert (await callback_server.post(sealed(), "/secret-path"))[0] == 404
         assert (await callback_server.send_raw(request(b"", USE_STATUS, method="GET")))[0] == 405
-        assert (await callback_server.post(b"x" * (LARGEST_BODY + 1)))[0] == 413
+        assert (await callback_server.post(b"x" * (MAX_BODY_BYTES + 1)))[0] == 413
         assert (await callback_server.post(sealed(MerchantID="9999999")))[0] == 400
 
     refused = [(line["reason"], line["address"]) for line in lines if "refused" in line["event"]]
@@ -538,8 +538,8 @@ def test_what_was_refused_between_two_lines_is_counted() -> None:
     refusals = RefusalLog(monotonic=lambda: now)
     with capture_logs() as lines:
         for _ in range(1000):
-            refusals.note("wrong-checksum", "refund")
+            refusals.log("wrong-checksum", "refund")
         now = 60.0
-        refusals.note("wrong-checksum", "refund")
+        refusals.log("wrong-checksum", "refund")
 
     assert [line["refused_since_last_line"] for line in lines] == [0, 999]

@@ -43,8 +43,8 @@ def live_display(counts: Mapping[str, int], *, orders: int, issuances: int, seco
     for justify, ratio in (("left", None), ("right", None), ("left", 1), ("left", None)):
         bars.add_column(justify="right" if justify == "right" else "left", ratio=ratio, no_wrap=True)
     for name, (colour, meaning) in _ROWS.items():
-        most = orders if name == "orders" else issuances
-        bar = ProgressBar(total=max(1, most), completed=counts[name], complete_style=colour, finished_style=colour)
+        maximum = orders if name == "orders" else issuances
+        bar = ProgressBar(total=max(1, maximum), completed=counts[name], complete_style=colour, finished_style=colour)
         bars.add_row(Text(name, style=colour), str(counts[name]), bar, Text(meaning, style="dim"))
     flow = Text("orders.paid → adapter → ECTicket (sandbox) → ecticket.issuances", style="bold")
     settled = counts["accounted for"]

@@ -112,16 +112,16 @@ class NotificationQueue:
         self._deliveries[delivery.number] = delivery
         self._schedule(delivery)
 
-    def take(self, now: datetime, most: int) -> Iterator[Delivery]:
+    def take(self, now: datetime, limit: int) -> Iterator[Delivery]:
         """Up to `most` notifications to send now, each marked as under way."""
-        for _ in range(most):
+        for _ in range(limit):
             if not self._due or self._due[0][0] > now:
                 return
             delivery = self._deliveries[heapq.heappop(self._due)[1]]
             self._step(delivery, State.UNDER_WAY)
             yield delivery
 
-    def note(self, delivery: Delivery, sent: Iterable[Sent], now: datetime) -> None:
+    def record_attempt(self, delivery: Delivery, sent: Iterable[Sent], now: datetime) -> None:
         """Record the results of an attempt, and schedule the next one if no answer was accepted."""
         latest = list(sent)
         delivery.sent.extend(latest)

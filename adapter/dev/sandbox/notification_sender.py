@@ -79,7 +79,7 @@ class NotificationSender:
     async def _deliver(self, delivery: Delivery) -> None:
         """One attempt: as many identical POSTs as the faults require, one after another."""
         sent = [await self._send(delivery, copy) for copy in range(1, delivery.injected.copies + 1)]
-        self._queue.note(delivery, sent, self._now())
+        self._queue.record_attempt(delivery, sent, self._now())
         self._free += 1
         self._wake.set()
         async with self._noted:

@@ -79,7 +79,7 @@ class Redemptions:
         return self._use(act, possible, now)
 
     def _use(self, act: Act, order_tickets: Sequence[OrderTicket], now: datetime) -> Done:
-        statuses = [self._ticket_states.note(act, order, ticket, now).status for order, ticket in order_tickets]
+        statuses = [self._ticket_states.record(act, order, ticket, now).status for order, ticket in order_tickets]
         changes = [
             use_status_notification(order, ticket, status)
             for (order, ticket), status in zip(order_tickets, statuses, strict=True)

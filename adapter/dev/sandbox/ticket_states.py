@@ -79,7 +79,7 @@ class TicketStates:
             return f"ticket {ticket.number} can only be used from {ticket.line.start_date} on"
         return None
 
-    def note(self, act: Act, order: StoredOrder, ticket: Ticket, now: datetime) -> TicketUse:
+    def record(self, act: Act, order: StoredOrder, ticket: Ticket, now: datetime) -> TicketUse:
         """Record the operation.
 
         Raises:

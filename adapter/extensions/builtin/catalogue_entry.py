@@ -95,11 +95,11 @@ def _price(written: str) -> int:
     return price
 
 
-def _days(least: int) -> Callable[[str], int]:
+def _days(minimum: int) -> Callable[[str], int]:
     def read(written: str) -> int:
         days = _whole(written)
-        if not least <= days <= _DAYS_MAX:
-            raise InvalidValue(f"must be a whole number of days from {least} to {_DAYS_MAX}.")
+        if not minimum <= days <= _DAYS_MAX:
+            raise InvalidValue(f"must be a whole number of days from {minimum} to {_DAYS_MAX}.")
         return days
 
     return read

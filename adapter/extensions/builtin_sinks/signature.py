@@ -22,9 +22,10 @@ def read_secret(text: str) -> bytes:
 
     Raises ValueError; its text does not quote the secret.
     """
-    least, most = SECRET_BYTES
+    minimum, maximum = SECRET_BYTES
     wrong = (
-        f"A secret is {PREFIX} followed by {least} to {most} random bytes in base64. Make one: openssl rand -base64 32."
+        f"A secret is {PREFIX} followed by {minimum} to {maximum} random bytes in base64. "
+        "Make one: openssl rand -base64 32."
     )
     if not text.startswith(PREFIX):
         raise ValueError(wrong)
@@ -32,7 +33,7 @@ def read_secret(text: str) -> bytes:
         key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(wrong) from None
-    if not least <= len(key) <= most:
+    if not minimum <= len(key) <= maximum:
         raise ValueError(wrong)
     return key
 

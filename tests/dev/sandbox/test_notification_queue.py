@@ -49,7 +49,7 @@ def answer(queue: NotificationQueue, delivery: Delivery, now: datetime, *verdict
         Sent(attempt=delivery.attempt, copy=copy, at=now, tampered=delivery.injected.tampered, verdict=verdict)
         for copy, verdict in enumerate(verdicts, start=1)
     ]
-    queue.note(delivery, sent, now)
+    queue.record_attempt(delivery, sent, now)
 
 
 def run(queue: NotificationQueue, verdicts: Sequence[Verdict]) -> list[datetime]:

@@ -38,7 +38,7 @@ def test_a_used_ticket_says_what_was_done_with_it_and_when(act: Act, status: Use
     order, ticket_states = order_of(2), TicketStates()
     first, second = tickets(order)
 
-    ticket_states.note(act, order, first, START)
+    ticket_states.record(act, order, first, START)
 
     assert ticket_states.status(order, first, TODAY) is status
     assert ticket_states.status(order, second, TODAY) is UseStatus.UNUSED
@@ -53,14 +53,14 @@ def test_no_ticket_is_used_twice(first: Act, second: Act) -> None:
     """Neither in the same way nor in the other; the problem says what the ticket is."""
     order, ticket_states = order_of(1), TicketStates()
     (ticket,) = tickets(order)
-    done = ticket_states.note(first, order, ticket, START)
+    done = ticket_states.record(first, order, ticket, START)
 
     problem = ticket_states.problem(second, order, ticket, TODAY)
 
     assert problem is not None
     assert mentions(problem, f"{ticket.number} {done.status.value} unused {STEPS[UseStatus.UNUSED, second].value}")
     with pytest.raises(ValueError, match=str(ticket.number)):
-        ticket_states.note(second, order, ticket, START)
+        ticket_states.record(second, order, ticket, START)
 
 
 def test_an_expired_gift_voucher_can_no_longer_be_used() -> None:
@@ -76,7 +76,7 @@ def test_a_ticket_that_was_used_in_time_does_not_expire() -> None:
     """What was done stays done."""
     order, ticket_states = order_of(1, gift=True), TicketStates()
     (ticket,) = tickets(order)
-    ticket_states.note(Act.REDEEM, order, ticket, START)
+    ticket_states.record(Act.REDEEM, order, ticket, START)
 
     assert ticket_states.status(order, ticket, date(2030, 1, 1)) is UseStatus.REDEEMED
 
@@ -106,7 +106,7 @@ def test_every_ticket_is_counted_once_whatever_was_done(
     for act, place in acts:
         ticket = held[place % len(held)]
         if ticket_states.problem(act, order, ticket, TODAY) is None:
-            ticket_states.note(act, order, ticket, START)
+            ticket_states.record(act, order, ticket, START)
     day = TODAY + timedelta(days=days)
 
     tally = ticket_states.tally(order, day)
