@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 RTN_OK = 1
 PERSONAL = ("CustomerName", "CustomerPhone", "CustomerEmail", "CustomerAddress")
-NOTHING_PUBLISHED = "Straight to ECTicket: nothing was published to Kafka, and the adapter knows nothing of it."
+NOTHING_PUBLISHED = "Sent directly to ECTicket: nothing was published to Kafka, and the adapter has no record of it."
 NOT_VERIFIED = (
     "That ECTicket did not have this number before is not proven: no number of the merchant is known to exist. "
     "Set its known_trade_no once one does."
@@ -149,7 +149,7 @@ def _merchant(book: MerchantBook, merchant_id: str) -> Merchant:
 
 
 async def _settle(provider: EcticketClient, merchant: Merchant, part: Part, order_id: str) -> IssueResult:
-    """Query the part's number, and issue it only where ECTicket knows nothing of it."""
+    """Query the part's number, and issue it only if ECTicket does not know it."""
     from adapter.flows.number_history import KnownNumbers
     from adapter.operations.number_lookup import look_up
 

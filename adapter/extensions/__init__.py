@@ -1,6 +1,6 @@
 """Plugins: which hooks there are, how plugins are found, checked and called, and how their failures are contained.
 
-A plugin decides what an order stands for and may observe outcomes; it never decides whether a request is sent. If a
+A plugin decides what an order buys and may observe outcomes; it never decides whether a request is sent. If a
 plugin fails, that order goes to the dead letters; other orders are not affected.
 
     hookspecs        the hooks; the page that authors of plugins read

@@ -1,7 +1,7 @@
 """Threads for code that the adapter does not control: each call has a time limit, and no thread delays the exit.
 
-A thread cannot be ended from outside. So a caller that has waited long enough gets an error, and the thread goes on by
-itself. All threads are daemons: `ThreadPoolExecutor` joins its threads at exit, and one that is stuck would keep the
+A thread cannot be ended from outside. So a caller that has waited for the time limit gets an error, and the thread
+continues. All threads are daemons: `ThreadPoolExecutor` joins its threads at exit, and one that is stuck would keep the
 adapter running until it is killed.
 
 * `run_with_timeout` and `call_provider_hook` run what plugins do at start.
@@ -61,10 +61,10 @@ class StillRunning(Exception):  # becomes a message of PluginRejected and is nev
 def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
     """Return or raise what `work` does, run in a daemon thread of its own; what it prints goes to standard error.
 
-    Code that never returns so becomes an error that names the plugin. Code that starts an event loop can, which is not
-    possible on the adapter's own thread.
+    So code that never returns becomes an error that names the plugin. The code may also start an event loop, which is
+    not possible on the adapter's own thread.
 
-    Raises StillRunning when it takes longer; its thread then goes on by itself.
+    Raises StillRunning when it takes longer; its thread continues.
     """
     done: list[Callable[[], T]] = []
 
@@ -114,7 +114,7 @@ def _raise(error: BaseException) -> T:  # type: ignore[type-var]  # returns noth
 # -- many calls, each with a budget --------------------------------------------------------------------------------
 
 
-class _Began:
+class _ThreadReadings:
     """The clocks of a job's thread and their last readings: first at the start of the job, then at each check."""
 
     __slots__ = ("cpu", "queued", "thread", "wall")
@@ -146,11 +146,11 @@ class _Job(Generic[T]):
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self.loop.create_future()
         self.context = contextvars.copy_context()
-        self.began: _Began | None = None
+        self.began: _ThreadReadings | None = None
         self.spent = Spent()
         self.stuck = False
 
-    def run(self, began: _Began) -> Callable[[], None]:
+    def run(self, began: _ThreadReadings) -> Callable[[], None]:
         """Do the work, in the thread; return a function that sets the result and is called on the loop."""
         self.began = began
         try:
@@ -175,7 +175,7 @@ class _Thread:
     def _run(self) -> None:
         clock = self._clocks.this_thread()
         while (job := self.inbox.get()) is not None:
-            settle = job.run(_Began(clock, self._clocks.wall()))
+            settle = job.run(_ThreadReadings(clock, self._clocks.wall()))
             # The loop is closed once the adapter has stopped; then no caller waits for the result.
             with contextlib.suppress(RuntimeError):
                 job.loop.call_soon_threadsafe(self._finished, self, job, settle)
@@ -375,7 +375,7 @@ class BudgetedWorkers:
 
 
 class DaemonExecutor(ThreadPoolExecutor):
-    """Runs jobs in at most `most` daemon threads, started when needed; further jobs wait.
+    """Runs jobs in at most `max_threads` daemon threads, started when needed; further jobs wait.
 
     It inherits from `ThreadPoolExecutor` only because `loop.set_default_executor` demands that.
     """

@@ -115,7 +115,7 @@ class Implementation:
 
 
 class HookCalls:
-    """The hook calls of one order, one after another, in a thread that may be abandoned meanwhile."""
+    """The hook calls of one order, one after another, in a thread that may be abandoned before they end."""
 
     def __init__(self, counters: HookCounters) -> None:
         self._counters = counters

@@ -1,6 +1,6 @@
-"""The deliver story: delivers each event to one sink, in the order of its key, until the sink accepts it.
+"""Delivers each event to one sink, in the order of its key, until the sink accepts it.
 
-Each sink has its own stage and consumer group. A failed event waits in memory, without a task, and holds up only the
+Each sink has its own stage and consumer group. A failed event waits in memory, without a task, and delays only the
 events of its key. An event that the sink never accepts goes to the dead letters, with the sink's name; no `parked`
 event is published, because no order is parked.
 
@@ -36,7 +36,7 @@ from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLa
 MAX_WAITING = 500
 """Events of one topic that wait for a sink in memory; later events wait on their topic.
 
-Each waiting event is read and not settled, so it also takes room in the commit's metadata, which holds 4 kB.
+Each waiting event is read and not settled, so it also uses space in the commit's metadata, which is limited to 4 kB.
 """
 NOT_AN_EVENT = "not_an_event"
 _WARN_EVERY = timedelta(seconds=10)
@@ -45,7 +45,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class SinkCaller(Protocol):
-    """One sink, as this story calls it; `extensions.sink_thread.SinkThread` is the real one."""
+    """The sink that this stage calls; `extensions.sink_thread.SinkThread` is the real one."""
 
     @property
     def name(self) -> str: ...

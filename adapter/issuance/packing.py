@@ -44,7 +44,7 @@ def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
     """
     if not items:
         raise InvalidOrder(
-            "No line of this order stands for a ticket, so there is nothing to issue. "
+            "No line of this order is a ticket, so there is nothing to issue. "
             "Check the mapping, or let an accept_order hook skip such orders."
         )
     merged = list(enumerate(merge(items)))

@@ -1,4 +1,4 @@
-"""The ECTicket protocol as pure code: bytes in, values out, and the other way round.
+"""The ECTicket protocol as pure code: bytes to values, and values to bytes.
 
 Theory of operation
 ===================

@@ -1,7 +1,7 @@
 """Limits a merchant's calls per second and calls at once, and shares them fairly between purposes.
 
 ECPay locks out clients that call too fast. The slow answers of one merchant must not use up the slots of another one.
-And submitting a rush of orders must not starve the queries that settle doubts, nor the other way round.
+Many orders at once must not starve the queries that resolve doubts, and these queries must not starve the orders.
 
 `FairRateLimiter` is the pure queue; times are seconds on any steady clock, passed as arguments. `CallLimiter` is the
 thin asynchronous shell around it, with tasks and timers.

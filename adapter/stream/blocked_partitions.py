@@ -136,7 +136,7 @@ class BlockedPartitions(Generic[S]):
 
 
 def _reset_position(member: Member, owned: OwnedPartition[S]) -> None:
-    """Seek to the partition's next offset; a partition that is being revoked cannot be sought any more."""
+    """Seek to the partition's next offset; a seek is not possible while a partition is being revoked."""
     if owned.partition in member.assignment():
         member.seek(owned.partition, owned.state.next_offset)
 

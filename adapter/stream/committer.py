@@ -1,7 +1,7 @@
 """Commits the outcomes of one partition with its offset, one transaction after another.
 
-A commit makes room if its metadata is too long, publishes, and only then settles. If a transaction fails, the caller
-drops the partition.
+A commit hands off records if its metadata is too long, then publishes, and settles only after that. If a transaction
+fails, the caller drops the partition.
 
 Batches form by themselves: what finishes while one transaction runs goes into the next, up to a number of bytes. A
 transaction that timed out would time out again, so after a failure the next transactions of its partition are smaller,
@@ -122,7 +122,7 @@ class Committer(Generic[S]):
         for offset in batch.outcomes:
             item = owned.items[offset]
             self._scheduler.revoked_work.settled(item)
-            owned.drop(item)
+            owned.remove_item(item)
         if batch.outcomes:
             self._observer.outcomes_committed(self._stage.name, owned.partition.topic, len(batch.outcomes), produced)
         if batch.outcomes and owned.state.finished():

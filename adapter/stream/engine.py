@@ -5,7 +5,7 @@ Theory of operation. Every partition assigned to this process is *taken over*, *
 Take-over: start the partition's transactional producer, which fences the earlier owner and ends its transaction. Only
 after that, read the committed offset and its metadata, build the partition's state from them, and seek, without an
 `await` between building and seeking. Every change of the owned partitions raises the *assignment epoch*. A batch whose
-poll began in another epoch is discarded, and every owned partition is sought back to its next offset. (Measured:
+poll began in another epoch is discarded, and every owned partition seeks to its next offset. (Measured:
 leaving out any of this loses or repeats records.)
 
 Processing: records are opened in the ledger as they are read, prepared, handled in their lanes, and settled when the

@@ -45,7 +45,7 @@ class Intake(Generic[S]):
         for record in records:
             if owned.state.open(record.offset):
                 item = WorkItem(record, owned)
-                owned.hold(item)
+                owned.add_item(item)
                 if not self._scheduler.finish_known(item) and not self._scheduler.revoked_work.rejected_for_good(item):
                     self._scheduler.wait_for_predecessor(item)
                     items.append(item)

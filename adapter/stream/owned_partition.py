@@ -140,7 +140,7 @@ class WorkItem(Generic[S]):
         """Move to the phase `target`. A step that is not in the table is a programming error of the engine."""
         if target not in STEPS[self.phase]:
             raise AssertionError(f"{self} cannot go from {self.phase.name} to {target.name}")
-        self.owned.moved(self.phase, target)
+        self.owned.phase_changed(self.phase, target)
         self.phase = target
 
     def authorize_send(self) -> None:
@@ -248,19 +248,19 @@ class OwnedPartition(Generic[S]):
         self.stop_new_work()
         self.active = False
 
-    def hold(self, item: WorkItem[S]) -> None:
+    def add_item(self, item: WorkItem[S]) -> None:
         """Add a record that is being processed."""
         self.items[item.offset] = item
         self._counts[item.phase] += 1
         self._bytes += item.record.size
 
-    def drop(self, item: WorkItem[S]) -> None:
+    def remove_item(self, item: WorkItem[S]) -> None:
         """Remove a record that is being processed."""
         del self.items[item.offset]
         self._bytes -= item.record.size
         item.step(WorkPhase.RELEASED)
 
-    def moved(self, source: WorkPhase, target: WorkPhase) -> None:
+    def phase_changed(self, source: WorkPhase, target: WorkPhase) -> None:
         """Count a step of one of its records."""
         self._counts[source] -= 1
         self._counts[target] += 1

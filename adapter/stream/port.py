@@ -202,7 +202,7 @@ class Member(Protocol):
         """Return records of these partitions only, in the order of their offsets; empty after `timeout` seconds.
 
         Raises KafkaClientError if this member cannot continue and must be replaced. Raises OffsetOutOfRange, which the
-        caller handles; those partitions are not read until they are sought.
+        caller handles; those partitions are not read until a seek.
 
         Raises UnreadableBatch if the next batch of one partition cannot be decoded; all records before it were returned
         by earlier polls. What this poll had read of other partitions is lost, so the caller must seek all of them.

@@ -104,11 +104,13 @@ def recover(
         and log.topic_id
         and metadata.topic_id != log.topic_id
     ):
-        return _everything_in_doubt(log, f"committed offset {commit.offset} is about a deleted topic of the same name")
+        return _everything_possibly_sent(
+            log, f"committed offset {commit.offset} is about a deleted topic of the same name"
+        )
     if commit.offset > log.end:
         # A new leader may not know its own end yet.
         why = f"committed offset {commit.offset} is beyond the log's end: the topic was recreated or lost records"
-        return _everything_in_doubt(log, why, retry_read=True)
+        return _everything_possibly_sent(log, why, retry_read=True)
     if isinstance(metadata, NoMetadata):
         return _without_metadata(commit, log, metadata.why)
     believed = _believed(
@@ -132,11 +134,11 @@ def _without_a_commit(log: OffsetRange, *, had_producer: bool) -> RecoveredState
     The first owner commits at once, so a group without a commit whose producer is known had one and lost it.
     """
     if had_producer:
-        return _everything_in_doubt(log, "the group's committed offset was deleted or has expired")
+        return _everything_possibly_sent(log, "the group's committed offset was deleted or has expired")
     return RecoveredState(offset=log.start, commit_outdated=True)
 
 
-def _everything_in_doubt(log: OffsetRange, why: str, *, retry_read: bool = False) -> RecoveredState:
+def _everything_possibly_sent(log: OffsetRange, why: str, *, retry_read: bool = False) -> RecoveredState:
     return RecoveredState(
         offset=log.start,
         possibly_sent_until=log.end,

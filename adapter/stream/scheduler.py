@@ -403,7 +403,7 @@ class RecordScheduler(Generic[S]):
             self._waiting.discard(item)
             self._bulkheads.remove(item.bulkhead, item)
             bulkheads.add(item.bulkhead)
-            owned.drop(item)
+            owned.remove_item(item)
             if in_lane:
                 self._leave_lane(item)
         for bulkhead in bulkheads:

@@ -65,7 +65,7 @@ def conformance(
     """Check a plugin and return the findings; `plugin` is an object, or the name or path that `plugins check` takes.
 
     `records` and `orders` are tried in addition to the suite's own. A plugin that parses or maps its own format is
-    hardly tested without them.
+    barely tested without them.
     """
     inputs = CheckInputs(settings=settings or {}, records=records, orders=orders, budget_seconds=budget_seconds)
     return tuple(finding for source in sources_of(plugin) for finding in examine(source, inputs).findings)

@@ -47,8 +47,8 @@ class StageHarness:
     """Both stages around one ECTicket; `plugins` are merchants' plugins by name, `policy` sets the waiting times.
 
     `settings` are the plugins' settings by name. `make_ecticket` builds an ECTicket that replaces the one in memory;
-    `clock` is the time for all parts. `known_trade_no` is an old number that ECTicket knows and every merchant's settings name;
-    without it the merchants are new, and a doubt about their first order waits for another number.
+    `clock` is the time for all parts. `known_trade_no` is an old number that ECTicket knows and that every merchant's
+    settings name; without it the merchants are new, and a doubt about their first order waits for another number.
 
     Raises PluginRejected, SettingsError.
     """

@@ -64,11 +64,11 @@ def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch:
     owned = owned_partition()
     items = [a_work(owned, offset, **part) for offset in range(2)]
 
-    owned.hold(items[0])
+    owned.add_item(items[0])
     assert not owned.memory_full
-    owned.hold(items[1])
+    owned.add_item(items[1])
     assert owned.memory_full
-    owned.drop(items[0])
+    owned.remove_item(items[0])
     assert not owned.memory_full
 
 
@@ -117,7 +117,7 @@ def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest
     monkeypatch.setattr(owned_partition_module, "MAX_BYTES", 1000)
     owned = owned_partition()
     for offset in range(2):
-        owned.hold(a_work(owned, offset))
+        owned.add_item(a_work(owned, offset))
         owned.state.open(offset)
     owned.state.finish(0, Outcome(records=(ProducerRecord(topic="out", key=None, value=b"x" * 1000),)))
 

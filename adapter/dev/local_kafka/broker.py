@@ -31,7 +31,7 @@ from adapter.errors import LocalKafkaError
 _STARTED = "Kafka Server started"
 _PORT_TAKEN = "Address already in use"
 _PORT_TRIES = 5
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _STOP_SECONDS = 15.0
 _TAIL_LINES = 15
 _STACK_FRAME = "\tat "
@@ -223,7 +223,7 @@ class LocalKafka:
         """Wait for `done`, at most for the start's time-out, and not after `stop` was called."""
         deadline = time.monotonic() + self._ready_within
         while not done():
-            if self._stop_requested.wait(_LOOK_SECONDS):
+            if self._stop_requested.wait(_POLL_SECONDS):
                 raise LocalKafkaError("The local Kafka was stopped before it was ready.")
             if time.monotonic() > deadline:
                 raise self._failure(f"needed more than {self._ready_within:g} s {purpose}")

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,7 +51,7 @@ def _watch(child: subprocess.Popen[bytes], parent: int) -> bool:
     A fork of the parent may hold the pipe open, so the parent's id is checked as well.
     """
     while child.poll() is None:
-        readable, _, _ = select.select([0], [], [], _LOOK_SECONDS)
+        readable, _, _ = select.select([0], [], [], _POLL_SECONDS)
         order = os.read(0, 1) if readable else b""
         if os.getppid() != parent or (readable and not order):
             return True

@@ -166,16 +166,16 @@ def _event(event: type[EventData], examples: Examples) -> Described:
 def _dead_letter() -> Described:
     return {
         "title": "Dead letter",
-        "summary": "A record that a person must look at, as it came, with headers that say why.",
+        "summary": "A record that a person must look at, unchanged, with headers that give the reason.",
         "description": "The value and the header `ecticket-plan` may hold customer data. Do not write here, and do not "
         "copy dead letters back by hand: `ecticket-adapter dead-letters replay` does it without a second purchase.",
         "contentType": "application/octet-stream",
         "headers": DEAD_LETTER_HEADERS,
         "payload": {
             "title": "DeadLetter",
-            "description": "The value as it came, which need not be JSON; absent where it was too large.",
+            "description": "The unchanged value, which need not be JSON; absent if it was too large.",
         },
-        "bindings": _key("The record's own key, as it came."),
+        "bindings": _key("The record's own key, unchanged."),
     }
 
 

@@ -1,6 +1,6 @@
 """Turns an error into the cause of a dead letter: the reason from the error's class, and a message.
 
-Source: docs/events.md, "Dead-letter reasons". The submit and confirm stories share it, so both describe the same error
+Source: docs/events.md, "Dead-letter reasons". The submit and confirm stages share it, so both describe the same error
 in the same way. An error in the adapter itself is described by type and line only, because its text may hold customer
 data.
 """

@@ -83,7 +83,7 @@ ORDER_HEADERS = _headers(
 DEAD_LETTER_HEADERS = _headers(
     {
         "ecticket-stage": _text("Where on its way the record stopped.", enum=list(get_args(Stage))),
-        "ecticket-reason": _text("Why it is here.", enum=list(get_args(ParkReason))),
+        "ecticket-reason": _text("Why the record is a dead letter.", enum=list(get_args(ParkReason))),
         "ecticket-message": _text("What happened and what to do, without customer data."),
         "ecticket-failed-at": _text("When it was put here: UTC.", format="date-time"),
         "ecticket-topic": _text("Topic of the record that was first processed."),

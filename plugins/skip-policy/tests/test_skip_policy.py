@@ -1,4 +1,4 @@
-"""What is no ticket becomes none, and the rest of the order goes on."""
+"""Lines that are not tickets are skipped, and the rest of the order is issued."""
 
 from __future__ import annotations
 
