@@ -304,7 +304,7 @@ def test_every_error_of_the_system_is_a_sentence_and_a_cure(number: int, tmp_pat
 @pytest.mark.parametrize(
     ("error", "word"),
     [
-        (MemoryError(), "Memory"),
+        (MemoryError(), "memory"),
         (ModuleNotFoundError("No module named 'x'", name="x"), "x"),
         (RuntimeError("can't start new thread"), "thread"),
         (ExceptionGroup("two", [KeyError(), OSError(errno.ENOSPC, "No space left on device")]), "No space left"),
