@@ -122,7 +122,7 @@ class MemoryWriter:
 def impatient_harness() -> Harness:
     """A harness that gives up after an hour, so that doubts and confirmations become dead letters soon."""
     return Harness(
-        policy=SubmitPolicy(give_up_after_seconds=3_600), confirming=ConfirmPolicy(give_up_after_seconds=3_600)
+        policy=SubmitPolicy(give_up_after_seconds=3_600), confirm_policy=ConfirmPolicy(give_up_after_seconds=3_600)
     )
 
 

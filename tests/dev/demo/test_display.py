@@ -58,13 +58,13 @@ def test_the_table_has_a_line_for_each_plain_kind_at_80_columns() -> None:
     assert len(rows) <= len(KINDS) + 3
 
 
-def test_a_kind_with_an_unexpected_ending_is_shown_with_the_expected_one() -> None:
+def test_a_kind_with_an_unexpected_result_is_shown_with_the_expected_one() -> None:
     """Each ending with its number."""
     kind = next(kind for kind in KINDS if kind.result == "failed at confirm")
     shown = _shown(result_table([(kind, Counter({"open": 1, "issued": 2}))]), 120)
 
     assert "1 open, 2 issued" in shown
-    assert kind.ending in shown
+    assert kind.result in shown
 
 
 def test_the_last_word_names_each_disagreement() -> None:

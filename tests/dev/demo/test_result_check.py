@@ -80,7 +80,7 @@ def test_an_order_without_an_end_is_noticed() -> None:
 
     assert len(results.open) == 1
     (disagreement,) = results.disagreements([])
-    assert mentions(disagreement, f"1 {PLAIN.name} None {PLAIN.ending}")
+    assert mentions(disagreement, f"1 {PLAIN.name} None {PLAIN.result}")
 
 
 def test_a_wrong_end_is_noticed() -> None:
@@ -88,7 +88,7 @@ def test_a_wrong_end_is_noticed() -> None:
     results = _results(PARKED)
     _issued(results)
 
-    assert any(mentions(each, f"1 {PARKED.name} issued {PARKED.ending}") for each in results.disagreements([_there()]))
+    assert any(mentions(each, f"1 {PARKED.name} issued {PARKED.result}") for each in results.disagreements([_there()]))
 
 
 def test_an_order_that_was_sent_again_instead_of_found_is_noticed() -> None:
