@@ -201,7 +201,7 @@ def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: She
         **dict.fromkeys(("A-1", "A-2", "A-3"), "would be replayed"),
         **dict.fromkeys(("A-4", "A-5"), "left out"),
     }
-    facts = ("target", "replays", "mapped_anew")
+    facts = ("target", "replays", "mapped_again")
     assert [lines["A-1"][fact] for fact in facts] == [deferred, 1, True]
     assert [lines["A-2"][fact] for fact in facts] == [confirmations, 1, False]
     assert "--max-replays" in lines["A-4"]["why"]
