@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 # Tests start hundreds of Python processes: each would compile the adapter again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo quick test browser chaos mutants bench docs lint format clean
+.PHONY: help demo quick test browser chaos mutants bench charts apiserver-test docs lint format clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))
@@ -45,6 +45,12 @@ mutants: $(READY) ## Take each protection away, one line at a time: a fast test 
 
 bench: $(READY) ## What it costs: orders a second, CPU, memory, added time; beside a plain loop
 	$(BIN)/python -m benchmarks all --json bench.json
+
+charts: $(READY) ## Write the chart's generated parts: the settings in its values and schema, the rendered examples
+	cd tests && ../$(BIN)/python -m helm
+
+apiserver-test: $(READY) ## Submit all that the chart renders to the cluster of kubectl's context, as a dry run
+	cd tests && ../$(BIN)/python -m helm.apiserver
 
 docs: $(READY) ## The manual as a searchable site in build/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -15,7 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-PAGES = ("*.md", "docs/**/*.md", "plugins/*/README.md")
+PAGES = ("*.md", "docs/**/*.md", "helm/**/*.md", "plugins/*/README.md")
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)(?=(?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"^\s*```")
 _ITEM = re.compile(r"^(?P<indent> *)(?:[-*]|\d+\.) ")

@@ -23,7 +23,7 @@ def _recipes() -> dict[str, list[str]]:
     recipes: dict[str, list[str]] = {}
     target = ""
     for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines():
-        if match := re.match(r"([a-z]+):(?!=)", line):
+        if match := re.match(r"([a-z-]+):(?!=)", line):
             target = match[1]
             recipes[target] = []
         elif line.startswith("\t") and target:
@@ -71,7 +71,7 @@ def test_every_target_that_ci_makes_exists() -> None:
 
 def test_every_target_that_the_contributors_guide_names_exists() -> None:
     """In CONTRIBUTING.md."""
-    named = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
 
     assert {"lint", "quick", "test", "demo", "help"} <= named & set(_recipes())
     assert "`make " in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

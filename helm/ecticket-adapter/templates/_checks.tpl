@@ -1,0 +1,229 @@
+{{/* What is wrong with the values: one line for each, with what to do. The schema checks names, types and ranges. */}}
+
+{{- define "ecticket-adapter.problems" -}}
+{{- include "ecticket-adapter.missingValues" . }}
+{{- include "ecticket-adapter.secretsInConfig" . }}
+{{- include "ecticket-adapter.secretSources" . }}
+{{- include "ecticket-adapter.modeProblems" . }}
+{{- include "ecticket-adapter.stageProblems" . }}
+{{- include "ecticket-adapter.scalingProblems" . }}
+{{- include "ecticket-adapter.routeProblems" . }}
+{{- include "ecticket-adapter.podProblems" . }}
+{{- end }}
+
+{{- define "ecticket-adapter.missingValues" -}}
+{{- if not .Values.image.repository }}
+- image.repository is empty. Set it to the repository that holds the image built by `make image`.
+{{- end }}
+{{- if hasPrefix "localhost" .Values.config.kafka.bootstrap_servers }}
+- config.kafka.bootstrap_servers is {{ .Values.config.kafka.bootstrap_servers }}, and there is no broker in the pod. Set it to the brokers, such as kafka-bootstrap.kafka:9092.
+{{- end }}
+{{- if not .Values.config.submit.operator }}
+- config.submit.operator is not set, and ECTicket refuses every Issue without one. Set it to the operator that is registered at ECTicket.
+{{- end }}
+{{- if and (not .Values.secretsVolume) (not .Values.config.merchants) }}
+- config.merchants names no merchant. Add the MerchantID in quotes, such as "3085676": {}, and its keys to the Secret.
+{{- end }}
+{{- if and (hasPrefix "SASL" .Values.config.kafka.security_protocol) (or (not .Values.config.kafka.sasl_mechanism) (not .Values.config.kafka.sasl_username)) }}
+- config.kafka.security_protocol is {{ .Values.config.kafka.security_protocol }}, which needs sasl_mechanism and sasl_username. Set both.
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.secretsInConfig" -}}
+{{- $where := "Remove it, and put it into the Secret of existingSecret as" }}
+{{- if hasKey .Values.config.kafka "sasl_password" }}
+- config.kafka.sasl_password is a secret, and config becomes a ConfigMap. {{ $where }} kafka.sasl_password.
+{{- end }}
+{{- if hasKey (default dict .Values.config.keys) "signing_key" }}
+- config.keys.signing_key is a secret, and config becomes a ConfigMap. {{ $where }} signing_key.
+{{- end }}
+{{- range $kind := list "merchants" "platforms" }}
+{{- range $id, $entry := index $.Values.config $kind }}
+{{- range $key := list "hash_key" "hash_iv" }}
+{{- if hasKey (default dict $entry) $key }}
+- config.{{ $kind }}.{{ $id }}.{{ $key }} is a secret, and config becomes a ConfigMap. {{ $where }} {{ $kind }}.{{ $id }}.{{ $key }}.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- include "ecticket-adapter.secretsBelow" (list "config.plugins.settings" .Values.config.plugins.settings) }}
+{{- end }}
+
+{{/* Keys of plugins' settings that are called like a secret, at any depth. Takes (list path tree). */}}
+{{- define "ecticket-adapter.secretsBelow" -}}
+{{- $path := index . 0 }}
+{{- range $key, $value := index . 1 }}
+{{- if kindIs "map" $value }}
+{{- include "ecticket-adapter.secretsBelow" (list (printf "%s.%s" $path $key) $value) }}
+{{- else if and (kindIs "slice" $value) (kindIs "map" (first $value)) }}
+{{- range $index, $each := $value }}
+{{- include "ecticket-adapter.secretsBelow" (list (printf "%s.%s[%d]" $path $key $index) $each) }}
+{{- end }}
+{{- else if regexMatch "(?i)(^|[_-])(secrets?|passw(or)?d|tokens?|(api|access|private|signing|secret|hash)[_-]?keys?|hash[_-]iv|credentials?)$" $key }}
+- {{ $path }}.{{ $key }} looks like a secret, and config becomes a ConfigMap. Remove it, mount it as a file (secretFiles), and give the plugin the path, such as the webhook's secret_files.
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.secretSources" -}}
+{{- if .Values.secretsVolume }}
+{{- if or .Values.existingSecret .Values.secretFiles }}
+- secretsVolume and existingSecret or secretFiles are set, and both are config.secrets_dir. Choose one.
+{{- end }}
+{{- else }}
+{{- $files := include "ecticket-adapter.secretFiles" . | fromYaml }}
+{{- if not (or .Values.existingSecret .Values.secretFiles) }}
+- existingSecret is empty, so no merchant has keys. Set it to the name of the Secret that holds them (or use secretFiles or secretsVolume).
+{{- else }}
+{{- range $kind := list "merchants" "platforms" }}
+{{- range $id, $_ := index $.Values.config $kind }}
+{{- range $key := list "hash_key" "hash_iv" }}
+{{- if not (hasKey $files (printf "%s/%s/%s" $kind $id $key)) }}
+- {{ printf "%s/%s/%s" $kind $id $key }} has no source. Add it to secretFiles, or set existingSecret.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.config.kafka.sasl_mechanism (not (hasKey $files "kafka/sasl_password")) }}
+- config.kafka.sasl_mechanism is set and kafka/sasl_password has no source. Add it to secretFiles, or set existingSecret.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.modeProblems" -}}
+{{- if eq .Values.mode "sidecar" }}
+{{- $values := .Values }}
+{{- range $name := list "hpa" "keda" "pdb" "topologySpread" "networkPolicy" }}
+{{- if (index $values $name).enabled }}
+- {{ $name }} is enabled and mode is sidecar. It applies to whole pods, which are the shop's: put it into the shop's chart.
+{{- end }}
+{{- end }}
+{{- if .Values.components }}
+- components is set and mode is sidecar. A sidecar is one container: choose its stages with stages.
+{{- end }}
+{{- if not (kindIs "invalid" .Values.replicas) }}
+- replicas is set and mode is sidecar. The shop's workload has the number of pods.
+{{- end }}
+{{- if and (empty .Values.sidecar.podLabels) (or (include "ecticket-adapter.hasRoute" .) .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled) }}
+- sidecar.podLabels is empty, so the callbacks route or the monitor selects no pod. Set it to the labels of the shop's pods.
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.stageProblems" -}}
+{{- $callbacks := .Values.config.callbacks.enabled }}
+{{- if and .Values.components .Values.stages }}
+- components and stages are set. Stages belong to the one Deployment: list them under components only.
+{{- end }}
+{{- if and (not $callbacks) (or (hasKey .Values.components "receive") (eq (join "," .Values.stages) "receive")) }}
+- The stage receive runs alone and config.callbacks.enabled is false, so it has nothing to do. Enable callbacks, or remove it.
+{{- end }}
+{{- $sinks := or .Values.plugins.wheels .Values.plugins.files .Values.config.plugins.modules .Values.config.plugins.paths .Values.config.plugins.settings }}
+{{- $none := eq .Values.config.plugins.load "none" }}
+{{- if and (or (hasKey .Values.components "deliver") (eq (join "," .Values.stages) "deliver")) (or $none (not $sinks)) }}
+- The stage deliver runs alone and there is no sink, so it cannot start. Set up config.plugins.settings.webhook or .log (docs/sinks.md) or bring a plugin with a sink, or remove it.
+{{- end }}
+{{- if and $none (or .Values.plugins.wheels .Values.plugins.files) }}
+- config.plugins.load is none and plugins has wheels or files, which would not be loaded. Remove one of the two.
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.scalingProblems" -}}
+{{- $scope := . }}
+{{- $hpa := .Values.hpa }}
+{{- $keda := .Values.keda }}
+{{- if and $hpa.enabled $keda.enabled }}
+- hpa and keda are enabled, and both would set the same number of pods. Choose one: keda for lag, hpa for CPU.
+{{- end }}
+{{- if and .Values.components (not (kindIs "invalid" .Values.replicas)) }}
+- components and replicas are set, and each component has a number of its own. Set components.NAME.replicas.
+{{- end }}
+{{- if and (not .Values.components) (not (kindIs "invalid" .Values.replicas)) (or $hpa.enabled $keda.enabled) }}
+- replicas is set and {{ ternary "keda" "hpa" $keda.enabled }} is enabled, which would overwrite it. Remove replicas.
+{{- end }}
+{{- range $name, $scaler := dict "hpa" $hpa "keda" $keda }}
+{{- if and $scaler.enabled (gt (int $scaler.minReplicas) (int $scaler.maxReplicas)) }}
+- {{ $name }}.minReplicas is above {{ $name }}.maxReplicas. Exchange them.
+{{- end }}
+{{- end }}
+{{- if $keda.enabled }}
+{{- if or (and .Values.components (not (hasKey .Values.components "submit"))) (and .Values.stages (not (has "submit" .Values.stages))) }}
+- keda is enabled and no Deployment of this release submits, so there is no lag to scale on. Add the stage submit, or disable keda.
+{{- end }}
+{{- if include "ecticket-adapter.ownReplicas" (list . "submit") }}
+- keda is enabled and components.submit.replicas is set, which would overwrite it. Remove the replicas.
+{{- end }}
+{{- if and (ne .Values.config.kafka.security_protocol "PLAINTEXT") (not $keda.authenticationRef) }}
+- keda is enabled, the brokers speak {{ .Values.config.kafka.security_protocol }}, and keda.authenticationRef is empty. Name a TriggerAuthentication with KEDA's own login.
+{{- end }}
+{{- end }}
+{{- if $hpa.enabled }}
+{{- $scaled := list }}
+{{- range $component := splitList "," (include "ecticket-adapter.components" .) }}
+{{- if not (include "ecticket-adapter.ownReplicas" (list $scope $component)) }}
+{{- $scaled = append $scaled $component }}
+{{- $own := default dict (index $scope.Values.components $component) }}
+{{- if not (dig "requests" "cpu" "" (default $scope.Values.resources $own.resources)) }}
+- hpa is enabled and {{ $component }} has no CPU request, of which the target is a percentage. Set resources.requests.cpu.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.components (empty $scaled) }}
+- hpa is enabled and every component has replicas, so it would scale nothing. Remove the replicas of what it shall scale.
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.routeProblems" -}}
+{{- $callbacks := .Values.callbacks }}
+{{- if and $callbacks.ingress.enabled $callbacks.httpRoute.enabled }}
+- callbacks.ingress and callbacks.httpRoute are enabled, and both would serve the same address. Choose one.
+{{- end }}
+{{- if include "ecticket-adapter.hasRoute" . }}
+{{- if or (not .Values.config.callbacks.enabled) (and .Values.components (not (hasKey .Values.components "receive"))) (and .Values.stages (not (has "receive" .Values.stages))) }}
+- A callbacks route is enabled and no pod of this release receives callbacks. Add the stage receive and set config.callbacks.enabled, or disable the route.
+{{- end }}
+{{- $url := urlParse (default "" .Values.config.callbacks.public_url) }}
+{{- if not $url.hostname }}
+- A callbacks route is enabled and config.callbacks.public_url is not set, so the route has no host and ECPay never calls. Set it to https://HOST.
+{{- else if trimAll "/" $url.path }}
+- config.callbacks.public_url has the path {{ $url.path }}, and the route forwards the two callback paths alone. Remove the path, or make a route of your own that strips it.
+{{- end }}
+{{- if and $callbacks.httpRoute.enabled (not $callbacks.httpRoute.parentRefs) }}
+- callbacks.httpRoute is enabled and parentRefs is empty, so no gateway serves it. Name the gateway.
+{{- end }}
+{{- end }}
+{{- if and (or (include "ecticket-adapter.hasRoute" .) .Values.monitoring.serviceMonitor.enabled) (regexMatch "^[0-9]" (include "ecticket-adapter.fullname" .)) }}
+- The name {{ include "ecticket-adapter.fullname" . }} begins with a digit, which Services must not. Set fullnameOverride.
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.podProblems" -}}
+{{- $config := .Values.config }}
+{{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
+- monitoring.podMonitor and monitoring.serviceMonitor are enabled, so each pod would be scraped twice. Choose one.
+{{- end }}
+{{- $preStop := ternary .Values.preStopSeconds 0 (include "ecticket-adapter.hasRoute" . | eq "true") }}
+{{- $needed := add (include "ecticket-adapter.stopSeconds" .) $preStop }}
+{{- if and .Values.terminationGracePeriodSeconds (lt (int .Values.terminationGracePeriodSeconds) (int $needed)) }}
+- terminationGracePeriodSeconds is {{ .Values.terminationGracePeriodSeconds }}, and stopping may take {{ $needed }} s (config.shutdown.grace_seconds + 10, + preStopSeconds with a route). Kubernetes would kill the adapter with calls on the wire. Raise it, or leave it empty.
+{{- end }}
+{{- if eq (int $config.admin.port) (int $config.callbacks.port) }}
+- config.admin.port and config.callbacks.port are both {{ $config.admin.port }}. Give each a port of its own.
+{{- end }}
+{{- range $group := list "admin" "callbacks" }}
+{{- $server := index $config $group }}
+{{- if eq (int $server.port) 0 }}
+- config.{{ $group }}.port is 0, any free port, and probes and Services need a fixed one. Set it.
+{{- end }}
+{{- if has $server.host (list "127.0.0.1" "localhost" "::1") }}
+- config.{{ $group }}.host is {{ $server.host }}, which nothing outside of the container reaches, neither probes nor routes. Set 0.0.0.0.
+{{- end }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if hasPrefix "ECTICKET_" .name }}
+- extraEnv sets {{ .name }}, a setting that would overrule config unseen. Set it in config, or, if it is a secret, as a file.
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,97 @@
+{{/* The settings file, and what other templates need to know about it. */}}
+
+{{/* A tree without its nulls: a null in values means that the setting is left out. */}}
+{{- define "ecticket-adapter.withoutNulls" -}}
+{{- $kept := dict }}
+{{- range $key, $value := . }}
+{{- if kindIs "map" $value }}
+{{- $_ := set $kept $key (include "ecticket-adapter.withoutNulls" $value | fromYaml) }}
+{{- else if not (kindIs "invalid" $value) }}
+{{- $_ := set $kept $key $value }}
+{{- end }}
+{{- end }}
+{{- toYaml $kept }}
+{{- end }}
+
+{{/* settings.yaml: `config`, and the paths of `plugins.files`. */}}
+{{- define "ecticket-adapter.settings" -}}
+{{- $config := deepCopy .Values.config }}
+{{- range $kind := list "merchants" "platforms" }}
+{{- range $id, $entry := index $config $kind }}
+{{- $_ := set (index $config $kind) $id (default dict $entry) }}
+{{- end }}
+{{- end }}
+{{- $paths := default list $config.plugins.paths }}
+{{- range $file := keys .Values.plugins.files | sortAlpha }}
+{{- $paths = append $paths (printf "%s/plugins/%s" (include "ecticket-adapter.configFolder" $) $file) }}
+{{- end }}
+{{- $_ := set $config.plugins "paths" $paths }}
+{{- include "ecticket-adapter.withoutNulls" $config }}
+{{- end }}
+
+{{- define "ecticket-adapter.configFolder" -}}
+/etc/ecticket-adapter/config
+{{- end }}
+
+{{/* Content of the ConfigMap. */}}
+{{- define "ecticket-adapter.configData" -}}
+settings.yaml: |
+  {{- include "ecticket-adapter.settings" . | nindent 2 }}
+{{- range $file := keys .Values.plugins.files | sortAlpha }}
+{{ $file }}: |
+  {{- index $.Values.plugins.files $file | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.checksum" -}}
+{{- include "ecticket-adapter.configData" . | sha256sum }}
+{{- end }}
+
+{{/* Whether the stage receive runs among these stages (all, if the list is empty). Takes (list scope stages). */}}
+{{- define "ecticket-adapter.receives" -}}
+{{- $scope := index . 0 }}
+{{- $stages := index . 1 }}
+{{- if and $scope.Values.config.callbacks.enabled (or (empty $stages) (has "receive" $stages)) }}true{{ end }}
+{{- end }}
+
+{{- define "ecticket-adapter.hasRoute" -}}
+{{- if or .Values.callbacks.ingress.enabled .Values.callbacks.httpRoute.enabled }}true{{ end }}
+{{- end }}
+
+{{/* The host of config.callbacks.public_url, without port. */}}
+{{- define "ecticket-adapter.callbackHost" -}}
+{{- (urlParse (default "" .Values.config.callbacks.public_url)).hostname }}
+{{- end }}
+
+{{/* The two callback paths (CallbackSettings.PATHS). */}}
+{{- define "ecticket-adapter.callbackPaths" -}}
+- /callbacks/ecticket/refund
+- /callbacks/ecticket/use-status
+{{- end }}
+
+{{/* Seconds that the adapter needs to stop after SIGTERM: the grace of work in flight, then closing connections. */}}
+{{- define "ecticket-adapter.stopSeconds" -}}
+{{- add (ceil .Values.config.shutdown.grace_seconds) 10 }}
+{{- end }}
+
+{{/* Secret files as `path: {secretName, key, optional}`, each path once; secretFiles take precedence. */}}
+{{- define "ecticket-adapter.secretFiles" -}}
+{{- $files := dict }}
+{{- if .Values.existingSecret }}
+{{- range $kind := list "merchants" "platforms" }}
+{{- range $id := keys (index $.Values.config $kind) | sortAlpha }}
+{{- range $key := list "hash_key" "hash_iv" }}
+{{- $_ := set $files (printf "%s/%s/%s" $kind $id $key) (dict "secretName" $.Values.existingSecret "key" (printf "%s.%s.%s" $kind $id $key)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.config.kafka.sasl_mechanism }}
+{{- $_ := set $files "kafka/sasl_password" (dict "secretName" .Values.existingSecret "key" "kafka.sasl_password") }}
+{{- end }}
+{{- $_ := set $files "signing_key" (dict "secretName" .Values.existingSecret "key" "signing_key" "optional" true) }}
+{{- end }}
+{{- range .Values.secretFiles }}
+{{- $_ := set $files .path (dict "secretName" .secretName "key" .key) }}
+{{- end }}
+{{- toYaml $files }}
+{{- end }}

@@ -1,0 +1,1 @@
+"""The chart: rendered, validated and compared with the adapter, with tools from pip alone."""
