@@ -1,9 +1,10 @@
 """Builds, starts and stops the running adapter.
 
-    run ──► admin and callback servers ──► wait for the broker ──► check topics ──► stages ──► until SIGTERM ──► stop
+    run ──► admin and callback servers ──► wait for the broker ──► check topics ──► wait for members of other
+    deployments to leave the consumer groups ──► stages ──► until SIGTERM ──► stop
 
-The adapter waits for an unavailable broker without a time limit. Missing topics, wrong settings and rejected plugins
-stop the start with one sentence each.
+The adapter waits without a time limit for an unavailable broker, and for other deployments in its groups. Missing
+topics, wrong settings and rejected plugins stop the start with one sentence each.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Protocol, TextIO, TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
 from adapter import log, wiring
-from adapter.errors import BrokerUnavailable, SettingsError, TopicsMissing
+from adapter.errors import BrokerUnavailable, SettingsError, StreamError, TopicsMissing
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
@@ -40,8 +42,8 @@ from adapter.issuance.planner_version import planner_version
 from adapter.kafka import topics as kafka_topics
 from adapter.kafka.client import AioKafka
 from adapter.kafka.compression import REPAIR_CODECS, unreadable_codecs
+from adapter.kafka.group_members import GroupConflict, find_conflict, group_members
 from adapter.kafka.publisher import KafkaPublisher
-from adapter.log_writer import LogWriter
 from adapter.protocol.notification import CallbackKind
 from adapter.provider.client import EcticketClient
 from adapter.settings import Settings
@@ -56,6 +58,7 @@ from adapter.web.metrics import Metrics
 from adapter.web.server import WebServer
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 STAGES = ("submit", "confirm", "deliver", "receive")
 STUCK_AFTER_SECONDS = 60.0
@@ -70,7 +73,12 @@ THREAD_SWITCH_SECONDS = 0.0005
 The event loop shares the interpreter with up to 32 hook threads. When all of them compute, the default delays the loop
 and its heartbeats by up to 6 s; this value by 1.5 s, and the hooks are not slower.
 """
-_BROKER_WARNING_SECONDS = 10.0
+WATCH_GROUPS_SECONDS = 60.0
+"""How often a running adapter looks for members of other deployments: two that start together do not see each other."""
+_WAIT_WARNING_SECONDS = 10.0
+"""How often the log repeats what the start waits for."""
+_CONFLICT_SECONDS = 600.0
+"""How often a running adapter logs a conflict that stays."""
 _LEAST_ANSWER_SECONDS = 1.0
 """How long callbacks that have arrived may take, even if the other stages took the whole grace period."""
 
@@ -81,37 +89,26 @@ utc_now: Clock = partial(datetime.now, UTC)
 """The time of the wall clock."""
 
 
-def run_until_stopped(settings: Settings, only: Collection[str] = STAGES) -> None:
+OnWait = Callable[[str | None], None]
+"""Called with the reason when the start begins to wait or waits for something else, and with None when it continues."""
+
+
+def _no_report(_reason: str | None) -> None: ...
+
+
+def run_until_stopped(settings: Settings, only: Collection[str] = STAGES, *, on_wait: OnWait = _no_report) -> None:
     """Run the adapter until SIGTERM or SIGINT, and return once everything is committed and closed.
 
     Raises SettingsError, PluginRejected or TopicsMissing if it cannot start.
     """
-    with _log_stream() as (stream, dropped_log_lines):
+    with log.log_stream() as (stream, dropped_log_lines):
         log.configure(style=settings.log.format, level=settings.log.level, stream=stream)
-        asyncio.run(_run(settings, only, dropped_log_lines))
+        asyncio.run(_run(settings, only, dropped_log_lines, on_wait))
 
 
-@contextlib.contextmanager
-def _log_stream() -> Iterator[tuple[LogWriter | TextIO, Callable[[], int]]]:
-    """The stream of log lines, and the number of dropped lines.
-
-    A program that runs the adapter in its own process may have replaced standard error by an object without a file
-    descriptor. Then lines are written to that object.
-    """
-    try:
-        descriptor = sys.stderr.fileno()
-    except OSError:
-        yield sys.stderr, lambda: 0
-        return
-    with LogWriter(descriptor, on_dropped=_report_dropped_lines) as writer:
-        yield writer, lambda: writer.dropped
-
-
-def _report_dropped_lines(count: int) -> None:
-    _log.warning("log lines were dropped, because standard error did not take them", count=count)
-
-
-async def _run(settings: Settings, only: Collection[str], dropped_log_lines: Callable[[], int]) -> None:
+async def _run(
+    settings: Settings, only: Collection[str], dropped_log_lines: Callable[[], int], on_wait: OnWait = _no_report
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -120,7 +117,7 @@ async def _run(settings: Settings, only: Collection[str], dropped_log_lines: Cal
     adapter = Adapter(settings, only, dropped_log_lines=dropped_log_lines)
     _tune_gc()
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    await adapter.run(stop)
+    await adapter.run(stop, on_wait)
 
 
 def _tune_gc() -> None:
@@ -139,6 +136,16 @@ class RunningStage(StageRunner, Protocol):
 
     @property
     def last_heartbeat(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Obstacle:
+    """What a start waits for: the log line, its reason and facts, and the seconds until it is checked again."""
+
+    event: str
+    reason: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+    check_again_seconds: float = 1.0
 
 
 class Adapter:
@@ -168,7 +175,7 @@ class Adapter:
         self._merchants = wiring.merchant_book(settings)
         self._merchants.check()
         if not self._merchants.ids:
-            raise SettingsError("No merchant is configured. Set merchants (ECTICKET_MERCHANTS) or secrets_dir.")
+            raise SettingsError(self._merchants.if_none)
         self._signer = wiring.record_signer(settings, self._merchants)
         self._metrics = Metrics()
         self._hook_runner = wiring.make_hook_runner(settings, self._merchants)
@@ -188,13 +195,14 @@ class Adapter:
         self._metrics.watch_sinks(self._sink_runner.stuck)
         self._metrics.watch_hooks(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads)
         self._only = only
+        self._groups = wiring.consumer_groups(settings, only, [sink.name for sink in sinks])
         self._receiving = self._receive_stage()
         self._fingerprint = _fingerprint(settings, self._hook_runner)
         self._number_history = wiring.number_history(settings, self._connection, self._merchants)
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, on_wait: OnWait = _no_report) -> None:
         """Run until `stop` is set. Raises the error that prevents the start or ends a stage."""
         admin = WebServer(
             admin_app(self, self._metrics.registry),
@@ -207,7 +215,7 @@ class Adapter:
         try:
             if self._receiving is not None:
                 await self._receiving.start()
-            if await self._wait_for_broker(stop):
+            if await self._wait_until_startable(stop, on_wait):
                 self._engines = dict(self._make_engines(provider))
                 await self._run_engines(stop)
         finally:
@@ -218,28 +226,91 @@ class Adapter:
             await self._hook_runner.aclose()
             await admin.stop()
 
-    async def _wait_for_broker(self, stop: asyncio.Event) -> bool:
-        """Wait for the broker and check the topics; return False if the adapter is stopped meanwhile.
+    async def _wait_until_startable(self, stop: asyncio.Event, on_wait: OnWait) -> bool:
+        """Wait for the broker and for other deployments; return False if the adapter is stopped meanwhile.
 
         Raises TopicsMissing.
         """
-        lines = LogThrottle(_BROKER_WARNING_SECONDS)
+        lines = LogThrottle(_WAIT_WARNING_SECONDS)
+        for check in (self._broker_obstacle, self._group_obstacle):
+            if not await self._wait_out(check, stop, lines, on_wait):
+                return False
+        on_wait(None)
+        self._startup_problem = None
+        return True
+
+    async def _wait_out(
+        self,
+        check: Callable[[], Coroutine[object, object, _Obstacle | None]],
+        stop: asyncio.Event,
+        lines: LogThrottle,
+        on_wait: OnWait,
+    ) -> bool:
+        """Check again and again until there is no obstacle; return False if the adapter is stopped meanwhile."""
         while not stop.is_set():
-            try:
-                if not await _completes(self._check_topics(), stop):
-                    return False
-            except BrokerUnavailable as error:
-                self._startup_problem = f"no broker answers: {error}"
-                if lines.passes() is not None:
-                    _log.warning(
-                        "waiting for the broker", servers=self._connection.bootstrap_servers, reason=str(error)
-                    )
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), 1.0)
-            else:
-                self._startup_problem = None
+            checked = await _completed(check(), stop)
+            if checked is None:
+                return False
+            obstacle = checked.result()
+            if obstacle is None:
                 return True
+            self._startup_problem = obstacle.reason
+            if lines.passes(obstacle.event) is not None:
+                _log.warning(obstacle.event, **obstacle.facts, reason=obstacle.reason)
+                on_wait(obstacle.reason)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), obstacle.check_again_seconds)
         return False
+
+    async def _broker_obstacle(self) -> _Obstacle | None:
+        try:
+            await self._check_topics()
+        except BrokerUnavailable as error:
+            return self._without_broker(error)
+        return None
+
+    def _without_broker(self, error: BrokerUnavailable) -> _Obstacle:
+        servers = self._connection.bootstrap_servers
+        return _Obstacle(
+            event="waiting for the broker", reason=f"no broker answers: {error}", facts={"servers": servers}
+        )
+
+    async def _group_obstacle(self) -> _Obstacle | None:
+        """Members of another deployment in this one's groups; what is only doubtful is logged."""
+        try:
+            conflict = await self._find_conflict()
+        except BrokerUnavailable as error:
+            return self._without_broker(error)
+        except StreamError as error:
+            _log.warning("the members of the consumer groups are not known", reason=str(error))
+            return None
+        if conflict is None:
+            return None
+        if not conflict.blocking:
+            _log.warning(conflict.message)
+            return None
+        return _Obstacle(
+            event="waiting for another deployment to leave the consumer groups",
+            reason=conflict.message,
+            check_again_seconds=5.0,
+        )
+
+    async def _find_conflict(self) -> GroupConflict | None:
+        """Raises BrokerUnavailable, and StreamError if the brokers do not describe a group."""
+        if not self._groups:
+            return None
+        members = await group_members(self._connection, self._groups)
+        return find_conflict(members, client_id=self._connection.client_id, topics=self._groups)
+
+    async def _watch_groups(self) -> None:
+        """Log a conflict that begins while the adapter runs. The adapter keeps running: a stop would help no order."""
+        lines = LogThrottle(_CONFLICT_SECONDS)
+        while True:
+            await asyncio.sleep(WATCH_GROUPS_SECONDS)
+            with contextlib.suppress(StreamError):
+                conflict = await self._find_conflict()
+                if conflict is not None and lines.passes() is not None:
+                    _log.error(conflict.message)
 
     async def _check_topics(self) -> None:
         specs = wiring.topic_specs(self._settings)
@@ -341,11 +412,13 @@ class Adapter:
         await self._sink_runner.start()
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
+        watching = asyncio.create_task(self._watch_groups())
         parts = {"stages": [*self._engines], "sinks": [*self._sink_runner.stuck()]}
         _log.info("running", **parts, version=_version(), merchants=len(self._merchants.ids))
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
         _log.info("stopping", requested=stop.is_set())
         stopping.cancel()
+        watching.cancel()
         grace = self._settings.shutdown.grace_seconds
         await asyncio.gather(self._sink_runner.stop(grace), self._stop_engines(grace))
         await asyncio.gather(*running)
@@ -402,8 +475,8 @@ class Adapter:
         }
 
 
-async def _completes(work: Coroutine[object, object, None], stop: asyncio.Event) -> bool:
-    """Wait for `work`; cancel it and return False if `stop` is set first. Raises what `work` raises."""
+async def _completed(work: Coroutine[object, object, T], stop: asyncio.Event) -> asyncio.Task[T] | None:
+    """Wait for `work` and return its task; if `stop` is set first, cancel it and return None."""
     task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -412,10 +485,7 @@ async def _completes(work: Coroutine[object, object, None], stop: asyncio.Event)
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
-    if task.cancelled():
-        return False
-    task.result()
-    return True
+    return None if task.cancelled() else task
 
 
 def _problems(engine: StageRunner) -> Iterator[str]:

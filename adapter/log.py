@@ -10,10 +10,11 @@ their input.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
 import structlog
@@ -66,6 +67,37 @@ def configure(*, style: Literal["json", "console"], level: str, stream: TextIO |
     root.setLevel(level.upper())
     for name, minimum in _QUIETER.items():
         logging.getLogger(name).setLevel(max(minimum, root.level))
+
+
+def configured_style() -> Literal["json", "console"] | None:
+    """The style of `configure`; None if it was not called."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+            renders_json = isinstance(handler.formatter.processors[-1], structlog.processors.JSONRenderer)
+            return "json" if renders_json else "console"
+    return None
+
+
+@contextlib.contextmanager
+def log_stream() -> Iterator[tuple[LogWriter | TextIO, Callable[[], int]]]:
+    """The stream of log lines, and the number of dropped lines.
+
+    A program that runs the adapter in its own process may have replaced standard error by an object without a file
+    descriptor. Then lines are written to that object.
+    """
+    try:
+        descriptor = sys.stderr.fileno()
+    except OSError:
+        yield sys.stderr, lambda: 0
+        return
+    with LogWriter(descriptor, on_dropped=_report_dropped_lines) as writer:
+        yield writer, lambda: writer.dropped
+
+
+def _report_dropped_lines(count: int) -> None:
+    structlog.stdlib.get_logger("adapter.app").warning(
+        "log lines were dropped, because standard error did not take them", count=count
+    )
 
 
 def _without_values(

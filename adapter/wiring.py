@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +55,16 @@ def skips_group(settings: Settings) -> str:
     return f"{settings.kafka.group_prefix}.skips"
 
 
+def consumer_groups(settings: Settings, stages: Collection[str], sinks: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the consumer groups that these stages and sinks join, each with the topics that it reads."""
+    prefix, topics = settings.kafka.group_prefix, settings.topics
+    inputs = {"submit": (topics.orders_paid, topics.orders_deferred), "confirm": (topics.confirmations,)}
+    return {
+        **{f"{prefix}.{stage}": names for stage, names in inputs.items() if stage in stages},
+        **{f"{prefix}.sink.{sink}": (topics.issuances, topics.tickets) for sink in sinks},
+    }
+
+
 def kafka_connection(settings: Settings) -> KafkaConnection:
     """Return how to connect to the broker.
 
@@ -63,6 +73,7 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
     kafka = settings.kafka
     return KafkaConnection(
         bootstrap_servers=kafka.bootstrap_servers,
+        client_id=kafka.client_id,
         security_protocol=kafka.security_protocol,
         sasl_mechanism=kafka.sasl_mechanism,
         sasl_username=kafka.sasl_username,

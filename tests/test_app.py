@@ -143,8 +143,8 @@ def test_the_fingerprint_that_is_committed_follows_plugins_settings(plugin: Path
 async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
     """`/readyz` says which one, and what kept it from answering."""
     adapter = Adapter(settings(plugin, STUCK, kafka__bootstrap_servers="127.0.0.1:1"))
-    stop = asyncio.Event()
-    waiting = asyncio.create_task(adapter._wait_for_broker(stop))
+    stop, reasons = asyncio.Event(), list[str | None]()
+    waiting = asyncio.create_task(adapter._wait_until_startable(stop, reasons.append))
     async with asyncio.timeout(20):
         while adapter.readiness_problems() == ["starting"]:  # noqa: ASYNC110  # it offers no event
             await asyncio.sleep(0.01)
@@ -153,6 +153,7 @@ async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
 
     assert "127.0.0.1:1" in reason
     assert not await waiting
+    assert reasons == [reason]
 
 
 async def test_a_broker_that_accepts_connections_and_never_answers_delays_no_stop(plugin: Path) -> None:
@@ -167,7 +168,7 @@ async def test_a_broker_that_accepts_connections_and_never_answers_delays_no_sto
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     adapter = Adapter(settings(plugin, STUCK, kafka__bootstrap_servers=f"127.0.0.1:{port}"))
-    waiting = asyncio.create_task(adapter._wait_for_broker(stop))
+    waiting = asyncio.create_task(adapter._wait_until_startable(stop, lambda _: None))
     await connected.wait()
     stop.set()
     found = await waiting
@@ -212,7 +213,7 @@ def test_readiness_names_the_cause(engine: dict[str, object], words: str | None)
 async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A running adapter makes threads take short turns: heartbeats wait for a turn of each hook that computes."""
 
-    async def run(_adapter: Adapter, _stop: asyncio.Event) -> None:
+    async def run(_adapter: Adapter, _stop: asyncio.Event, _on_wait: app.OnWait) -> None:
         turns.append(sys.getswitchinterval())
 
     turns: list[float] = []

@@ -16,7 +16,7 @@ from adapter.cli.output import note, print_json, print_marked
 
 if TYPE_CHECKING:
     from adapter.cli.topics import Survey
-    from adapter.operations.preflight import Broker, Preflight, PreflightFinding
+    from adapter.operations.preflight import Broker, ForeignMembers, Preflight, PreflightFinding
     from adapter.settings import Settings
     from adapter.stream.port import UnreadableBatch
 
@@ -98,12 +98,13 @@ def _preflight(settings: Settings, make_topics: str) -> Preflight:
 def _broker(settings: Settings, make_topics: str) -> Broker:
     """The broker of these settings; it is connected by the checks that use it."""
     from adapter.cli.topics import survey
+    from adapter.kafka.group_members import find_conflict, group_members
     from adapter.kafka.reader import read_tail
     from adapter.kafka.unreadable_batches import find_unreadable
     from adapter.operations.preflight import Broker
-    from adapter.wiring import TAIL_RECORDS, kafka_connection, topic_specs
+    from adapter.wiring import TAIL_RECORDS, consumer_groups, kafka_connection, topic_specs
 
-    topics, prefix = settings.topics, settings.kafka.group_prefix
+    groups = consumer_groups(settings, stages=("submit", "confirm"), sinks=())
 
     async def survey_topics() -> Survey:
         return await survey(kafka_connection(settings), topic_specs(settings))
@@ -111,14 +112,16 @@ def _broker(settings: Settings, make_topics: str) -> Broker:
     async def unreadable(group: str, names: Collection[str]) -> list[UnreadableBatch]:
         return await find_unreadable(kafka_connection(settings), group, names, seconds=UNREADABLE_SECONDS)
 
+    async def conflict() -> ForeignMembers | None:
+        members = await group_members(kafka_connection(settings), groups)
+        return find_conflict(members, client_id=settings.kafka.client_id, topics=groups)
+
     return Broker(
         bootstrap_servers=settings.kafka.bootstrap_servers,
         survey=survey_topics,
-        stages={
-            f"{prefix}.submit": (topics.orders_paid, topics.orders_deferred),
-            f"{prefix}.confirm": (topics.confirmations,),
-        },
+        stages=groups,
         find_unreadable=unreadable,
-        read_tail=lambda: read_tail(kafka_connection(settings), topics.issuances, {}, newest=TAIL_RECORDS),
+        read_tail=lambda: read_tail(kafka_connection(settings), settings.topics.issuances, {}, newest=TAIL_RECORDS),
+        find_conflict=conflict,
         make_topics=make_topics,
     )

@@ -17,6 +17,7 @@ from adapter.kafka.compression import CODECS
 
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+CLIENT_ID = "ecticket-adapter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class KafkaConnection:
     """
 
     bootstrap_servers: str
+    client_id: str = CLIENT_ID
+    """Names the deployment at the brokers: all its clients have this id, and no others (`group_members`)."""
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
@@ -60,6 +63,7 @@ class KafkaConnection:
         """
         options: dict[str, object] = {
             "bootstrap_servers": self.bootstrap_servers,
+            "client_id": self.client_id,
             "security_protocol": self.security_protocol,
         }
         if self.uses_tls:

@@ -93,6 +93,9 @@ class CheckedMerchants(Merchants, Protocol):
     @property
     def problems(self) -> tuple[str, ...]: ...
 
+    @property
+    def if_none(self) -> str: ...
+
 
 class TopicSurvey(Protocol):
     """What the brokers report about the topics."""
@@ -105,6 +108,16 @@ class TopicSurvey(Protocol):
 
     @property
     def grouped_warnings(self) -> tuple[str, ...]: ...
+
+
+class ForeignMembers(Protocol):
+    """Members of the consumer groups that belong to another deployment, or may."""
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def blocking(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +143,8 @@ class Broker:
     """The batches that stop a group in these topics."""
     read_tail: Callable[[], AsyncGenerator[Record, None]]
     """The newest events of issuances."""
+    find_conflict: Callable[[], Awaitable[ForeignMembers | None]]
+    """What is wrong with the members of the consumer groups, if anything is."""
     make_topics: str
     """The command that makes missing topics."""
 
@@ -189,11 +204,7 @@ class Preflight:
         if book.ids:
             yield ok("merchants", f"Keys are readable for {', '.join(book.ids)}.")
         elif self.secrets_dir is not None and not book.problems:
-            yield problem(
-                "merchants",
-                f"No merchant is configured: {self.secrets_dir} (secrets_dir) has no folder merchants/ID with hash_key "
-                "and hash_iv. Mount the key files, or set ECTICKET_MERCHANTS.",
-            )
+            yield problem("merchants", book.if_none)
 
     def _signing(self) -> Iterator[PreflightFinding]:
         """Which keys sign records, and what follows for a replacement of keys."""
@@ -273,7 +284,18 @@ class Preflight:
         else:
             findings.append(ok("topics", f"All {len(found.specs)} topics exist."))
             findings += await self._unreadable()
+        findings.append(await self._group_members())
         return [*findings, *(warning("topics", sentence) for sentence in found.grouped_warnings)]
+
+    async def _group_members(self) -> PreflightFinding:
+        try:
+            conflict = await self.broker.find_conflict()
+        except StreamError as error:
+            message = f"{error}. Allow this user to Describe the groups (ACL), or check for other deployments by hand."
+            return warning("groups", f"The members of the consumer groups are not known: {message}")
+        if conflict is None:
+            return ok("groups", "No other deployment is in the consumer groups of submit and confirm.")
+        return problem("groups", conflict.message) if conflict.blocking else warning("groups", conflict.message)
 
     async def _unreadable(self) -> list[PreflightFinding]:
         """Batches that stop a stage, each with the command that gives it up."""

@@ -30,7 +30,6 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from adapter.errors import SettingsError
 from adapter.settings.secret_files import read_secret
 from adapter.settings.texts import filled, structure
 
@@ -80,6 +79,8 @@ class KafkaSettings(Group):
 
     bootstrap_servers: str = "localhost:9092"
     """First brokers to contact: `host:port`, comma-separated."""
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = "ecticket-adapter"
+    """Name of this deployment at the brokers, the same in all its processes and different from other deployments'."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Protection of the connections to the broker."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
@@ -385,10 +386,7 @@ class SecretFileSource(PydanticBaseSettingsSource):
         if not isinstance(folder, (str, Path)):
             return tree
         for group, name in self.KEYS:
-            path = Path(folder) / group / name
-            text = read_secret(path, optional=True)
-            if text == "":
-                raise SettingsError(f"The secret file {path} is empty. Put the secret into it, or remove the file.")
+            text = read_secret(Path(folder) / group / name, optional=True)
             if text is not None:
                 tree[group] = {name: text}
         return tree

@@ -20,9 +20,16 @@ from pydantic_settings import SettingsError as UnparsableEnvironment
 
 from adapter.errors import SettingsError
 from adapter.settings.groups import ENV_PREFIX, FILE_CONTENT, EnvironmentSource, Group, Settings
+from adapter.settings.secret_files import reading_problem
+from adapter.settings.termination_log import TERMINATION_LOG_VARIABLE
 from adapter.settings.texts import STRUCTURES, Shape, UnreadableText, filled, inside, read_yaml, shape_of, structure
 
 CONFIG_VARIABLE = "ECTICKET_CONFIG"
+_PATHS = {
+    CONFIG_VARIABLE: "the settings file's path",
+    TERMINATION_LOG_VARIABLE: "the path of the container's termination message",
+}
+"""Variables that are no settings, and what each holds."""
 
 
 def load(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> Settings:
@@ -60,7 +67,10 @@ def _read_file(path: Path) -> dict[str, object]:
         text = path.read_text(encoding="utf-8")
         content, errors = read_yaml(text, Settings)
     except OSError as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}. Correct --config.") from error
+        cause = reading_problem(error)
+        raise SettingsError(
+            f"The settings file {path} cannot be read: {cause} Correct --config ({CONFIG_VARIABLE})."
+        ) from error
     except UnicodeDecodeError:
         raise SettingsError(f"The settings file {path} is not UTF-8 text. Save it as UTF-8.") from None
     except UnreadableText as error:
@@ -163,9 +173,9 @@ def _wrong_variables(environment: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environment):
         if not name.startswith(ENV_PREFIX) or _from_kubernetes(name, environment):
             continue
-        if name == CONFIG_VARIABLE:
+        if name in _PATHS:
             if not environment[name].strip():
-                yield f"The environment variable {name} is empty. Give it the settings file's path, or remove it."
+                yield f"The environment variable {name} is empty. Give it {_PATHS[name]}, or remove it."
             continue
         key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
         if not _is_known(key):

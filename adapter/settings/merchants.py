@@ -23,7 +23,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
 from adapter.protocol.value_descriptions import quoted
 from adapter.settings.groups import MerchantSettings
-from adapter.settings.secret_files import read_secret
+from adapter.settings.secret_files import read_secret, reading_problem
 
 RELOAD_SECONDS = 5.0
 
@@ -85,6 +85,16 @@ class MerchantBook:
         if self._problems:
             raise SettingsError(*self._problems)
 
+    @property
+    def if_none(self) -> str:
+        """The sentence for a start without any merchant."""
+        if self._secrets_dir is None:
+            return "No merchant is configured. Set ECTICKET_MERCHANTS, or mount key files and set ECTICKET_SECRETS_DIR."
+        return (
+            f"No merchant is configured: {self._secrets_dir} (secrets_dir) has no folder merchants/ID with hash_key "
+            "and hash_iv. Mount the key files, or set ECTICKET_MERCHANTS."
+        )
+
     def _current(self) -> Mapping[str, Merchant]:
         now = self._monotonic()
         if now - self._loaded_at >= RELOAD_SECONDS:
@@ -110,7 +120,7 @@ class MerchantBook:
             except SettingsError as error:
                 problems += error.problems
                 unread |= {merchant_id}
-        return _Reading(known=known, unread=unread, problems=problems)
+        return _Reading(known=known, unread=unread, problems=tuple(dict.fromkeys(problems)))
 
     def _keys(self, kind: str) -> tuple[dict[str, MerchantSettings], frozenset[str], tuple[str, ...]]:
         """Keys by id, ids whose files cannot be read, and why."""
@@ -132,9 +142,15 @@ class MerchantBook:
         try:
             folders = sorted(path for path in parent.iterdir() if not path.name.startswith(".") and path.is_dir())
         except FileNotFoundError:
-            return {}
+            if self._secrets_dir.is_dir():
+                return {}
+            problem = SettingsError(
+                f"The folder {self._secrets_dir} (secrets_dir) does not exist. Mount the Secret there, or correct "
+                "secrets_dir."
+            )
+            return {**dict.fromkeys(self._known, problem), parent.name: problem}
         except OSError as error:
-            problem = SettingsError(f"The secrets folder {parent} cannot be read: {error.strerror}.")
+            problem = SettingsError(f"The secrets folder {parent} cannot be read: {reading_problem(error)}")
             return {**dict.fromkeys(self._known, problem), parent.name: problem}
         return {folder.name: _from_folder(folder) for folder in folders}
 
@@ -145,8 +161,8 @@ def _from_folder(folder: Path) -> MerchantSettings | SettingsError:
             {
                 "hash_key": read_secret(folder / "hash_key"),
                 "hash_iv": read_secret(folder / "hash_iv"),
-                "platform_id": read_secret(folder / "platform_id", optional=True),
-                "known_trade_no": read_secret(folder / "known_trade_no", optional=True),
+                "platform_id": read_secret(folder / "platform_id", optional=True, may_be_empty=True),
+                "known_trade_no": read_secret(folder / "known_trade_no", optional=True, may_be_empty=True),
             }
         )
     except SettingsError as error:

@@ -1,7 +1,8 @@
-"""Reads one secret from one file, as Kubernetes mounts them."""
+"""Reads one secret from one file, as Kubernetes mounts them, and explains why it cannot be used."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, overload
 
@@ -9,23 +10,39 @@ from adapter.errors import SettingsError
 
 
 @overload
-def read_secret(path: Path, *, optional: Literal[False] = False) -> str: ...
+def read_secret(path: Path, *, optional: Literal[False] = False, may_be_empty: bool = False) -> str: ...
 @overload
-def read_secret(path: Path, *, optional: bool) -> str | None: ...
-def read_secret(path: Path, *, optional: bool = False) -> str | None:
+def read_secret(path: Path, *, optional: bool, may_be_empty: bool = False) -> str | None: ...
+def read_secret(path: Path, *, optional: bool = False, may_be_empty: bool = False) -> str | None:
     """Return the text without outer blanks and newlines; None if the file is optional and does not exist.
 
-    Raises SettingsError, never with the text, for a file that is missing or unreadable.
+    A file without content is an error: it comes from a Secret that was made of an unset variable, and to take it for an
+    absent file would switch to other keys.
+
+    Raises SettingsError, never with the text, for a file that is missing, unreadable or empty.
     """
     try:
-        return path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         if optional:
             return None
-        raise SettingsError(f"The secret file {path} is missing.") from None
+        raise SettingsError(f"The secret file {path} is missing. Add its key to the Secret and its mount.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The secret file {path} cannot be read: {_why(error)}.") from None
+        raise SettingsError(f"The secret file {path} cannot be read: {reading_problem(error)}") from None
+    if not text and not may_be_empty:
+        raise SettingsError(f"The secret file {path} is empty. Put the value into the Secret, or remove the key.")
+    return text
 
 
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8 text"
+def reading_problem(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file or folder cannot be read and, for missing rights, what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text."
+    cause = error.strerror or type(error).__name__
+    if isinstance(error, PermissionError) and hasattr(os, "getuid"):
+        groups = ", ".join(map(str, sorted({os.getgid(), *os.getgroups()})))
+        return (
+            f"{cause}. This process runs as uid {os.getuid()} with the groups {groups}. Run it as the intended user "
+            "(runAsUser), or let one of its groups read the file (fsGroup, defaultMode)."
+        )
+    return f"{cause}."

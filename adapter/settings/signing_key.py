@@ -15,6 +15,7 @@ from typing import Final
 
 from adapter.errors import SettingsError
 from adapter.settings.merchants import RELOAD_SECONDS
+from adapter.settings.secret_files import read_secret
 
 FILE_NAME: Final = "signing_key"
 KEY_MIN_CHARACTERS: Final = 32
@@ -53,13 +54,7 @@ class SigningKeyTexts:
     def _read(self) -> tuple[str, ...]:
         if self._path is None:
             return ()
-        try:
-            found = _lines(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return ()
-        except (OSError, UnicodeDecodeError) as error:
-            cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SettingsError(f"The secret file {self._path} cannot be read: {cause}.") from None
+        found = _lines(read_secret(self._path, optional=True) or "")
         _ensure_long_enough(found, f"The secret file {self._path}")
         return found
 

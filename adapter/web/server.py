@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -76,6 +77,18 @@ class WebServer:
             await self._task
             self._task = None
 
+    def _problem(self, error: OSError) -> str:
+        """Which setting is wrong, and what to do."""
+        setting, cure = "port", "Set another port, or 0 for a free one."
+        if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            setting, cure = "host", "Set an address of this machine, such as 0.0.0.0."
+        elif error.errno == errno.EADDRINUSE:
+            cure = "Another process or server of this pod listens there: set another port, or 0 for a free one."
+        elif error.errno == errno.EACCES:
+            cure = "Only a privileged user may use it: set a port above 1023."
+        where = f"{self._host}:{self.port}"
+        return f"{self._purpose}.{setting}: {where} is not available ({error.strerror}). {cure}"
+
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -87,8 +100,5 @@ class WebServer:
             listener.listen(_BACKLOG)
         except OSError as error:
             listener.close()
-            raise SettingsError(
-                f"{self._purpose}.port: {self._host}:{self.port} is not available ({error.strerror}). "
-                "Set another port, or 0 for a free one."
-            ) from error
+            raise SettingsError(self._problem(error)) from error
         return listener

@@ -66,6 +66,7 @@ def test_everything_there_is_0(
         "kafka": "ok",
         "topics": "warning",  # one broker keeps no copies
         "records": "ok",
+        "groups": "ok",
         ECTICKET: "ok",
         KNOWN: "warning",  # nothing was issued yet
     }

@@ -12,10 +12,14 @@ from adapter.kafka.connection import KafkaConnection
 
 
 def test_a_plain_connection_needs_nothing_but_addresses() -> None:
-    """Without security settings, clients get addresses and PLAINTEXT and nothing else."""
+    """Without security settings, clients get addresses, the deployment's name and PLAINTEXT, and nothing else."""
     connection = KafkaConnection(bootstrap_servers="a:9092, b:9093")
 
-    assert connection.client_options() == {"bootstrap_servers": "a:9092, b:9093", "security_protocol": "PLAINTEXT"}
+    assert connection.client_options() == {
+        "bootstrap_servers": "a:9092, b:9093",
+        "client_id": "ecticket-adapter",
+        "security_protocol": "PLAINTEXT",
+    }
 
 
 def test_the_login_goes_to_the_clients_under_their_names() -> None:
@@ -31,6 +35,7 @@ def test_the_login_goes_to_the_clients_under_their_names() -> None:
 
     assert options == {
         "bootstrap_servers": "a:9092",
+        "client_id": "ecticket-adapter",
         "security_protocol": "SASL_SSL",
         "sasl_mechanism": "SCRAM-SHA-512",
         "sasl_plain_username": "adapter",

@@ -82,10 +82,26 @@ def test_keys_come_from_files(tmp_path: Path) -> None:
     assert _signs_with(book, "2") == f"{KEY}2"
 
 
-def test_a_secrets_folder_may_be_empty_or_absent(tmp_path: Path) -> None:
-    """No files are no mistake."""
+def test_a_secrets_folder_may_be_empty_but_not_absent(tmp_path: Path) -> None:
+    """No files are no mistake; a folder that is not mounted is one, even if the settings have the merchants."""
     MerchantBook({}, {}, tmp_path).check()
-    MerchantBook({}, {}, tmp_path / "nowhere").check()
+    with pytest.raises(SettingsError, match="nowhere") as refused:
+        MerchantBook({"1": _keys(1)}, {}, tmp_path / "nowhere").check()
+
+    assert len(refused.value.problems) == 1
+
+
+def test_keys_stay_while_the_folder_is_gone(tmp_path: Path, clock: _Clock) -> None:
+    """A volume that disappears for a moment parks no order as unknown-merchant."""
+    folder = tmp_path / "secrets"
+    _write(folder, "1")
+    book = MerchantBook({}, {}, folder, monotonic=clock)
+    book.check()
+    folder.rename(tmp_path / "unmounted")
+    clock.until_files_are_looked_at_again()
+
+    assert book.ids == ("1",)
+    assert "does not exist" in book.problems[0]
 
 
 def test_kubernetes_own_folders_are_no_merchants(tmp_path: Path) -> None:
