@@ -54,6 +54,8 @@ class CommandContext:
     config: Path | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     debug: bool = False
+    is_service: bool = False
+    """Whether the command is `run`, whose errors are log lines and the container's termination message."""
 
     def add(self, config: Path | None, overrides: list[str] | None, *, debug: bool) -> None:
         """Add the common options from one position on the command line."""

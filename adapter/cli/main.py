@@ -1,7 +1,8 @@
 """Starts the process, and turns errors into sentences and exit codes.
 
 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. Standard error shows what happened, then what to do. A
-traceback shows with `--debug` only.
+traceback shows with `--debug` only. What ends `run` is a log line, unless standard error is a terminal, and the
+container's termination message.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typer.main import get_command
 
 from adapter.cli.commands import NAME, build_app
 from adapter.cli.context import CommandContext
+from adapter.cli.failure_report import log_failure, write_termination_message
 from adapter.cli.output import clean, note
 from adapter.cli.system_errors import (
     discard_unwritable_output,
@@ -56,18 +58,55 @@ def _run_and_report(arguments: Sequence[str] | None, context: CommandContext) ->
     try:
         code = _run(arguments, context)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has closed the pipe
-        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the top of the process: whatever it is becomes a sentence
-        if context.debug:
-            with suppress(OSError):  # standard error may be what is broken
-                traceback.print_exception(error)
-        else:
-            _print_errors(_sentences(error, context))
-        return WRONG if isinstance(error, SettingsError) else getattr(error, "exit_code", FAILED)
+        if context.is_service or _is_usage_of_run(error):
+            return _report_end_of_run(error, context)
+        if isinstance(error, BrokenPipeError):  # the reader has closed the pipe
+            return FAILED
+        _report(error, context)
+        return _exit_code(error)
     return code
+
+
+def _report_end_of_run(error: Exception, context: CommandContext) -> int:
+    code, sentences = _exit_code(error), [clean(each) for each in _sentences(error, context)]
+    write_termination_message(sentences)
+    if sys.stderr.isatty() or not log_failure(
+        sentences, exit_code=code, unexpected=error if _is_unexpected(error) else None
+    ):
+        _report(error, context)
+    elif context.debug:
+        _print_traceback(error)
+    return code
+
+
+def _report(error: Exception, context: CommandContext) -> None:
+    if context.debug:
+        _print_traceback(error)
+    else:
+        _print_errors(_sentences(error, context))
+
+
+def _print_traceback(error: Exception) -> None:
+    with suppress(OSError):  # standard error may be what is broken
+        traceback.print_exception(error)
+
+
+def _exit_code(error: Exception) -> int:
+    return WRONG if isinstance(error, SettingsError) else getattr(error, "exit_code", FAILED)
+
+
+def _is_usage_of_run(error: Exception) -> bool:
+    """Whether `run` was called with arguments that it does not have, so that it did not even begin."""
+    where = getattr(error, "ctx", None)
+    return isinstance(error, typer.TyperException) and getattr(where, "command_path", "") == f"{NAME} run"
+
+
+def _is_unexpected(error: Exception) -> bool:
+    """Whether no sentence explains it: a defect of the adapter or of a library."""
+    return not isinstance(error, AdapterError | typer.TyperException | typer.Abort) and explain(error) is None
 
 
 def _run(arguments: Sequence[str] | None, context: CommandContext) -> int:

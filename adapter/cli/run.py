@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from adapter.cli.context import CommandContext, command
+from adapter.cli.failure_report import report_wait
 from adapter.cli.output import print_line
 from adapter.protocol.encoding import Encoder
 
@@ -30,16 +31,16 @@ def add(app: typer.Typer, *, panel: str) -> None:
 def run(context: CommandContext, only: Only = None) -> None:
     """Run the adapter until SIGTERM or Ctrl-C; it first finishes and commits what is in flight.
 
-    If the broker is unavailable, the adapter logs it and waits; `check` exits instead.
+    If the broker is unavailable, or another deployment uses the same consumer groups, the adapter logs it and waits;
+    `check` exits instead.
     """
     signal.signal(signal.SIGTERM, _nothing_to_finish)
-    from adapter.app import run_until_stopped
+    context.is_service = True
+    from adapter.app import STAGES, run_until_stopped
 
     settings = context.settings()
-    if only is None:
-        run_until_stopped(settings)
-    else:
-        run_until_stopped(settings, tuple(dict.fromkeys(stage.strip() for stage in only.split(",") if stage.strip())))
+    stages = STAGES if only is None else tuple(dict.fromkeys(each.strip() for each in only.split(",") if each.strip()))
+    run_until_stopped(settings, stages, on_wait=report_wait)
 
 
 def _nothing_to_finish(_signal: int, _frame: object) -> None:

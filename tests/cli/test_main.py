@@ -112,7 +112,6 @@ def test_the_version_is_the_distributions(run: Commands) -> None:
         (("report", "--type", "orders", "--from", "1.3.2026", "--to", "2026-03-01"), ("'--from'", "1.3.2026")),
         (("settings", "show", "--set", "submit.operatr=x"), ("submit.operatr ", "submit.operator")),
         (("settings", "show", "--config", "/nowhere/settings.yaml"), ("/nowhere/settings.yaml",)),
-        (("run", "--only", "submit,frobnicate"), ("--only", "frobnicate", "confirm")),
         (("sandbox", "--port", "123456"), ("port", "65535", "123456")),
     ],
 )

@@ -50,6 +50,7 @@ def test_every_page_of_the_manual_is_in_the_navigation_and_nothing_else() -> Non
     manual = {
         *(path.name for path in ROOT.glob("*.md")),
         *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+        *(f"docs/operations/{path.name}" for path in (ROOT / "docs" / "operations").glob("*.md")),
         *(str(path.relative_to(ROOT)) for path in (ROOT / "helm").rglob("*.md")),
     }
     folders = {f"{name}/README.md" for name in ("docs/decisions", "plugins")}

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from key_words import mentions
 
 from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.kafka.client import AioKafka, AioKafkaMember
 from adapter.kafka.connection import KafkaConnection
 from integration.cluster import RUN, Cluster, Worker, environment_of, launch, open_cluster, settings_for, until
 from integration.order_source import OrderSource
 
 
 async def _run(settings: Mapping[str, str], log: Path) -> tuple[int, list[str]]:
-    """Run the adapter until it ends by itself; its exit code and the lines it wrote."""
+    """Run the adapter until it ends by itself; its exit code and the sentences of its only error line."""
     process = await launch(RUN, environment_of(settings), log)
     code = await asyncio.wait_for(process.wait(), 120)
-    return code, (await asyncio.to_thread(log.read_text, encoding="utf-8")).splitlines()
+    text = await asyncio.to_thread(log.read_text, encoding="utf-8")
+    (line,) = [each for each in map(json.loads, text.splitlines()) if each["level"] == "error"]
+    return code, list(line["problems"])
 
 
 async def test_wrong_settings_are_one_sentence_each_and_end_with_exit_code_2(tmp_path: Path) -> None:
@@ -54,6 +59,42 @@ async def test_missing_topics_are_named_with_the_command_that_makes_them(
     assert [name for key, name in settings.items() if key.startswith("topics.") and name not in text] == []
     assert "ecticket-adapter topics --create" in text
     assert "Traceback" not in text
+
+
+async def test_another_deployment_in_the_groups_is_waited_for(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """With the log line and the termination message; it starts when the other one has left, and sees its own kind."""
+    message = tmp_path / "message"
+    async with open_cluster(kafka, tmp_path) as cluster:
+        cluster.settings["termination_log"] = str(message)
+        group, topics = f"{cluster.settings['kafka.group_prefix']}.submit", [cluster.topic("orders_paid")]
+        other = await AioKafka(dataclasses.replace(kafka, client_id="stage")).connect(group)
+        try:
+            await _join(other, topics)
+            worker = await cluster.start(ready=False)
+            await until(lambda: message.exists() and "stage" in message.read_text(), seconds=30)
+            during, reason = await _health(worker), (await worker.get("/readyz")).text
+        finally:
+            await other.leave()
+        await worker.until_ready()
+        replica = await cluster.start()
+
+    (line,) = [line for line in worker.log_lines if "stage" in str(line.get("reason"))]
+    assert (during, line["level"]) == ((200, 503), "warning")
+    assert group in str(line["reason"])
+    assert group in reason
+    assert message.read_text() == ""
+    assert not any("kafka.group_prefix" in str(line) for line in replica.log_lines)
+
+
+async def _join(member: AioKafkaMember, topics: list[str]) -> None:
+    assigned = asyncio.Event()
+
+    async def revoked() -> None:
+        pass
+
+    member.join(topics, revoked=revoked, assigned=assigned.set)
+    async with asyncio.timeout(60):
+        await assigned.wait()
 
 
 async def test_an_absent_broker_is_waited_for_at_the_start_and_in_the_middle(
