@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from key_words import mentions
 from structlog.testing import capture_logs
 
 from adapter import app
-from adapter.app import STUCK_THREADS_MAX, Adapter
+from adapter.app import STUCK_AFTER_SECONDS, STUCK_THREADS_MAX, Adapter
 from adapter.errors import HookFailed, PluginRejected, SettingsError
 from adapter.extensions.values import OrderRecord
 from adapter.settings import Settings, load
@@ -82,6 +83,20 @@ async def test_threads_stuck_in_hooks_make_the_adapter_no_longer_alive(plugin: P
     (problem,) = many
     assert str(STUCK_THREADS_MAX) in problem
     assert adapter.liveness_problems() == []
+
+
+def test_a_loop_that_has_not_run_for_long_makes_the_adapter_no_longer_alive(plugin: Path) -> None:
+    """`/livez` names the stage whose loop is stuck, and no other."""
+    adapter = Adapter(settings(plugin, STUCK))
+    now = time.monotonic()
+    beats = {"submit": now - STUCK_AFTER_SECONDS - 1, "confirm": now - STUCK_AFTER_SECONDS / 2}
+    adapter._engines = {
+        name: cast(app.RunningStage, SimpleNamespace(last_heartbeat=beat)) for name, beat in beats.items()
+    }
+
+    (problem,) = adapter.liveness_problems()
+
+    assert "submit" in problem
 
 
 def test_the_start_logs_plugins_in_order_and_warnings(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
