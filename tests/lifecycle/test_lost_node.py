@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,7 @@ async def test_a_lost_node_loses_and_repeats_nothing(own_kafka: LocalKafka, tmp_
         for worker in workers:
             await cluster.restart(worker)
         await asyncio.to_thread(own_kafka.start)
+        began = time.time()
         await cluster.all_delivered(seconds=90)
 
         assert min(killed_with) > 0
@@ -55,7 +57,13 @@ async def test_a_lost_node_loses_and_repeats_nothing(own_kafka: LocalKafka, tmp_
         assert issued < cluster.sandbox.order_store.number_count
         recovered = sum(1 for event in cluster.event_log.events if event.data.get("recovered"))
         assert recovered > 0
-        print(f"\nkilled with {killed_with} calls on the wire, {issued} issuances; {recovered} recovered")
+        times = [event.record.timestamp / 1000 for event in cluster.event_log.events if event.type == "submitted"]
+        first = min(at for at in times if at > began)
+        print(
+            f"\nkilled with {killed_with} calls on the wire, {issued} issuances; {recovered} recovered; first event "
+            f"{first - began:.1f} s after the broker's start, with a session time-out of "
+            f"{cluster.settings['kafka.session_timeout_seconds']} s"
+        )
 
 
 async def test_sigterm_in_the_middle_of_a_commit_finishes_it(own_kafka: LocalKafka, tmp_path: Path) -> None:

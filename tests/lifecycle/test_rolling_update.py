@@ -98,8 +98,9 @@ async def test_sigterm_in_the_middle_of_a_rebalance_loses_and_repeats_nothing(
         await cluster.feed(source.orders(80))
         await giving.until_on_the_wire(3)
 
+        given_away = _given_away(giving)
         joining = await cluster.start(ready=False)
-        await _until_given_away(giving, 0)
+        await _until_given_away(giving, given_away)
         codes = [await giving.dismiss()]
         await joining.until_ready()
         await cluster.feed(source.orders(80))
