@@ -79,7 +79,7 @@ _WAIT_WARNING_SECONDS = 10.0
 """How often the log repeats what the start waits for."""
 _CONFLICT_SECONDS = 600.0
 """How often a running adapter logs a conflict that stays."""
-_LEAST_ANSWER_SECONDS = 1.0
+_MIN_ANSWER_SECONDS = 1.0
 """How long callbacks that have arrived may take, even if the other stages took the whole grace period."""
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -433,7 +433,7 @@ class Adapter:
         engines = [engine for engine in self._engines.values() if engine is not self._receiving]
         await asyncio.gather(*(engine.stop(grace) for engine in engines))
         if self._receiving is not None:
-            await self._receiving.stop(max(_LEAST_ANSWER_SECONDS, ends - time.monotonic()))
+            await self._receiving.stop(max(_MIN_ANSWER_SECONDS, ends - time.monotonic()))
 
     def liveness_problems(self) -> Sequence[str]:
         """Reasons why a restart would help."""

@@ -167,7 +167,7 @@ async def test_whatever_happens_every_record_is_sent_once_and_published_once(
 ) -> None:
     """And a lane's records are published in their order."""
     monkeypatch.setattr(scheduler, "LEASE_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(engine_module, "LEAST_COMMIT_SECONDS", 0.05)
+    monkeypatch.setattr(engine_module, "MIN_COMMIT_SECONDS", 0.05)
     world = World(seed)
     for _ in range(3):
         await world.hire()
