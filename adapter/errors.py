@@ -28,6 +28,7 @@ AdapterError
 │   │   └── BreakerOpen        RETRY    not tried, because the merchant's breaker is open
 │   ├── Throttled              RETRY    refused before execution (HTTP 403, 429, 503 with Retry-After)
 │   ├── NotAccepted            RETRY    the envelope was not accepted (TransCode ≠ 1, HTTP 400 and similar)
+│   ├── ReportNotStored        STOP     a report came, and the disk did not take it
 │   └── InDoubt                QUERY    sent and unanswered: tickets may exist
 └── StreamError
     ├── BrokerUnavailable      RETRY    no broker answers
@@ -179,6 +180,10 @@ class Throttled(CallError):
 
 class NotAccepted(CallError):
     """ECTicket did not accept the envelope and executed nothing; settings, clock or this order's content are wrong."""
+
+
+class ReportNotStored(CallError):
+    """A report came and could not be written to a file, for example because the disk is full; nothing was changed."""
 
 
 class InDoubt(CallError):

@@ -28,7 +28,7 @@ from adapter.kafka.reader import read_tail
 from adapter.kafka.topics import TopicSpec
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
-from adapter.provider.limits import CallLimits
+from adapter.provider.limits import CallLimits, DownloadTimeouts, ReportLimits
 from adapter.provider.observer import ProviderObserver
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.settings import Settings
@@ -125,7 +125,7 @@ def make_provider(settings: Settings, *, observer: ProviderObserver | None = Non
 
     Raises SettingsError if `provider.ssl_ca_file` cannot be used.
     """
-    provider = settings.provider
+    provider, reports = settings.provider, settings.reports
     return EcticketClient(
         base_url=base_url(settings),
         family=Family(provider.family),
@@ -140,6 +140,14 @@ def make_provider(settings: Settings, *, observer: ProviderObserver | None = Non
             max_calls_per_second=provider.max_calls_per_second,
             max_concurrent_calls=provider.max_concurrent_calls,
             lock_out_seconds=provider.lock_out_seconds,
+        ),
+        report_limits=ReportLimits(
+            interval_seconds=reports.interval_seconds,
+            timeouts=DownloadTimeouts(
+                connect_seconds=reports.connect_timeout_seconds,
+                read_seconds=reports.read_timeout_seconds,
+                total_seconds=reports.timeout_seconds,
+            ),
         ),
         observer=observer,
     )

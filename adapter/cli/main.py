@@ -25,7 +25,7 @@ from adapter.cli.system_errors import (
     reopen_closed_streams,
     replace_unencodable_characters,
 )
-from adapter.errors import AdapterError, InDoubt, NotSent, SettingsError, Throttled, TopicsMissing
+from adapter.errors import AdapterError, InDoubt, NotSent, ReportNotStored, SettingsError, Throttled, TopicsMissing
 
 FAILED = 1
 WRONG = 2
@@ -36,6 +36,7 @@ DEFECT = "This should not have happened"
 
 _CURES: tuple[tuple[type[AdapterError], str], ...] = (
     (Throttled, "Nothing was executed. Come back later."),
+    (ReportNotStored, "Free some space there, or write to another place (TMPDIR, --output)."),
     (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network."),
     (InDoubt, "Run it again; for an order, query its trade number before you do anything else with it."),
 )

@@ -92,9 +92,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
     for row in cells:
         table.add_row(*row)
-    console = _console()
-    if len(columns) <= KEY_AND_VALUE or _needed_width(columns, cells) <= console.width:
-        _print(console, table)
+    here = console()
+    if len(columns) <= KEY_AND_VALUE or _needed_width(columns, cells) <= here.width:
+        _print(here, table)
         return
     for position, row in enumerate(cells):
         if position:
@@ -111,7 +111,7 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     for name, value in facts:
         if value is not None:
             grid.add_row(Text(name, style="bold"), Text(clean(str(value)), overflow="fold"))
-    _print(_console(), grid)
+    _print(console(), grid)
 
 
 def print_marked(mark: str, style: str, text: str) -> None:
@@ -119,13 +119,13 @@ def print_marked(mark: str, style: str, text: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
-    if not console.is_terminal:
+    here = console()
+    if not here.is_terminal:
         print_line(f"{mark}{clean(text)}")
         return
     line = Table.grid()
     line.add_row(Text(mark, style=style), Text(clean(text), overflow="fold"))
-    console.print(line)
+    here.print(line)
 
 
 def print_entry(mark: str, title: str, *lines: str | None) -> None:
@@ -138,7 +138,7 @@ def print_entry(mark: str, title: str, *lines: str | None) -> None:
     grid.add_row(mark, Text(one_line(title), style="bold", overflow="fold"))
     for line in filter(None, lines):
         grid.add_row("", Text(clean(line), overflow="fold"))
-    _print(_console(), grid)
+    _print(console(), grid)
 
 
 def _needed_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
@@ -161,10 +161,36 @@ def _print(console: Console, table: Table) -> None:
     print_line("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Return rich's view of standard output; in a file or a pipe it is wide enough for all tables."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else UNBOUNDED_COLUMNS)
+
+
+def print_json_list(values: Iterable[object]) -> None:
+    """Print the values as one JSON list, one by one."""
+    empty = True
+    for value in values:
+        text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+        sys.stdout.write(("[\n" if empty else ",\n") + textwrap.indent(text, "  "))
+        empty = False
+    print_line("[]" if empty else "\n]")
+
+
+@contextmanager
+def counting_bytes(what: str, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show a growing size on standard error if that is a terminal. Yield the function to call with the bytes."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda size: None
+        return
+    from rich.console import Console
+    from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda size: progress.update(task, completed=size)
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import date, datetime
 from enum import Enum
@@ -15,17 +14,21 @@ import typer
 
 from adapter.cli.context import CommandContext, Json, MerchantId, command
 from adapter.cli.ecticket import ecticket_client, pick_merchant, refuse_violations
-from adapter.cli.output import note, print_json, print_table
-from adapter.cli.system_errors import with_path
+from adapter.cli.large_table import LargeTable
+from adapter.cli.output import note, print_json_list
+from adapter.cli.report_target import STANDARD_OUTPUT, downloaded
 
 if TYPE_CHECKING:
     from adapter.protocol.credentials import Merchant
     from adapter.protocol.order_detail import OrderRow, ReportRequest, TicketRow
+    from adapter.protocol.report_csv import ReportRows
+    from adapter.provider.report_file import ReportFile
     from adapter.settings import Settings
 
-STANDARD_OUTPUT = "-"
-NOT_SHOWN = frozenset({"customer_name", "customer_phone", "customer_email", "ticket_no", "write_off_no"})
-"""Customer data, and numbers that redeem a ticket. Only the file of `--output` contains them."""
+NOT_SHOWN = frozenset(
+    {"customer_name", "customer_phone", "customer_email", "ticket_no", "write_off_no", "line", "unreadable"}
+)
+"""Customer data, and numbers that redeem a ticket, which only `--output` writes; and what only notes contain."""
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "orders": {
         "trade_no": "trade no",
@@ -95,7 +98,7 @@ def report(
 
     The printed lines contain no customer data, ticket numbers or redemption codes.
     """
-    from adapter.protocol.order_detail import ReportRequest, ReportType, parse_report
+    from adapter.protocol.order_detail import ReportRequest, ReportType
     from adapter.protocol.rules import report_violations
 
     settings = context.settings()
@@ -107,39 +110,47 @@ def report(
         end_date=end.date(),
     )
     refuse_violations(report_violations(request))
-    body = asyncio.run(_download(settings, chosen, request))
-    if output is not None:
-        _save(body, output)  # before it is parsed: a report that cannot be parsed is kept too
-    rows = parse_report(body, request.report_type)
-    if output is not None:
-        note(f"{_target(output)}: {_count(rows)} It contains customer data.")
-    elif json:
-        print_json([_plain(row) for row in rows])
-    else:
-        _print(rows, COLUMNS[kind])
+    asyncio.run(_report(settings, chosen, request, output, json=json))
 
 
-def _save(body: bytes, output: Path) -> None:
-    """Write the bytes unchanged, to a file or to the byte stream of standard output."""
-    if str(output) == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(body)
-        sys.stdout.flush()
-        return
-    with with_path(output):
-        output.write_bytes(body)
+async def _report(
+    settings: Settings, merchant: Merchant, request: ReportRequest, output: Path | None, *, json: bool
+) -> None:
+    """Download the report, to its output if there is one, and then read it.
+
+    A report that cannot be read is kept too. It is read as a whole before any row is printed.
+    """
+    from adapter.operations.report_findings import examine
+
+    async with (
+        ecticket_client(settings) as ecticket,
+        downloaded(ecticket.reports, merchant, request, output) as report,
+    ):
+        columns = COLUMNS[request.report_type.name.lower()]
+        table = LargeTable(tuple(columns.values()))
+        shown = output is None and not json
+        findings = examine(_rows(report), (lambda row: table.measure(_line(row, columns))) if shown else None)
+        if shown:
+            table.print(_line(row, columns) for row in _rows(report))
+        elif output is None:
+            print_json_list(_plain(row) for row in _rows(report))
+        count = "1 line." if findings.rows == 1 else f"{findings.rows} lines."
+        if output is not None:
+            note(f"{_target(output)}: {count} It contains customer data.")
+        elif not json:
+            note(count)
+        for sentence in findings.sentences():
+            note(sentence)
 
 
 def _target(output: Path) -> str:
     return "standard output" if str(output) == STANDARD_OUTPUT else str(output)
 
 
-def _print(rows: Sequence[OrderRow | TicketRow], columns: Mapping[str, str]) -> None:
-    lines = [_line(row, columns) for row in rows]
-    filled = [column for column in range(len(columns)) if any(line[column] for line in lines)]
-    if lines:
-        headings = tuple(columns.values())
-        print_table([headings[column] for column in filled], [[line[column] for column in filled] for line in lines])
-    note(_count(rows))
+def _rows(report: ReportFile) -> ReportRows[OrderRow] | ReportRows[TicketRow]:
+    from adapter.protocol.order_detail import ReportType
+
+    return report.order_rows() if report.request.report_type is ReportType.ORDERS else report.ticket_rows()
 
 
 def _line(row: OrderRow | TicketRow, columns: Iterable[str]) -> list[object]:
@@ -152,10 +163,6 @@ def _short(value: object) -> object:
     return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else _value(value)
 
 
-def _count(rows: Sequence[object]) -> str:
-    return "1 line." if len(rows) == 1 else f"{len(rows)} lines."
-
-
 def _plain(row: OrderRow | TicketRow) -> dict[str, object]:
     return {field.name: _value(getattr(row, field.name)) for field in fields(row) if field.name not in NOT_SHOWN}
 
@@ -164,8 +171,3 @@ def _value(value: object) -> object:
     if isinstance(value, Enum):
         return value.name.lower()
     return value.isoformat() if isinstance(value, date) else value
-
-
-async def _download(settings: Settings, merchant: Merchant, request: ReportRequest) -> bytes:
-    async with ecticket_client(settings) as provider:
-        return await provider.report(merchant, request)

@@ -1,22 +1,31 @@
 """OrderDetail: the report of all orders or all tickets (page "Download Order Details", developers.ecpay.com.tw/48558).
 
 This is ECTicket's own account of what was issued, independent of the adapter. One download per merchant and minute is
-allowed. The report is plain CSV (`report_csv`); an error is an envelope (`is_envelope`).
+allowed. The report is plain CSV, read row by row (`report_csv`); an error is an envelope (`starts_like_json`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum, unique
-from typing import Literal, Self, overload
+from functools import lru_cache
+from typing import Final
 
-from adapter.errors import UnreadableReply
 from adapter.protocol.issue import IssueType, PrintType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.query_item_info import TicketType
-from adapter.protocol.report_csv import ReportLine, read_lines, starts_like_json
-from adapter.protocol.taipei import compact_date
+from adapter.protocol.report_csv import (
+    ReportColumn,
+    ReportLayout,
+    ReportRows,
+    UnreadableCell,
+    identifier,
+    whole_number,
+    word,
+)
+from adapter.protocol.taipei import compact_date, parse_date, parse_time
 
 
 @unique
@@ -66,64 +75,85 @@ USE_STATUS_WORDS = {
 }
 """The words of 票券使用狀態."""
 
-ORDER_COLUMNS = (
-    "特店訂單編號",
-    "贈品單號",
-    "ECT訂單編號",
-    "金流服務商",
-    "付款方式",
-    "信用卡授權單號",
-    "發行狀態",
-    "發行結果備註",
-    "發行日期",
-    "出券類型",
-    "列印方式",
-    "購買人姓名",
-    "購買人手機",
-    "購買人Email",
-    "履約保障到期日",
-    "訂單序號總數量",
-    "訂單金額",
-    "已核銷序號數量",
-    "已核銷總金額",
-    "已退貨序號數量",
-    "已退貨總金額",
-    "退貨手續費總金額",
-    "未使用序號數量",
-    "未使用序號總金額",
-    "已失效票券數量",
+# A report repeats its dates and times, and to find one again is cheaper than to parse it again.
+_read_date: Final = lru_cache(maxsize=4096)(parse_date)
+_read_time: Final = lru_cache(maxsize=4096)(parse_time)
+
+
+def _identifier(name: str, header: str) -> ReportColumn:
+    return ReportColumn(field=name, header=header, read=identifier)
+
+
+def _number(name: str, header: str) -> ReportColumn:
+    return ReportColumn(field=name, header=header, read=whole_number, expected="a whole number")
+
+
+def _date(name: str, header: str) -> ReportColumn:
+    return ReportColumn(field=name, header=header, read=_read_date, expected="a date yyyy/mm/dd")
+
+
+def _time(name: str, header: str) -> ReportColumn:
+    return ReportColumn(field=name, header=header, read=_read_time, expected="a time yyyy/mm/dd hh:mm:ss")
+
+
+_ORDER_CELLS: Final = (
+    _identifier("merchant_trade_no", "特店訂單編號"),
+    _identifier("free_trade_no", "贈品單號"),
+    _identifier("ticket_trade_no", "ECT訂單編號"),
+    ReportColumn(field="payment_provider", header="金流服務商", read=str),
+    ReportColumn(field="payment_type", header="付款方式", read=str),
+    _identifier("credit_trade_id", "信用卡授權單號"),
+    ReportColumn(field="issue_status", header="發行狀態", read=word(ISSUE_STATUS_WORDS)),
+    ReportColumn(field="remark", header="發行結果備註", read=str),
+    _time("issued_at", "發行日期"),
+    ReportColumn(field="issue_type", header="出券類型", read=word(ISSUE_TYPE_WORDS)),
+    ReportColumn(field="print_type", header="列印方式", read=word(PRINT_TYPE_WORDS)),
+    ReportColumn(field="customer_name", header="購買人姓名", read=str),
+    ReportColumn(field="customer_phone", header="購買人手機", read=str),
+    ReportColumn(field="customer_email", header="購買人Email", read=str),
+    _date("escrow_expires_on", "履約保障到期日"),
+    _number("ticket_count", "訂單序號總數量"),
+    _number("trade_amount", "訂單金額"),
+    _number("redeemed_count", "已核銷序號數量"),
+    _number("redeemed_amount", "已核銷總金額"),
+    _number("refunded_count", "已退貨序號數量"),
+    _number("refunded_amount", "已退貨總金額"),
+    _number("refund_fee", "退貨手續費總金額"),
+    _number("unused_count", "未使用序號數量"),
+    _number("unused_amount", "未使用序號總金額"),
+    _number("expired_count", "已失效票券數量"),
 )
+_TICKET_CELLS: Final = (
+    _identifier("merchant_trade_no", "特店訂單編號"),
+    _identifier("free_trade_no", "贈品單號"),
+    _identifier("ticket_trade_no", "ECT訂單編號"),
+    _identifier("credit_trade_id", "信用卡授權單號"),
+    _time("issued_at", "發行日期"),
+    ReportColumn(field="issue_type", header="出券類型", read=word(ISSUE_TYPE_WORDS)),
+    ReportColumn(field="print_type", header="列印方式", read=word(PRINT_TYPE_WORDS)),
+    ReportColumn(field="ticket_type", header="票券類型", read=word(TICKET_TYPE_WORDS)),
+    ReportColumn(field="customer_name", header="購買人姓名", read=str),
+    ReportColumn(field="customer_phone", header="購買人手機", read=str),
+    ReportColumn(field="customer_email", header="購買人Email", read=str),
+    _date("escrow_expires_on", "履約保障到期日"),
+    _identifier("ticket_no", "票券序號"),
+    ReportColumn(field="use_status", header="票券使用狀態", read=word(USE_STATUS_WORDS)),
+    _identifier("item_no", "商品編號"),
+    ReportColumn(field="item_name", header="商品名稱", read=str),
+    _number("ticket_price", "票券面額"),
+    _date("starts_on", "票券生效日"),
+    _time("redeemed_at", "核銷日期"),
+    _time("refunded_at", "退貨日期"),
+    _number("refund_fee", "退貨手續費"),
+    _date("expires_on", "贈品券到期日期"),
+    _identifier("write_off_no", "核銷代碼"),
+)
+
+ORDER_COLUMNS: Final = tuple(column.header for column in _ORDER_CELLS)
 """The 25 headers of the orders report, in the page's order."""
 
-TICKET_COLUMNS = (
-    "特店訂單編號",
-    "贈品單號",
-    "ECT訂單編號",
-    "信用卡授權單號",
-    "發行日期",
-    "出券類型",
-    "列印方式",
-    "票券類型",
-    "購買人姓名",
-    "購買人手機",
-    "購買人Email",
-    "履約保障到期日",
-    "票券序號",
-    "票券使用狀態",
-    "商品編號",
-    "商品名稱",
-    "票券面額",
-    "票券生效日",
-    "核銷日期",
-    "退貨日期",
-    "退貨手續費",
-    "贈品券到期日期",
-    "核銷代碼",
-)
+TICKET_COLUMNS: Final = tuple(column.header for column in _TICKET_CELLS)
 """The 23 headers of the tickets report, in the page's order."""
-
-_ONLY_ORDERS = frozenset(ORDER_COLUMNS).difference(TICKET_COLUMNS)
-_ONLY_TICKETS = frozenset(TICKET_COLUMNS).difference(ORDER_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +182,10 @@ class OrderRow:
     A word outside of the documented set is kept unchanged. The customer's data are not in `repr`.
     """
 
+    line: int
+    """The line in the file, from 1, which is the header."""
+    unreadable: tuple[UnreadableCell, ...]
+    """The cells that could not be read: their fields are None, and not empty."""
     merchant_trade_no: str | None
     free_trade_no: str | None
     ticket_trade_no: str | None
@@ -183,41 +217,6 @@ class OrderRow:
         """The number under which the order was issued."""
         return _trade_no(self.merchant_trade_no, self.free_trade_no)
 
-    @classmethod
-    def from_line(cls, line: ReportLine) -> Self:
-        """Read a line of the orders report.
-
-        Raises:
-            UnreadableReply: a count, an amount, a date or a time is invalid.
-        """
-        return cls(
-            merchant_trade_no=line.text("特店訂單編號"),
-            free_trade_no=line.text("贈品單號"),
-            ticket_trade_no=line.text("ECT訂單編號"),
-            payment_provider=line.text("金流服務商"),
-            payment_type=line.text("付款方式"),
-            credit_trade_id=line.text("信用卡授權單號"),
-            issue_status=line.word("發行狀態", ISSUE_STATUS_WORDS),
-            remark=line.text("發行結果備註"),
-            issued_at=line.moment("發行日期"),
-            issue_type=line.word("出券類型", ISSUE_TYPE_WORDS),
-            print_type=line.word("列印方式", PRINT_TYPE_WORDS),
-            customer_name=line.text("購買人姓名"),
-            customer_phone=line.text("購買人手機"),
-            customer_email=line.text("購買人Email"),
-            escrow_expires_on=line.day("履約保障到期日"),
-            ticket_count=line.integer("訂單序號總數量"),
-            trade_amount=line.integer("訂單金額"),
-            redeemed_count=line.integer("已核銷序號數量"),
-            redeemed_amount=line.integer("已核銷總金額"),
-            refunded_count=line.integer("已退貨序號數量"),
-            refunded_amount=line.integer("已退貨總金額"),
-            refund_fee=line.integer("退貨手續費總金額"),
-            unused_count=line.integer("未使用序號數量"),
-            unused_amount=line.integer("未使用序號總金額"),
-            expired_count=line.integer("已失效票券數量"),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketRow:
@@ -227,6 +226,10 @@ class TicketRow:
     redemption code are not in `repr`. `write_off_no` (核銷代碼) comes only for serial numbers.
     """
 
+    line: int
+    """The line in the file, from 1, which is the header."""
+    unreadable: tuple[UnreadableCell, ...]
+    """The cells that could not be read: their fields are None, and not empty."""
     merchant_trade_no: str | None
     free_trade_no: str | None
     ticket_trade_no: str | None
@@ -256,68 +259,31 @@ class TicketRow:
         """The number under which the ticket was issued."""
         return _trade_no(self.merchant_trade_no, self.free_trade_no)
 
-    @classmethod
-    def from_line(cls, line: ReportLine) -> Self:
-        """Read a line of the tickets report.
-
-        Raises:
-            UnreadableReply: an amount, a date or a time is invalid.
-        """
-        return cls(
-            merchant_trade_no=line.text("特店訂單編號"),
-            free_trade_no=line.text("贈品單號"),
-            ticket_trade_no=line.text("ECT訂單編號"),
-            credit_trade_id=line.text("信用卡授權單號"),
-            issued_at=line.moment("發行日期"),
-            issue_type=line.word("出券類型", ISSUE_TYPE_WORDS),
-            print_type=line.word("列印方式", PRINT_TYPE_WORDS),
-            ticket_type=line.word("票券類型", TICKET_TYPE_WORDS),
-            customer_name=line.text("購買人姓名"),
-            customer_phone=line.text("購買人手機"),
-            customer_email=line.text("購買人Email"),
-            escrow_expires_on=line.day("履約保障到期日"),
-            ticket_no=line.text("票券序號"),
-            use_status=line.word("票券使用狀態", USE_STATUS_WORDS),
-            item_no=line.text("商品編號"),
-            item_name=line.text("商品名稱"),
-            ticket_price=line.integer("票券面額"),
-            starts_on=line.day("票券生效日"),
-            redeemed_at=line.moment("核銷日期"),
-            refunded_at=line.moment("退貨日期"),
-            refund_fee=line.integer("退貨手續費"),
-            expires_on=line.day("贈品券到期日期"),
-            write_off_no=line.text("核銷代碼"),
-        )
-
-
-def is_envelope(body: bytes) -> bool:
-    """Whether the answer to OrderDetail is an error in its envelope (`envelope.open_response`) and not a report."""
-    return starts_like_json(body)
-
-
-@overload
-def parse_report(body: bytes, report_type: Literal[ReportType.ORDERS]) -> tuple[OrderRow, ...]: ...
-@overload
-def parse_report(body: bytes, report_type: Literal[ReportType.TICKETS]) -> tuple[TicketRow, ...]: ...
-@overload
-def parse_report(body: bytes, report_type: ReportType) -> tuple[OrderRow, ...] | tuple[TicketRow, ...]: ...
-def parse_report(body: bytes, report_type: ReportType) -> tuple[OrderRow, ...] | tuple[TicketRow, ...]:
-    """Read a report's lines.
-
-    Columns are found by header, in any order; unknown ones are ignored, missing ones read as None.
-
-    Raises:
-        UnreadableReply: no report, the other report, or a line that cannot be read.
-    """
-    if is_envelope(body):
-        raise UnreadableReply("The answer is an envelope and no report; it is opened with the merchant's keys.")
-    if report_type is ReportType.TICKETS:
-        return tuple(TicketRow.from_line(line) for line in read_lines(body, TICKET_COLUMNS, _ONLY_ORDERS))
-    return tuple(OrderRow.from_line(line) for line in read_lines(body, ORDER_COLUMNS, _ONLY_TICKETS))
-
 
 def _trade_no(merchant: str | None, free: str | None) -> TradeNo | None:
     """Return the filled one of the two numbers, MerchantTradeNo before FreeTradeNo."""
     if merchant is not None:
         return TradeNo(kind=TradeNoKind.MERCHANT, value=merchant)
     return None if free is None else TradeNo(kind=TradeNoKind.FREE, value=free)
+
+
+_ORDERS: Final = ReportLayout(
+    columns=_ORDER_CELLS, foreign=frozenset(TICKET_COLUMNS).difference(ORDER_COLUMNS), make_row=OrderRow
+)
+_TICKETS: Final = ReportLayout(
+    columns=_TICKET_CELLS, foreign=frozenset(ORDER_COLUMNS).difference(TICKET_COLUMNS), make_row=TicketRow
+)
+
+
+def order_rows(pieces: Iterable[bytes], *, merchant_id: str) -> ReportRows[OrderRow]:
+    """Read the orders report of a merchant from its bytes, which may be cut anywhere.
+
+    Raises:
+        UnreadableReply: this is no orders report. The iteration raises it too, if the file is cut off or broken.
+    """
+    return ReportRows(pieces, _ORDERS, merchant_id=merchant_id)
+
+
+def ticket_rows(pieces: Iterable[bytes], *, merchant_id: str) -> ReportRows[TicketRow]:
+    """Read the tickets report of a merchant, as `order_rows` does."""
+    return ReportRows(pieces, _TICKETS, merchant_id=merchant_id)

@@ -17,6 +17,7 @@ How a call is classified (docs/delivery.md, "Answers of Issue"), in this order:
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import string
 from collections.abc import Callable, Iterator, Mapping
@@ -35,21 +36,24 @@ from adapter.errors import (
     InDoubt,
     NotAccepted,
     NotSent,
+    ReportNotStored,
     Throttled,
 )
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Endpoint, Family, path
 from adapter.protocol.envelope import open_response, seal_request
 from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
-from adapter.protocol.order_detail import ReportRequest, is_envelope
+from adapter.protocol.order_detail import ReportRequest
 from adapter.protocol.query_issue_result import ResultReply, ResultRequest
 from adapter.protocol.query_item_info import ItemReply, ItemRequest
 from adapter.provider.call_limiter import Purpose
 from adapter.provider.exchange import HttpExchange
 from adapter.provider.http_status import HttpAnswer, classify
-from adapter.provider.limits import CallLimits
+from adapter.provider.limits import CallLimits, ReportLimits
 from adapter.provider.merchant_channel import MerchantChannel
 from adapter.provider.observer import CallFinished, CallOutcome, NullProviderObserver, ProviderObserver
+from adapter.provider.report_file import MAX_ENVELOPE_BYTES, ReportDownload
+from adapter.provider.report_source import ReportSource
 from adapter.provider.time_source import TimeSource
 
 __all__ = ["CallLimits", "EcticketClient", "Purpose", "TimeSource"]
@@ -58,7 +62,6 @@ RTN_OK = 1
 """The only RtnCode whose meaning ECPay documents."""
 
 MAX_ANSWER_BYTES = 1024 * 1024
-MAX_REPORT_BYTES = 10 * 1024 * 1024
 
 _CONTROL_LENGTH = 20  # fits both numbers: MerchantTradeNo String(25), FreeTradeNo String(20)
 _CONTROL_ALPHABET = string.ascii_uppercase + string.digits
@@ -75,6 +78,7 @@ _OUTCOMES: tuple[tuple[type[CallError], CallOutcome], ...] = (
     (NotSent, CallOutcome.NOT_SENT),
     (Throttled, CallOutcome.THROTTLED),
     (NotAccepted, CallOutcome.NOT_ACCEPTED),
+    (ReportNotStored, CallOutcome.NOT_STORED),
     (InDoubt, CallOutcome.IN_DOUBT),
 )
 
@@ -118,7 +122,7 @@ class EcticketClient:
 
     `base_url` is scheme and host (`endpoints.STAGE_URL`, `PRODUCTION_URL`, or a custom one); `transport` any of httpx's
     (see `transport.make_transport` and `exchange.HttpExchange`). One instance serves any number of merchants, on one
-    event loop.
+    event loop. A process has one, because `reports` keeps ECPay's limit of one report per merchant and minute.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class EcticketClient:
         family: Family,
         transport: httpx.AsyncBaseTransport,
         limits: CallLimits | None = None,
+        report_limits: ReportLimits | None = None,
         observer: ProviderObserver | None = None,
         clock: TimeSource | None = None,
     ) -> None:
@@ -137,6 +142,8 @@ class EcticketClient:
         self._clock = clock or TimeSource()
         self._exchange = HttpExchange(transport, base_url=base_url, limits=self._limits, clock=self._clock)
         self._channels: dict[str, MerchantChannel] = {}
+        self.reports = ReportSource(self._fetch_report, report_limits or ReportLimits(), self._clock)
+        """Where reports come from: the only way to OrderDetail."""
 
     async def issue(
         self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
@@ -201,27 +208,6 @@ class EcticketClient:
             _require_echo(call, reply.rtn_code, reply.item_no, item_no)
             return reply
 
-    async def report(self, merchant: Merchant, request: ReportRequest) -> bytes:
-        """Download a report: the unchanged CSV bytes (`order_detail.parse_report`); one per merchant and minute.
-
-        Raises:
-            NotAccepted: ECTicket answered with an error instead of a report; the message contains its code.
-            NotSent, Throttled, InDoubt: as for `issue`.
-        """
-        call = _Call(
-            merchant=merchant,
-            endpoint=Endpoint.ORDER_DETAIL,
-            payload=request.to_payload(),
-            purpose=Purpose.CONFIRM,
-            subject="a report",
-            authorize_send=_always_authorized,
-        )
-        with self._observed(call) as timing:
-            answer = await self._send(call, timing, max_bytes=MAX_REPORT_BYTES, headers=_HEADERS)
-            if is_envelope(answer.body):
-                raise self._refused_report(call, answer)
-            return answer.body
-
     def last_accepted(self, merchant_id: str) -> datetime | None:
         """Return when QueryIssueResult last answered RtnCode 1 for a number of this merchant, without control queries.
 
@@ -237,6 +223,34 @@ class EcticketClient:
         """Close every connection; calls in progress end in doubt."""
         await self._exchange.close()
 
+    async def _fetch_report(self, merchant: Merchant, request: ReportRequest, report_download: ReportDownload) -> None:
+        """Call OrderDetail; the report goes to the download.
+
+        Raises:
+            NotAccepted: ECTicket answered with an error instead of a report; the message contains its code.
+            NotSent, Throttled, InDoubt: as for `issue`.
+            ReportNotStored: the disk did not take the report.
+        """
+        call = _Call(
+            merchant=merchant,
+            endpoint=Endpoint.ORDER_DETAIL,
+            payload=request.to_payload(),
+            purpose=Purpose.CONFIRM,
+            subject="a report",
+            authorize_send=_always_authorized,
+        )
+        with self._observed(call) as timing:
+            answer = await self._send(
+                call, timing, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS, download=report_download
+            )
+            await report_download.finish()
+            if report_download.envelope is not None:
+                raise self._refused_report(call, dataclasses.replace(answer, body=report_download.envelope))
+            # Without a length of its own, a body that the server broke off looks complete.
+            framed = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
+            if not framed and not report_download.ends_with_line:
+                raise InDoubt(f"{call} was answered with a report that ends within a line: it was cut off.")
+
     async def _send_and_parse(
         self, call: _Call, timing: _CallTiming, read: Callable[[Mapping[str, object]], _R]
     ) -> tuple[HttpAnswer, _R]:
@@ -248,17 +262,34 @@ class EcticketClient:
         except EnvelopeError as unreadable:
             raise InDoubt(f"{call} returned an answer that cannot be read: {unreadable}") from unreadable
 
-    async def _send(self, call: _Call, timing: _CallTiming, *, max_bytes: int, headers: dict[str, str]) -> HttpAnswer:
+    async def _send(
+        self,
+        call: _Call,
+        timing: _CallTiming,
+        *,
+        max_bytes: int,
+        headers: dict[str, str],
+        download: ReportDownload | None = None,
+    ) -> HttpAnswer:
         """Pass the breaker and the limiter, seal the call, send it, and classify the answer's status."""
         channel = self._channel(call.merchant.merchant_id)
         if channel.needs_probe():
             await self._probe(channel, call)
         async with channel.limiter.slot(call.purpose):
             channel.raise_if_breaker_open()
-            return await self._seal_and_send(channel, call, timing, max_bytes, headers)
+            if download is None:
+                return await self._seal_and_send(channel, call, timing, max_bytes, headers)
+        # A download may take half an hour, and must not hold a slot that an Issue call needs.
+        return await self._seal_and_send(channel, call, timing, max_bytes, headers, download)
 
     async def _seal_and_send(
-        self, channel: MerchantChannel, call: _Call, timing: _CallTiming, max_bytes: int, headers: dict[str, str]
+        self,
+        channel: MerchantChannel,
+        call: _Call,
+        timing: _CallTiming,
+        max_bytes: int,
+        headers: dict[str, str],
+        download: ReportDownload | None = None,
     ) -> HttpAnswer:
         timing.admitted_at = self._clock.steady()
         answer = await self._exchange.post(
@@ -268,6 +299,7 @@ class EcticketClient:
             max_bytes=max_bytes,
             authorize_send=call.authorize_send,
             what=str(call),
+            download=download,
         )
         error = classify(answer, what=str(call), limits=self._limits, now=self._clock.now())
         if error is None:
@@ -331,6 +363,8 @@ class EcticketClient:
 
     def _refused_report(self, call: _Call, answer: HttpAnswer) -> CallError:
         """Return the error for an envelope instead of a report; it makes no order suspect."""
+        if len(answer.body) > MAX_ENVELOPE_BYTES:
+            return InDoubt(f"{call} was answered with JSON of more than {MAX_ENVELOPE_BYTES} bytes.")
         payload = self._open(call, answer)
         code, message = payload.get("RtnCode"), payload.get("RtnMsg")
         if code in (RTN_OK, str(RTN_OK)):

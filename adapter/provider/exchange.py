@@ -1,4 +1,4 @@
-"""One POST over a transport: what goes out, how long it may take, how much may come back.
+"""One POST over a transport: what goes out, how long it may take, how much may come back or where it goes.
 
 This is the only module that catches exceptions of an HTTP library. Every call ends in a whole `HttpAnswer`, in
 `NotSent` or in `InDoubt`; only what `authorize_send` raised passes through as it is.
@@ -18,12 +18,14 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from http import HTTPStatus
+from typing import Protocol
 
 import httpx
 
 from adapter.errors import InDoubt, NotSent
 from adapter.provider.http_status import HttpAnswer
-from adapter.provider.limits import CallLimits
+from adapter.provider.limits import CallLimits, DownloadTimeouts
 from adapter.provider.time_source import TimeSource
 
 
@@ -32,8 +34,8 @@ class SendBoundary:
 
     Before the write it calls the engine's `authorize_send`, which checks that this process still owns the partition and
     may raise to forbid the write. `deadline` guards the whole call: until the write it limits the wait for a
-    connection, and from then on it allows `answer_seconds` for the whole answer. `at` and `at_steady` are the instant,
-    once it is past.
+    connection, and from then on it allows `answer_seconds` for the whole answer, or for its next piece (`piece_came`).
+    `at` and `at_steady` are the instant, once it is past.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class SendBoundary:
         authorize_send: Callable[[], None],
         deadline: asyncio.Timeout,
         answer_seconds: float,
+        total_seconds: float | None = None,
         clock: TimeSource,
     ) -> None:
         self.at: datetime | None = None
@@ -49,6 +52,8 @@ class SendBoundary:
         self._authorize_send = authorize_send
         self._deadline = deadline
         self._answer_seconds = answer_seconds
+        self._total_seconds = total_seconds
+        self._ends_at = 0.0
         self._clock = clock
 
     def authorize_send(self) -> None:
@@ -62,11 +67,17 @@ class SendBoundary:
         if self.at is not None:
             raise httpx.WriteError("a transport tried to write the same request a second time")
         try:
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
+            now = asyncio.get_running_loop().time()
+            self._ends_at = now + (self._total_seconds or self._answer_seconds)
+            self._deadline.reschedule(min(now + self._answer_seconds, self._ends_at))
         except RuntimeError as over:
             raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
         self._authorize_send()
         self.at, self.at_steady = self._clock.now(), self._clock.steady()
+
+    def piece_came(self) -> None:
+        """Allow `answer_seconds` for the next piece of the answer, within `total_seconds` for all of it."""
+        self._deadline.reschedule(min(asyncio.get_running_loop().time() + self._answer_seconds, self._ends_at))
 
     async def trace(self, event: str, info: Mapping[str, object]) -> None:
         """Be the `trace` extension of httpx's own transports, which announces the write of the headers."""
@@ -134,6 +145,19 @@ FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieCo
 """All that a transport of httpx's interface may raise when a call fails; time-outs and TLS errors are OSErrors."""
 
 _GZIP = 16 + zlib.MAX_WBITS
+INFLATED_BYTES = 256 * 1024
+"""The largest piece that is inflated at once."""
+
+
+class AnswerDownload(Protocol):
+    """Takes a body of any size, piece by piece."""
+
+    @property
+    def timeouts(self) -> DownloadTimeouts:
+        """How long it may take."""
+
+    async def write(self, piece: bytes) -> None:
+        """Take the next piece; what this raises ends the call, unchanged if it is an error of the adapter."""
 
 
 class HttpExchange:
@@ -166,8 +190,9 @@ class HttpExchange:
         max_bytes: int,
         authorize_send: Callable[[], None],
         what: str,
+        download: AnswerDownload | None = None,
     ) -> HttpAnswer:
-        """Send `body` and read the whole answer.
+        """Send `body` and read the whole answer; the body of a 200 goes to the `download`, if there is one.
 
         `authorize_send` is called once, just before the first byte is written; what it raises passes through, and
         nothing was written. `what` names the call in messages.
@@ -175,28 +200,40 @@ class HttpExchange:
         Raises:
             NotSent: nothing was written.
             InDoubt: writing had begun, and no whole answer of at most `max_bytes` bytes came in time.
+            ReportNotStored: or whatever else the `download` raised.
         """
-        deadline = asyncio.timeout(self._limits.connect_timeout_seconds)
+        limits = self._limits
+        connect = limits.connect_timeout_seconds if download is None else download.timeouts.connect_seconds
+        answer = limits.timeout_seconds if download is None else download.timeouts.read_seconds
+        deadline = asyncio.timeout(connect)
         boundary = SendBoundary(
             authorize_send=authorize_send,
             deadline=deadline,
-            answer_seconds=self._limits.timeout_seconds,
+            answer_seconds=answer,
+            total_seconds=None if download is None else download.timeouts.total_seconds,
             clock=self._clock,
         )
-        request = self._request(path, body, headers, boundary)
+        timeouts = {"connect": connect, "pool": connect, "read": answer, "write": answer}
+        request = self._request(path, body, headers, boundary, timeouts)
         try:
             async with deadline:
-                return await self._send_and_read(request, boundary, max_bytes, what)
+                return await self._send_and_read(request, boundary, max_bytes, what, download)
         except FAILURES as failure:
             raise boundary.classify_failure(failure, what) from failure
 
-    def _request(self, path: str, body: bytes, headers: dict[str, str], boundary: SendBoundary) -> httpx.Request:
+    def _request(
+        self,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        boundary: SendBoundary,
+        timeouts: Mapping[str, float],
+    ) -> httpx.Request:
         """Make the request with its own headers, as httpx would, but with each address parsed only once.
 
         Parsing it and adding the headers to a `content` take httpx longer than everything else it does for a call.
         """
         url = self._url(path)
-        connect, answer = self._limits.connect_timeout_seconds, self._limits.timeout_seconds
         return httpx.Request(
             "POST",
             url,
@@ -205,7 +242,7 @@ class HttpExchange:
             extensions={
                 "authorize_send": boundary.authorize_send,
                 "trace": boundary.trace,
-                "timeout": {"connect": connect, "pool": connect, "read": answer, "write": answer},
+                "timeout": timeouts,
             },
         )
 
@@ -216,11 +253,15 @@ class HttpExchange:
         return url
 
     async def _send_and_read(
-        self, request: httpx.Request, boundary: SendBoundary, max_bytes: int, what: str
+        self, request: httpx.Request, boundary: SendBoundary, max_bytes: int, what: str, download: AnswerDownload | None
     ) -> HttpAnswer:
         response = await self._transport.handle_async_request(request)
         try:
-            body = await _read(response, max_bytes)
+            if download is None or response.status_code != HTTPStatus.OK:
+                body = await _read(response, max_bytes)
+            else:
+                body = b""
+                await _pass_on(response, boundary, download)
         finally:
             await response.aclose()
         if boundary.at is None:
@@ -254,15 +295,47 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
         body += piece
         if len(body) > max_bytes:
             raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
-    return _decoded(bytes(body), response.headers.get("Content-Encoding", ""), max_bytes)
+    return _decoded(bytes(body), response, max_bytes)
 
 
-def _decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Undo the gzip of a server that compresses although it was asked not to; anything else is unreadable."""
-    if encoding.lower() in ("", "identity"):
-        return body
-    if encoding.lower() not in ("gzip", "x-gzip"):
+async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: AnswerDownload) -> None:
+    """Pass a body to the download, and count the time-outs from each piece on."""
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise httpx.StreamError("the transport's answer cannot be read asynchronously")
+    inflater = zlib.decompressobj(_GZIP) if _is_gzip(response) else None
+    async for piece in response.stream:
+        boundary.piece_came()
+        if inflater is None:
+            await download.write(piece)
+            boundary.piece_came()  # how long it took to write it is no silence of the server
+            continue
+        rest = piece
+        while rest:
+            try:
+                text = inflater.decompress(rest, INFLATED_BYTES)
+            except zlib.error as broken:
+                raise httpx.DecodingError("the answer has Content-Encoding gzip, but is not gzip") from broken
+            rest = inflater.unconsumed_tail
+            await download.write(text)
+            boundary.piece_came()
+    if inflater is not None and not inflater.eof:
+        raise httpx.DecodingError("the answer's gzip is cut short")
+
+
+def _is_gzip(response: httpx.Response) -> bool:
+    """Whether a server compressed although it was asked not to; anything else but identity is unreadable."""
+    encoding = response.headers.get("Content-Encoding", "").lower()
+    if encoding in ("gzip", "x-gzip"):
+        return True
+    if encoding not in ("", "identity"):
         raise httpx.DecodingError("the answer is in a Content-Encoding that was not asked for")
+    return False
+
+
+def _decoded(body: bytes, response: httpx.Response, max_bytes: int) -> bytes:
+    """Undo the gzip of a body that is complete."""
+    if not _is_gzip(response):
+        return body
     inflater = zlib.decompressobj(_GZIP)
     try:
         text = inflater.decompress(body, max_bytes)

@@ -1,4 +1,4 @@
-"""The time limits, counts and rates of the calls to ECTicket.
+"""The time limits, counts and rates of the calls to ECTicket, and those of its reports.
 
 Does not know where the values come from.
 """
@@ -33,3 +33,24 @@ class CallLimits:
     """An open breaker is probed with a control query after this time, then after twice as long, and so on."""
     max_probe_seconds: float = 300.0
     """The longest time between two probes of an open breaker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadTimeouts:
+    """How long the download of a report may take; it may have any size."""
+
+    connect_seconds: float = 10.0
+    """Until a connection is established."""
+    read_seconds: float = 120.0
+    """The longest silence: until the first byte of the answer, and between two."""
+    total_seconds: float = 1800.0
+    """From the first byte written until the whole report is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportLimits:
+    """Limits of the reports of one merchant in one process."""
+
+    interval_seconds: float = 60.0
+    """From the end of a report to the next: "one CSV file per minute" (page 48558). 0 is no interval."""
+    timeouts: DownloadTimeouts = DownloadTimeouts()

@@ -25,6 +25,8 @@ class CallOutcome(StrEnum):
     """Nothing was written: no connection, or no slot in time."""
     THROTTLED = "throttled"
     NOT_ACCEPTED = "not_accepted"
+    NOT_STORED = "not_stored"
+    """A report that the disk did not take."""
     IN_DOUBT = "in_doubt"
     CANCELLED = "cancelled"
     """The caller gave up: cancelled, or the lease on its partition was lost."""

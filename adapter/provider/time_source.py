@@ -1,12 +1,14 @@
-"""The two clocks of the provider: wall time and steady time.
+"""The two clocks of the provider, wall time and steady time, and how it waits.
 
-They must not be mixed: a wall clock can be set, and a waiting time measured on it would then end too early or never.
+The clocks must not be mixed: a wall clock can be set, and a waiting time measured on it would then end too early or
+never.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,9 +18,11 @@ _utc_now = partial(datetime.now, UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSource:
-    """A pair of clocks; tests pass their own."""
+    """A pair of clocks and a way to wait; tests pass their own."""
 
     now: Callable[[], datetime] = _utc_now
     """Aware wall time, for envelopes and errors."""
     steady: Callable[[], float] = time.monotonic
     """Seconds of a clock that is never set."""
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    """Waits for so many seconds of the steady clock."""

@@ -266,6 +266,19 @@ class DeliverSettings(Group):
     """Hours from an event until it goes to the dead letters, after at least one hour of retries."""
 
 
+class ReportSettings(Group):
+    """How ECTicket's reports of orders and tickets are downloaded."""
+
+    interval_seconds: SecondsOrZero = 60.0
+    """Seconds from the end of one report of a merchant to the next; ECPay allows one per minute."""
+    connect_timeout_seconds: Seconds = 10.0
+    """Seconds to wait for a connection."""
+    read_timeout_seconds: Seconds = 120.0
+    """Seconds without a byte of the report, before it begins or within it, until the download fails."""
+    timeout_seconds: Seconds = 1800.0
+    """Seconds that a whole download may take; a report may have any size."""
+
+
 class CallbackSettings(Group):
     """Where ECTicket's notifications arrive."""
 
@@ -416,6 +429,7 @@ class Settings(BaseSettings):
     submit: SubmitSettings = SubmitSettings()
     confirm: ConfirmSettings = ConfirmSettings()
     deliver: DeliverSettings = DeliverSettings()
+    reports: ReportSettings = ReportSettings()
     callbacks: CallbackSettings = CallbackSettings()
     admin: AdminSettings = AdminSettings()
     plugins: PluginSettings = PluginSettings()

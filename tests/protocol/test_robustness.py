@@ -19,9 +19,10 @@ from adapter.protocol.encoding import Encoder
 from adapter.protocol.envelope import open_request, open_response, seal_request, seal_response
 from adapter.protocol.fields import Payload
 from adapter.protocol.issue import IssueReply, TradeNo
-from adapter.protocol.order_detail import ORDER_COLUMNS, TICKET_COLUMNS, ReportType, is_envelope, parse_report
+from adapter.protocol.order_detail import ORDER_COLUMNS, TICKET_COLUMNS, order_rows, ticket_rows
 from adapter.protocol.query_issue_result import ResultReply
 from adapter.protocol.query_item_info import ItemReply
+from adapter.protocol.report_csv import starts_like_json
 
 from .samples import (
     ENVELOPE_FIELDS,
@@ -130,8 +131,8 @@ def test_any_table_is_read_or_unreadable(header: list[str], rows: list[list[str]
     """Real headers over random cells without quotes."""
     body = "\r\n".join(",".join(row) for row in [header, *rows]).encode(charset, errors="replace")
 
-    for report_type in ReportType:
-        error = raised_by(lambda kind=report_type: parse_report(body, kind))  # type: ignore[misc]  # bound early
+    for read in (order_rows, ticket_rows):
+        error = raised_by(lambda read=read: tuple(read([body], merchant_id="3085676")))  # type: ignore[misc]  # bound early
         if error is not None and not isinstance(error, UnreadableReply):
             raise error
 
@@ -140,9 +141,9 @@ def test_any_table_is_read_or_unreadable(header: list[str], rows: list[list[str]
 @given(st.binary() | st.binary().map(lambda data: "特店訂單編號,票券序號,發行狀態\n".encode() + data))
 def test_any_bytes_are_a_report_or_unreadable(body: bytes) -> None:
     """Noise alone, and noise below a header."""
-    is_envelope(body)
-    for report_type in ReportType:
-        error = raised_by(lambda kind=report_type: parse_report(body, kind))  # type: ignore[misc]  # bound early
+    starts_like_json(body)
+    for read in (order_rows, ticket_rows):
+        error = raised_by(lambda read=read: tuple(read([body], merchant_id="3085676")))  # type: ignore[misc]  # bound early
         if error is not None and not isinstance(error, UnreadableReply):
             raise error
 
@@ -165,9 +166,9 @@ def test_any_bytes_are_a_report_or_unreadable(body: bytes) -> None:
 def test_inputs_made_to_exhaust_something_are_refused(body: bytes) -> None:
     """Stack, digits, memory, code points."""
     _open_both_ways(body)
-    for report_type in ReportType:
+    for read in (order_rows, ticket_rows):
         with pytest.raises(UnreadableReply):
-            parse_report(body, report_type)
+            tuple(read([body], merchant_id="3085676"))
 
 
 def test_sealing_and_opening_leave_their_arguments_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 from adapter.protocol.endpoints import Family
 from adapter.provider.breaker import BreakerState
 from adapter.provider.client import EcticketClient
-from adapter.provider.limits import CallLimits
+from adapter.provider.limits import CallLimits, ReportLimits
 from adapter.provider.observer import CallFinished
 from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
@@ -58,16 +59,25 @@ class FakeClock:
     def __init__(self) -> None:
         self.wall = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         self.steady = 1000.0
+        self._moved = asyncio.Event()
 
     def pass_by(self, seconds: float) -> None:
         """Let time pass."""
         self.wall += timedelta(seconds=seconds)
         self.steady += seconds
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the test has let so much time pass."""
+        until = self.steady + seconds
+        while self.steady < until:
+            await self._moved.wait()
 
     @property
     def clock(self) -> TimeSource:
         """The clock to pass to a client."""
-        return TimeSource(now=lambda: self.wall, steady=lambda: self.steady)
+        return TimeSource(now=lambda: self.wall, steady=lambda: self.steady, sleep=self.sleep)
 
 
 @pytest.fixture
@@ -102,7 +112,12 @@ class MakeProvider(Protocol):
     """Makes a client that calls an address, with short limits and given changes."""
 
     def __call__(
-        self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, limits: CallLimits = QUICK
+        self,
+        base_url: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        limits: CallLimits = QUICK,
+        report_limits: ReportLimits | None = None,
     ) -> EcticketClient: ...
 
 
@@ -112,13 +127,18 @@ def make_provider(transport: httpx.AsyncBaseTransport, time: FakeClock, noted: N
     default = transport
 
     def make(
-        base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, limits: CallLimits = QUICK
+        base_url: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        limits: CallLimits = QUICK,
+        report_limits: ReportLimits | None = None,
     ) -> EcticketClient:
         return EcticketClient(
             base_url=base_url,
             family=Family.TICKET,
             transport=transport or default,
             limits=limits,
+            report_limits=report_limits,
             observer=noted,
             clock=time.clock,
         )

@@ -15,14 +15,14 @@ from adapter.protocol.order_detail import (
     ORDER_COLUMNS,
     TICKET_COLUMNS,
     OrderRow,
-    ReportType,
     TicketRow,
     UseStatus,
-    is_envelope,
-    parse_report,
+    order_rows,
+    ticket_rows,
 )
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.query_item_info import TicketType
+from adapter.protocol.report_csv import starts_like_json
 from adapter.protocol.taipei import TAIPEI
 
 from .conftest import Start
@@ -39,18 +39,22 @@ async def fetch(client: Client, report_type: object, begin: object = "20231201",
 
 async def refusal(client: Client, *asked: object) -> object:
     body = await fetch(client, *asked)
-    assert is_envelope(body)
+    assert starts_like_json(body)
     opened = open_response(body, client.merchant)
     assert opened.payload is not None
     return opened.payload["RtnCode"]
 
 
 async def orders(client: Client, *dates: str) -> tuple[OrderRow, ...]:
-    return parse_report(await fetch(client, 1, *dates), ReportType.ORDERS)
+    return read_orders(await fetch(client, 1, *dates))
 
 
-async def ticket_rows(client: Client, *dates: str) -> tuple[TicketRow, ...]:
-    return parse_report(await fetch(client, 2, *dates), ReportType.TICKETS)
+def read_orders(body: bytes) -> tuple[OrderRow, ...]:
+    return tuple(order_rows([body], merchant_id="3085676"))
+
+
+async def tickets(client: Client, *dates: str) -> tuple[TicketRow, ...]:
+    return tuple(ticket_rows([await fetch(client, 2, *dates)], merchant_id="3085676"))
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ async def test_gift_vouchers_expire_and_are_no_credit_card_payment(unlimited: Cl
     clock.advance(2 * 86_400)
 
     (row,) = await orders(unlimited)
-    (first, _) = await ticket_rows(unlimited)
+    (first, _) = await tickets(unlimited)
 
     assert (row.merchant_trade_no, row.free_trade_no, row.payment_type, row.credit_trade_id) == (None, "F1", None, None)
     assert (row.unused_count, row.unused_amount, row.expired_count) == (0, 0, 2)
@@ -114,7 +118,7 @@ async def test_an_order_without_tickets_is_reported_as_such(
     (row,) = await orders(unlimited)
 
     assert (row.issue_status, row.remark, row.ticket_count, row.unused_count) == (status, remark, 1, 0)
-    assert await ticket_rows(unlimited) == ()
+    assert await tickets(unlimited) == ()
 
 
 async def test_every_ticket_is_reported(unlimited: Client, clock: Clock) -> None:
@@ -123,7 +127,7 @@ async def test_every_ticket_is_reported(unlimited: Client, clock: Clock) -> None
     await unlimited.issue(serial("S1"))
     clock.advance(60)
 
-    rows = await ticket_rows(unlimited)
+    rows = await tickets(unlimited)
 
     assert [row.merchant_trade_no for row in rows] == ["P1", "P1", "S1", "S1"]
     assert len({row.ticket_no for row in rows}) == 4
@@ -173,7 +177,7 @@ async def test_the_file_can_be_cp950(start: Start) -> None:
     body = await fetch(client, 1)
 
     assert body.startswith(",".join(ORDER_COLUMNS).encode("cp950"))
-    assert parse_report(body, ReportType.ORDERS)[0].customer_name == "王?珊"
+    assert read_orders(body)[0].customer_name == "王?珊"
 
 
 async def test_one_report_a_minute_and_merchant(client: Client, clock: Clock) -> None:
@@ -181,12 +185,12 @@ async def test_one_report_a_minute_and_merchant(client: Client, clock: Clock) ->
     other = Client(http=client.http, sandbox=client.sandbox, clock=clock, merchant=FAMILY_B)
 
     assert await refusal(client, 3) == ASSUMED[Reason.FIELD]
-    assert not is_envelope(await fetch(client, 1))
+    assert not starts_like_json(await fetch(client, 1))
     clock.advance(59.9)
     assert await refusal(client, 2) == ASSUMED[Reason.REPORT_TOO_SOON]
-    assert not is_envelope(await fetch(other, 2))
+    assert not starts_like_json(await fetch(other, 2))
     clock.advance(0.1)
-    assert not is_envelope(await fetch(client, 2))
+    assert not starts_like_json(await fetch(client, 2))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ async def test_a_report_of_another_form_is_refused(client: Client, asked: tuple[
 
 async def test_three_months_are_not_too_long(client: Client) -> None:
     """To the day."""
-    assert not is_envelope(await fetch(client, 1, "20230901", "20231201"))
+    assert not starts_like_json(await fetch(client, 1, "20230901", "20231201"))
 
 
 async def test_a_report_goes_by_taipeis_date(unlimited: Client, clock: Clock) -> None:
@@ -229,7 +233,7 @@ async def test_a_large_report_comes_whole(unlimited: Client) -> None:
     for place in range(30):
         await unlimited.issue(paper(f"N{place}", TicketInfo=[{"ItemNo": "VQT04959", "TicketAmount": 100}]))
 
-    rows = await ticket_rows(unlimited)
+    rows = await tickets(unlimited)
 
     assert len({row.ticket_no for row in rows}) == len(rows) == 3_000
 
@@ -237,14 +241,14 @@ async def test_a_large_report_comes_whole(unlimited: Client) -> None:
 async def test_both_reports_say_what_became_of_the_tickets(unlimited: Client, clock: Clock) -> None:
     """Counts and amounts of the order, state and minute of each ticket."""
     await unlimited.issue(paper(TicketInfo=[{"ItemNo": "VQT04959", "TicketAmount": 3}]))
-    numbers = [row.ticket_no for row in await ticket_rows(unlimited)]
+    numbers = [row.ticket_no for row in await tickets(unlimited)]
     clock.advance(90)
     unlimited.sandbox.redeem("3085676", "A1", numbers[0])
     clock.advance(90)
     unlimited.sandbox.refund("3085676", "A1", numbers[1])
 
     (order,) = await orders(unlimited)
-    redeemed, refunded, unused = await ticket_rows(unlimited)
+    redeemed, refunded, unused = await tickets(unlimited)
 
     assert (order.redeemed_count, order.redeemed_amount) == (1, 1200)
     assert (order.refunded_count, order.refunded_amount, order.refund_fee) == (1, 1200, 0)
