@@ -27,6 +27,7 @@ import structlog
 
 from adapter import log, wiring
 from adapter.errors import BrokerUnavailable, SettingsError, StreamError, TopicsMissing
+from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
@@ -65,6 +66,8 @@ STUCK_AFTER_SECONDS = 60.0
 """A loop that did not run for so long is blocked; a restart helps."""
 STUCK_THREADS_MAX = 8
 """At so many threads stuck in plugins' hooks a restart helps."""
+NAME_LOOKUPS_MAX = 16
+"""How many host names are looked up at the same time, on threads beside the event loop."""
 GC_THRESHOLD = 20_000
 """New objects at which the garbage collector runs; some megabytes."""
 THREAD_SWITCH_SECONDS = 0.0005
@@ -114,6 +117,8 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run by itself
             loop.add_signal_handler(number, stop.set)
+    # A look-up at a name server that does not answer takes up to a minute, and Python's own threads delay the exit.
+    loop.set_default_executor(DaemonExecutor(NAME_LOOKUPS_MAX, name="beside"))
     adapter = Adapter(settings, only, dropped_log_lines=dropped_log_lines)
     _tune_gc()
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)

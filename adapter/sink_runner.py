@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from adapter import wiring
+from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sink_thread import SinkThread
 from adapter.flows.deliver import DeliverStage, DeliveryObserver
@@ -55,7 +56,8 @@ class SinkRunner:
         factories: dict[str, Callable[[], StageRunner]] = {
             f"sink.{thread.name}": partial(engine, thread) for thread in self._threads
         }
-        self._engine_thread = EngineThread("deliveries", factories)
+        beside = DaemonExecutor(max(1, len(sinks)), name="deliveries-beside")
+        self._engine_thread = EngineThread("deliveries", factories, beside=beside)
         self._started = False
 
     @property

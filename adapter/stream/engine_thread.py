@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,21 @@ class StageRunner(Protocol):
 
 
 class EngineThread:
-    """Runs the engines that `makes` builds, by name, on a thread called `name`. Started once and stopped once."""
+    """Runs the engines that `makes` builds, by name, on a thread called `name`. Started once and stopped once.
+
+    `beside` runs what blocks, such as the look-up of a host name; its shutdown should not wait for that.
+    """
 
     def __init__(
-        self, name: str, makes: Mapping[str, Callable[[], StageRunner]], *, run_again_seconds: float = RUN_AGAIN_SECONDS
+        self,
+        name: str,
+        makes: Mapping[str, Callable[[], StageRunner]],
+        *,
+        beside: ThreadPoolExecutor,
+        run_again_seconds: float = RUN_AGAIN_SECONDS,
     ) -> None:
         self._makes = makes
+        self._beside = beside
         self._run_again_seconds = run_again_seconds
         self._engines: dict[str, StageRunner] = {}
         self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -88,6 +97,7 @@ class EngineThread:
 
     async def _run(self) -> None:
         stopping = asyncio.Event()
+        asyncio.get_running_loop().set_default_executor(self._beside)
         running = [asyncio.create_task(self._keep(name, make, stopping)) for name, make in self._makes.items()]
         self._begun.set_result((asyncio.get_running_loop(), stopping))
         while not stopping.is_set():

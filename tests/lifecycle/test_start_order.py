@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from integration.cluster import Cluster, Worker, open_cluster, until
+import httpx
+from integration.cluster import (
+    NO_TLS,
+    Cluster,
+    Worker,
+    environment_of,
+    launch,
+    open_cluster,
+    settings_for,
+    until,
+)
 from integration.order_source import OrderSource
 
+from adapter.dev.local_kafka.ports import free_ports
 from adapter.kafka.connection import KafkaConnection
+from lifecycle.silent_names import LOOKING_UP
 from lifecycle.tcp_gate import tcp_gate
 
+_SILENT_NAMES = (sys.executable, "-m", "lifecycle.silent_names", "run")
 _SHOWS_ITS_IMPORTS = (sys.executable, "-X", "importtime", "-m", "adapter", "run")
 
 
@@ -98,3 +112,19 @@ async def _until_in(moment: str, worker: Worker, accepted: asyncio.Event) -> Non
         return
     line = {"importing": " structlog\n", "refused": "waiting for the broker", "joining": '"running"'}[moment]
     await until(lambda: line in worker.log.read_text(encoding="utf-8"), seconds=60)
+
+
+async def test_a_name_server_that_does_not_answer_delays_no_stop(tmp_path: Path) -> None:
+    """The broker's name cannot be looked up: alive, not ready, and SIGTERM ends the process with exit code 0."""
+    (port,) = free_ports(1)
+    settings = settings_for(KafkaConnection(bootstrap_servers="kafka.shop:9092")) | {"admin.port": str(port)}
+    log = tmp_path / "log"
+    process = await launch(_SILENT_NAMES, environment_of(settings), log)
+    await until(lambda: LOOKING_UP in log.read_text(encoding="utf-8"), seconds=60)
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=NO_TLS), timeout=30) as client:
+        health = [(await client.get(f"http://127.0.0.1:{port}/{path}")).status_code for path in ("livez", "readyz")]
+    process.send_signal(signal.SIGTERM)
+    code = await asyncio.wait_for(process.wait(), 60)
+
+    assert health == [200, 503]
+    assert code == 0

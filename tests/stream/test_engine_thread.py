@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.stream.engine import Engine
 from adapter.stream.engine_thread import EngineThread
 from adapter.stream.stage import Outcome, RecordContext
@@ -45,7 +47,7 @@ async def test_engines_run_on_a_second_thread_and_are_stopped_with_their_grace()
         made.append(FakeEngine())
         return made[-1]
 
-    engine_thread = EngineThread("aside", {"one": make, "two": make})
+    engine_thread = EngineThread("aside", {"one": make, "two": make}, beside=ThreadPoolExecutor(1))
     before = engine_thread.last_heartbeat
     await engine_thread.start()
     await until(lambda: all(engine.thread for engine in made) and len(made) == 2)
@@ -73,7 +75,9 @@ async def test_an_engine_that_ends_by_itself_is_run_again_and_the_others_go_on()
         other.append(FakeEngine())
         return other[-1]
 
-    engine_thread = EngineThread("aside", {"fails": fails_at_first, "other": make}, run_again_seconds=0.01)
+    engine_thread = EngineThread(
+        "aside", {"fails": fails_at_first, "other": make}, beside=ThreadPoolExecutor(1), run_again_seconds=0.01
+    )
     await engine_thread.start()
     await until(lambda: len(made) == 2 and made[1].thread)
     await engine_thread.stop(0)
@@ -94,10 +98,32 @@ async def test_an_engine_works_on_a_second_thread(cluster: FakeCluster) -> None:
     def make() -> Engine[str]:
         return Engine(StageOfTests(handle), FakeKafka(cluster, [PAID]))
 
-    engine_thread = EngineThread("aside", {"test": make})
+    engine_thread = EngineThread("aside", {"test": make}, beside=ThreadPoolExecutor(1))
     await engine_thread.start()
     await until(lambda: len(cluster.published) == 2)
     await engine_thread.stop(1.0)
 
     assert set(seen) == {"aside"}
     assert cluster.commits[PAID].offset == 2
+
+
+async def test_a_host_name_that_is_looked_up_for_ever_holds_up_no_stop() -> None:
+    """The look-up goes on in a thread that Python does not wait for."""
+    looking_up, answered = threading.Event(), threading.Event()
+
+    def look_up() -> None:
+        looking_up.set()
+        answered.wait()
+
+    class LooksUp(FakeEngine):
+        async def run(self) -> None:
+            asyncio.get_running_loop().run_in_executor(None, look_up)
+            await super().run()
+
+    engine_thread = EngineThread("aside", {"one": LooksUp}, beside=DaemonExecutor(1, name="beside"))
+    await engine_thread.start()
+    await until(looking_up.is_set)
+    await engine_thread.stop(0)
+
+    assert "aside" not in {thread.name for thread in threading.enumerate()}
+    answered.set()
