@@ -32,6 +32,7 @@ from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
+from adapter.flows.item_checks import ItemChecks
 from adapter.flows.messages.events import Notified
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
@@ -204,6 +205,7 @@ class Adapter:
         self._receiving = self._receive_stage()
         self._fingerprint = _fingerprint(settings, self._hook_runner)
         self._number_history = wiring.number_history(settings, self._connection, self._merchants)
+        self._item_checks: ItemChecks | None = None
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
 
@@ -226,6 +228,8 @@ class Adapter:
         finally:
             if self._receiving is not None:
                 await self._receiving.stop(self._settings.shutdown.grace_seconds)
+            if self._item_checks is not None:
+                await self._item_checks.close()
             await self._number_history.close()
             await provider.close()
             await self._hook_runner.aclose()
@@ -355,6 +359,7 @@ class Adapter:
             now=self._now,
             signer=self._signer,
         )
+        self._item_checks = wiring.item_checks(settings, provider, observer=self._metrics.flows, now=self._now)
         return SubmitStage(
             topics=wiring.flow_topics(settings),
             group=f"{settings.kafka.group_prefix}.submit",
@@ -371,6 +376,7 @@ class Adapter:
             number_history=self._number_history,
             signer=self._signer,
             longest_wait_seconds=max(LONGEST_DEFERRAL_SECONDS, settings.submit.defer_seconds),
+            item_checks=self._item_checks,
         )
 
     def _confirm_stage(self, provider: EcticketClient) -> ConfirmStage:

@@ -18,10 +18,12 @@ from adapter.extensions.builtin_sinks import sink_sources
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
+from adapter.flows.item_checks import ItemChecks
+from adapter.flows.item_information import ItemInformation
 from adapter.flows.messages.order_paid import order_of_record
 from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
-from adapter.flows.ports import Topics
+from adapter.flows.ports import Clock, FlowObserver, Topics
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import read_tail
@@ -160,6 +162,17 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
         raise SettingsError(
             f"provider.ssl_ca_file {ca_file} cannot be used: {error}. Give a file of certificates in PEM."
         ) from error
+
+
+def item_checks(
+    settings: Settings, ecticket: EcticketClient, *, observer: FlowObserver, now: Clock
+) -> ItemChecks | None:
+    """Return the checks of products before orders are sent; None if they are off. The caller closes them."""
+    submit = settings.submit
+    if submit.check_items == "off":
+        return None
+    information = ItemInformation(ecticket, fresh_seconds=submit.check_items_seconds, now=now)
+    return ItemChecks(information, mode=submit.check_items, observer=observer, now=now)
 
 
 def plan_policy(settings: Settings) -> PlanPolicy:

@@ -11,6 +11,7 @@ from adapter.flows.messages.events import EventData
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
+from adapter.protocol.query_item_info import ItemReply
 from adapter.provider.client import Purpose
 
 Clock = Callable[[], datetime]
@@ -29,6 +30,12 @@ class Ecticket(Protocol):
     async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply: ...
 
     def last_accepted(self, merchant_id: str) -> datetime | None: ...
+
+
+class ItemQueries(Protocol):
+    """QueryItemInfo as the flows call it; `provider.client.EcticketClient` documents the errors."""
+
+    async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply: ...
 
 
 class Merchants(Protocol):
@@ -102,3 +109,8 @@ class FlowObserver(Protocol):
 
     def ticket_data_differs(self, merchant_id: str) -> None:
         """ECTicket accepted an Issue with other tickets than requested: an alarm."""
+
+    def items_checked(self, merchant_id: str, result: str) -> None:
+        """The products of an order were checked before it is sent: `issuable`, `unanswered` (nothing is known about
+        some of them), or each rule that is broken (`issuance.item_check.ItemRule`).
+        """

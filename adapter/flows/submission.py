@@ -30,7 +30,7 @@ from adapter.issuance.answers import (
     query_error,
     ticket_differences,
 )
-from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
+from adapter.issuance.decide import QueryFirst, SubmitPolicy, conclude, decide, observe
 from adapter.issuance.next_step import Step, Unverified, issued_before, mark_possibly_sent, next_step
 from adapter.issuance.park_messages import number_name, other_order_message
 from adapter.issuance.plan import Part
@@ -51,6 +51,8 @@ from adapter.provider.client import Purpose
 Sleep = Callable[[float], Awaitable[None]]
 Rules = Callable[[Sequence[Part]], None]
 """Checks parts against every field rule as of today. Raises InvalidOrder."""
+ItemCheck = Callable[[Sequence[Part]], Awaitable[None]]
+"""Checks the products of parts that were never sent. Raises InvalidOrder."""
 OnDifference = Callable[[TradeNo, Sequence[TicketDifference]], None]
 PROBED_NUMBERS = 4
 """How many numbers a probe queries at most: the first may be too new to be visible, or gone."""
@@ -88,7 +90,9 @@ class SubmissionRun:
     `resumed`: the parts come from an earlier run's plan, so each one is checked against the rules before it is sent.
     `parts_done` parts of the order were published before. `numbers` says which order a number belongs to: a number of
     another order is neither sent nor published as this order's. `on_difference` is called when Issue was accepted
-    with other tickets than were requested.
+    with other tickets than were requested. `check_items` is awaited once, before the first part is sent, and only if
+    nothing of the order is at ECTicket. If a product cannot be issued, ECTicket is queried, because an earlier record
+    may have been issued; if ECTicket does not know the order, the order is invalid.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class SubmissionRun:
         parts_done: int = 0,
         numbers: OrderNumbers | None = None,
         on_difference: OnDifference | None = None,
+        check_items: ItemCheck | None = None,
     ) -> None:
         self._unverified = unverified
         self._lacks_known_number = False
@@ -129,6 +134,10 @@ class SubmissionRun:
         self._sleep = sleep
         self._numbers = numbers or NumberHistory().of_order(merchant.merchant_id, subject)
         self._on_difference = on_difference
+        self._check_items = check_items
+        never_sent = unverified is None and not parts_done and not any(state.possibly_sent for state in states)
+        self._item_check_due = check_items is not None and never_sent
+        self._unissuable: InvalidOrder | None = None
         self._announced: set[TradeNo] = set()
         for state in self._states:
             if state.possibly_sent:
@@ -140,16 +149,31 @@ class SubmissionRun:
         Raises LeaseLost: nothing was written, and the record stays open for the owner of the partition.
         """
         while (step := self._next_step()) is not None:
-            if not (isinstance(step.action, Send) and self._unverified is not None):
+            if not (isinstance(step.action, Send) and self._must_check):
                 await self._perform(step)
-            elif not self._previous_mappings.all_unknown:
-                await self._query_candidates(step.index)
-            elif (result := self._apply_deferred_checks(self._unverified)) is not None:
+            elif (result := await self._check_before_sending(step.index)) is not None:
                 return result
         parts = tuple(
             PartResult(state=state, action=self._final_action(index, state)) for index, state in enumerate(self._states)
         )
         return RunResult(parts=parts, unverified=self._unverified, lacks_known_number=self._lacks_known_number)
+
+    @property
+    def _must_check(self) -> bool:
+        """Whether a check of the whole order is open, so that no part is sent yet."""
+        return self._unverified is not None or self._item_check_due or self._unissuable is not None
+
+    async def _check_before_sending(self, index: int) -> RunResult | None:
+        """Do the next check of the whole order; return its result if the order is skipped or invalid."""
+        if self._unverified is not None:
+            if self._previous_mappings.all_unknown:
+                return self._apply_deferred_checks(self._unverified)
+            await self._query_candidates(index)
+        elif self._unissuable is not None:
+            return RunResult(invalid=self._unissuable)
+        elif self._check_items is not None:
+            await self._find_unissuable(self._check_items)
+        return None
 
     def _apply_deferred_checks(self, unverified: Unverified) -> RunResult | None:
         """Apply what had to wait until the order was verified: first skipping, then the field rules.
@@ -172,7 +196,18 @@ class SubmissionRun:
                 return RunResult(invalid=error)
             broken_rules = str(error)
             self._park_open(lambda state: _park_beside_known_part(state, broken_rules))
+            return None
+        self._item_check_due = self._check_items is not None and not partly_done
         return None
+
+    async def _find_unissuable(self, check_items: ItemCheck) -> None:
+        """Check the products of the order, and query before anything else if one cannot be issued."""
+        self._item_check_due = False
+        try:
+            await check_items([state.part for state in self._open])
+        except InvalidOrder as error:
+            self._unissuable = error
+            self._policy = replace(self._policy, query_first=QueryFirst.ALWAYS)
 
     @property
     def _open(self) -> tuple[PartState, ...]:

@@ -26,6 +26,7 @@ from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooL
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.values import Ignore, OrderRecord, Skip
+from adapter.flows.item_checks import ItemChecks
 from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.messages import dead_letter_causes
 from adapter.flows.messages.events import OrderRef, order_ref_of
@@ -34,7 +35,7 @@ from adapter.flows.messages.signatures import TRUSTED, KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, OrderResult, OrderRun
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
-from adapter.flows.submission import RunResult, Sleep, SubmissionRun
+from adapter.flows.submission import ItemCheck, RunResult, Sleep, SubmissionRun
 from adapter.flows.untrusted_headers import UntrustedHeaders
 from adapter.issuance.answers import TicketDifference
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy
@@ -117,6 +118,7 @@ class SubmitStage:
         number_history: NumberHistory | None = None,
         signer: RecordSigner | None = None,
         longest_wait_seconds: float = LONGEST_DEFERRAL_SECONDS,
+        item_checks: ItemChecks | None = None,
     ) -> None:
         """Without a `signer`, records are verified under keys that are derived from the merchants' keys."""
         self.group = group
@@ -140,6 +142,7 @@ class SubmitStage:
         self._signer = signer or RecordSigner(KeyRing(merchants))
         self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
         self._longest_wait = timedelta(seconds=longest_wait_seconds)
+        self._item_checks = item_checks
         self._failed_orders: dict[tuple[str, int, int], OrderRef] = {}
 
     async def prepare(self, record: Record) -> PreparedRecord[SubmitTask | IgnoredRecord]:
@@ -338,7 +341,13 @@ class SubmitStage:
             sleep=self._sleep,
             resumed=task.plan is not None,
             parts_done=task.plan.parts_done if task.plan else 0,
+            check_items=None if self._item_checks is None else self._item_check(self._item_checks, task, merchant),
         )
+
+    def _item_check(self, item_checks: ItemChecks, task: SubmitTask, merchant: Merchant) -> ItemCheck:
+        history = task.history
+        replayed_at = history.first_seen if history.replays else None
+        return partial(item_checks.check, merchant, task.order_ref, replayed_at=replayed_at)
 
     def _candidate_numbers(self, task: SubmitTask, initial: _InitialState) -> tuple[CandidateNumber, ...]:
         """The numbers of other plans, for an order that may have been sent under one."""

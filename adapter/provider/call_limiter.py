@@ -29,10 +29,16 @@ class Purpose(StrEnum):
     """Queries that settle what became of an Issue call."""
     CONFIRM = "confirm"
     """Queries for the result of a submitted issuance, and reports."""
+    ITEM = "item"
+    """Queries for products (QueryItemInfo)."""
 
 
-SHARES: Mapping[Purpose, int] = MappingProxyType({Purpose.SUBMIT: 2, Purpose.DOUBT: 1, Purpose.CONFIRM: 1})
-"""Guaranteed parts of the whole while all three wait: a half, a quarter and a quarter."""
+SHARES: Mapping[Purpose, int] = MappingProxyType(
+    {Purpose.SUBMIT: 4, Purpose.DOUBT: 2, Purpose.CONFIRM: 2, Purpose.ITEM: 1}
+)
+"""Guaranteed parts of the whole while all four wait; without queries for products a half, a quarter and a quarter."""
+ITEM_SLOTS = 1 / 8
+"""The part of the slots that queries for products hold at most, so that slow ones leave the others to orders."""
 
 BURST_SECONDS = 0.1
 _ALMOST_ONE = 1 - 1e-9  # adding up fractions of a token must not miss the whole one
@@ -46,7 +52,8 @@ class FairRateLimiter:
     there are `concurrent_calls` of them. Whenever both are free, the waiting purpose that is furthest behind its share
     goes next (start-time fair queueing: each admission moves the purpose on by 1/share, and a purpose that wakes up
     starts level with the others). So a waiting purpose gets at least its share, a busy one borrows what the others do
-    not use, and no purpose saves up credit while it is idle.
+    not use, and no purpose saves up credit while it is idle. Queries for products hold at most `ITEM_SLOTS` of the
+    slots.
     """
 
     def __init__(self, *, calls_per_second: float, concurrent_calls: int, now: float) -> None:
@@ -55,6 +62,7 @@ class FairRateLimiter:
         self._tokens = self._burst
         self._refilled_at = now
         self._free_slots = concurrent_calls
+        self._free_item_slots = max(1, int(concurrent_calls * ITEM_SLOTS))
         self._request_ids = count(1)
         self._queues: dict[Purpose, dict[int, None]] = {purpose: {} for purpose in Purpose}
         self._virtual_times = dict.fromkeys(Purpose, 0.0)
@@ -73,7 +81,7 @@ class FairRateLimiter:
 
         It combines `enqueue` and `admit` for the usual case.
         """
-        if not self._free_slots or self._waiting():
+        if not self._has_slot(purpose) or self._waiting():
             return False
         self._refill(now)
         if not self._has_token():
@@ -87,9 +95,11 @@ class FairRateLimiter:
         for queue in self._queues.values():
             queue.pop(request_id, None)
 
-    def release(self) -> None:
+    def release(self, purpose: Purpose) -> None:
         """Free the slot of an admitted call that ended."""
         self._free_slots += 1
+        if purpose is Purpose.ITEM:
+            self._free_item_slots += 1
 
     def admit(self, now: float) -> Iterator[int]:
         """Yield the request ids that are admitted now, in order; each holds a slot until `release`."""
@@ -123,11 +133,21 @@ class FairRateLimiter:
         """Admit a call at `_virtual_time`."""
         self._virtual_times[purpose] = self._virtual_time + 1 / SHARES[purpose]
         self._free_slots -= 1
+        if purpose is Purpose.ITEM:
+            self._free_item_slots -= 1
         if self._rate:
             self._tokens -= 1
 
+    def _has_slot(self, purpose: Purpose) -> bool:
+        return self._free_slots > 0 and (purpose is not Purpose.ITEM or self._free_item_slots > 0)
+
     def _waiting(self) -> list[Purpose]:
-        return [purpose for purpose, queue in self._queues.items() if queue]
+        """The purposes with calls that wait, without queries for products while all their slots are in use."""
+        return [
+            purpose
+            for purpose, queue in self._queues.items()
+            if queue and (purpose is not Purpose.ITEM or self._free_item_slots > 0)
+        ]
 
     def _has_token(self) -> bool:
         return not self._rate or self._tokens >= _ALMOST_ONE
@@ -147,7 +167,7 @@ class CallLimiter:
             calls_per_second=calls_per_second, concurrent_calls=concurrent_calls, now=self._loop.time()
         )
         self._max_wait = max_wait_seconds
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, tuple[Purpose, asyncio.Future[None]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
@@ -161,7 +181,7 @@ class CallLimiter:
         try:
             yield
         finally:
-            self._release()
+            self._release(purpose)
 
     async def _acquire(self, purpose: Purpose) -> None:
         if self._limiter.admit_at_once(purpose, self._loop.time()):
@@ -169,7 +189,8 @@ class CallLimiter:
         if self._limiter.expected_wait(purpose, self._loop.time()) > self._max_wait:
             raise NotSent(f"{self._too_long(purpose)}; it was not queued.")
         request_id = self._limiter.enqueue(purpose)
-        slot = self._waiting[request_id] = self._loop.create_future()
+        slot = self._loop.create_future()
+        self._waiting[request_id] = (purpose, slot)
         self._admit_waiting()
         if slot.done():
             return
@@ -177,24 +198,24 @@ class CallLimiter:
             async with asyncio.timeout(self._max_wait):
                 await slot
         except TimeoutError as late:
-            self._give_up(request_id, slot)
+            self._give_up(request_id, purpose, slot)
             raise NotSent(f"{self._too_long(purpose)}; it was queued and not sent.") from late
         except asyncio.CancelledError:
-            self._give_up(request_id, slot)
+            self._give_up(request_id, purpose, slot)
             raise
 
     def _too_long(self, purpose: Purpose) -> str:
         return f"a {purpose} call would wait more than {self._max_wait:g} s for its slot"
 
-    def _give_up(self, request_id: int, slot: asyncio.Future[None]) -> None:
+    def _give_up(self, request_id: int, purpose: Purpose, slot: asyncio.Future[None]) -> None:
         """Give up a wait; release the slot if the call was admitted at the same moment."""
         if self._waiting.pop(request_id, None) is not None:
             self._limiter.cancel(request_id)
         elif not slot.cancelled():
-            self._release()
+            self._release(purpose)
 
-    def _release(self) -> None:
-        self._limiter.release()
+    def _release(self, purpose: Purpose) -> None:
+        self._limiter.release(purpose)
         if self._waiting:
             self._admit_waiting()
 
@@ -202,9 +223,9 @@ class CallLimiter:
         """Admit the calls whose turn has come, and schedule the next check for the next token."""
         now = self._loop.time()
         for request_id in self._limiter.admit(now):
-            slot = self._waiting.pop(request_id)
+            purpose, slot = self._waiting.pop(request_id)
             if slot.cancelled():  # its task has not run yet to leave the queue
-                self._limiter.release()
+                self._limiter.release(purpose)
             else:
                 slot.set_result(None)
         if self._timer is not None:

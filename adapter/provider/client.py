@@ -73,6 +73,9 @@ _HEADERS = {
 }
 _HEADERS_HTML = {"Accept": "text/html", **_HEADERS}  # for all calls but OrderDetail (docs/ecticket-protocol.md, 1.6)
 
+_STOPS_ORDERS = frozenset({Endpoint.ISSUE, Endpoint.QUERY_ISSUE_RESULT})
+"""The endpoints whose rejections open the breaker."""
+
 _OUTCOMES: tuple[tuple[type[CallError], CallOutcome], ...] = (
     (BreakerOpen, CallOutcome.BREAKER_OPEN),
     (NotSent, CallOutcome.NOT_SENT),
@@ -372,8 +375,12 @@ class EcticketClient:
         return NotAccepted(f"{call} was refused: RtnCode {_plain(str(code))}, {_plain(str(message))}.")
 
     def _note_not_accepted(self, call: _Call, code: str) -> None:
-        """Report a rejection to the breaker, except of a report: a second one in a minute may be refused."""
-        if call.endpoint is not Endpoint.ORDER_DETAIL:
+        """Report a rejection to the breaker if it is about an order.
+
+        A report may be refused because it is the second one in a minute. QueryItemInfo may be unavailable to a merchant
+        whose orders are accepted, so what it rejects must not stop them.
+        """
+        if call.endpoint in _STOPS_ORDERS:
             self._channel(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject, code)
 
     def _channel(self, merchant_id: str) -> MerchantChannel:

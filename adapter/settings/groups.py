@@ -230,6 +230,10 @@ class SubmitSettings(Group):
     """Seconds until a deferred order is resumed."""
     give_up_after_hours: Hours = 24.0
     """Hours until an open order goes to the dead letters."""
+    check_items: Literal["off", "warn", "require"] = "off"
+    """Query an order's products before it is sent: `warn` logs and counts, `require` parks what cannot be issued."""
+    check_items_seconds: Seconds = 300.0
+    """Seconds for which an answer about a product is used."""
     catalogue: Path | None = None
     """YAML file: sku to item number, name, price, voucher, issue type, validity; without it, sku is item number."""
 

@@ -6,6 +6,7 @@ again, and `tickets` counts the issues. Does not check envelopes or field rules;
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssuedItem, IssueReply, IssueRequest, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus, ResultReply
-from adapter.protocol.query_item_info import ItemReply
+from adapter.protocol.query_item_info import ItemReply, ItemStatus, TicketType
 from adapter.provider.client import Purpose
 from adapter.testing.clock import Clock
 from adapter.testing.orders import MERCHANT
@@ -73,8 +74,16 @@ class FakeEcticket:
         """Of this many queries, one gets no answer (0: all are answered)."""
         self.breaker_until: datetime | None = None
         self.locked_out_until: datetime | None = None
-        self.delisted: set[str] = set()
+        self.unknown_items: set[str] = set()
         """Item numbers that QueryItemInfo does not know."""
+        self.delisted: set[str] = set()
+        """Item numbers that QueryItemInfo shows as off the shelf."""
+        self.gifts: set[str] = set()
+        """Item numbers that QueryItemInfo shows as gift vouchers; all others are pickup vouchers."""
+        self.item_error: CallError | None = None
+        """What every QueryItemInfo raises instead of an answer."""
+        self.item_answers: asyncio.Event | None = None
+        """QueryItemInfo does not answer before this is set."""
         self.results: dict[str, tuple[IssueStatus, str | None]] = {}
         """How jobs ended, by trade number; `usual_status` for the others."""
         self.usual_status = IssueStatus.IN_PROGRESS
@@ -137,17 +146,21 @@ class FakeEcticket:
         self._refuse_unless_open()
         self.purposes[purpose] += 1
         self._begin("item", item_no)
+        if self.item_answers is not None:
+            await self.item_answers.wait()
+        if self.item_error is not None:
+            raise self.item_error
         self._answer_or_not()
         refusing = self._refusing("item")
-        code = refusing if refusing is not None else 10_200_099 if item_no in self.delisted else 1
+        code = refusing if refusing is not None else 10_200_099 if item_no in self.unknown_items else 1
         return ItemReply(
             rtn_code=code,
             rtn_msg="",
             item_no=item_no,
             item_name=None,
-            ticket_type=None,
+            ticket_type=TicketType.GIFT if item_no in self.gifts else TicketType.PICKUP,
             item_amount=None,
-            item_status=None,
+            item_status=ItemStatus.DELISTED if item_no in self.delisted else ItemStatus.LISTED,
             modify_date=None,
             instructions=(),
         )

@@ -99,3 +99,6 @@ class RecordingObserver:
 
     def ticket_data_differs(self, merchant_id: str) -> None:
         self.all.append(("ticket_data_differs", merchant_id))
+
+    def items_checked(self, merchant_id: str, result: str) -> None:
+        self.all.append(("items_checked", merchant_id, result))

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, partial
-from typing import Final
+from typing import Final, Literal
 
 from adapter.errors import LeaseLost
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage, PendingQuery
+from adapter.flows.item_checks import ItemChecks
+from adapter.flows.item_information import WAIT_SECONDS, ItemInformation
 from adapter.flows.messages.order_paid import order_of_record
 from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
@@ -49,6 +51,7 @@ class StageHarness:
     `settings` are the plugins' settings by name. `make_ecticket` builds an ECTicket that replaces the one in memory;
     `clock` is the time for all parts. `known_trade_no` is an old number that ECTicket knows and that every merchant's
     settings name; without it the merchants are new, and a doubt about their first order waits for another number.
+    `check_items` and `item_wait_seconds` are as in `submit.check_items` and `item_information.WAIT_SECONDS`.
 
     Raises PluginRejected, SettingsError.
     """
@@ -64,6 +67,8 @@ class StageHarness:
         clock: Clock | None = None,
         reader: Callable[[Clock], OutcomeReader] = OutcomeReader,
         known_trade_no: str | None = None,
+        check_items: Literal["off", "warn", "require"] = "off",
+        item_wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self.clock = clock or Clock()
         self.ecticket = FakeEcticket(self.clock)
@@ -79,6 +84,7 @@ class StageHarness:
         self._policy = policy or SubmitPolicy()
         self._confirm_policy = confirm_policy or ConfirmPolicy()
         self._settings = settings or {}
+        self._check_items, self._item_wait_seconds = check_items, item_wait_seconds
         self.use(**(plugins or {}))
 
     def use(self, **plugins: object) -> None:
@@ -127,7 +133,16 @@ class StageHarness:
             sleep=self.clock.sleep,
             number_history=number_history,
             signer=self.signer,
+            item_checks=self._item_checks(),
         )
+
+    def _item_checks(self) -> ItemChecks | None:
+        if self._check_items == "off":
+            return None
+        information = ItemInformation(
+            self.ecticket, fresh_seconds=300, now=self.clock, wait_seconds=self._item_wait_seconds
+        )
+        return ItemChecks(information, mode=self._check_items, observer=self.observer, now=self.clock)
 
     # --- records ---
 

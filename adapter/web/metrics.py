@@ -208,6 +208,13 @@ class FlowMetrics:
             ("merchant_id",),
             registry=registry,
         )
+        items = Counter(
+            "ecticket_item_checks",
+            "Orders whose products were checked, by result.",
+            ("merchant_id", "result"),
+            registry=registry,
+        )
+        self._item_checks = cache(items.labels)
 
     def order_settled(self, outcome: str) -> None:
         self._orders(outcome).inc()
@@ -238,6 +245,9 @@ class FlowMetrics:
 
     def ticket_data_differs(self, merchant_id: str) -> None:
         self._ticket_data_differs.labels(merchant_id).inc()
+
+    def items_checked(self, merchant_id: str, result: str) -> None:
+        self._item_checks(merchant_id, result).inc()
 
 
 class CallbackMetrics:

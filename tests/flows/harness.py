@@ -9,9 +9,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Literal
 
 from jsonschema import Draft202012Validator, FormatChecker
 
+from adapter.flows.item_information import WAIT_SECONDS
 from adapter.flows.messages.events import EVENTS
 from adapter.flows.messages.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS, headers_of
 from adapter.flows.messages.schemas import schema_files
@@ -165,6 +167,8 @@ class Harness(StageHarness):
         confirm_policy: ConfirmPolicy | None = None,
         make_ecticket: Callable[[Clock], Ecticket] | None = None,
         known_trade_no: str | None = KNOWN_TRADE_NO,
+        check_items: Literal["off", "warn", "require"] = "off",
+        item_wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         super().__init__(
             *(merchants or (MERCHANT, OTHER_MERCHANT)),
@@ -174,6 +178,8 @@ class Harness(StageHarness):
             make_ecticket=make_ecticket,
             reader=StrictReader,
             known_trade_no=known_trade_no,
+            check_items=check_items,
+            item_wait_seconds=item_wait_seconds,
         )
 
     def order(self, *lines: dict[str, object], **content: object) -> Record:

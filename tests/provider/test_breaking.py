@@ -84,6 +84,20 @@ async def test_a_refused_control_query_holds_the_merchant_back(
     assert noted.states == [(MERCHANT.merchant_id, OPEN)]
 
 
+async def test_refused_queries_for_products_hold_no_order_back(
+    server: RawServer, provider: EcticketClient, noted: Noted
+) -> None:
+    """A merchant may lack QueryItemInfo alone; its orders are issued all the same."""
+    server.behave = _refuse
+    for item_no in ("VQT04959", "BR103218"):
+        with pytest.raises(NotAccepted):
+            await provider.item(MERCHANT, item_no, purpose=Purpose.ITEM)
+    server.behave = ecticket.healthy
+
+    assert (await _issue(provider, "order-1")).rtn_code == 1
+    assert noted.states == []
+
+
 async def test_403_holds_the_merchant_back_for_half_an_hour(
     server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:

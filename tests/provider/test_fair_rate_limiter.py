@@ -20,7 +20,7 @@ def _run(
     for tick in range(round(until / step) + 1):
         for request_id in limiter.admit(tick * step):
             went[purpose_of[request_id]] += 1
-            limiter.release()
+            limiter.release(purpose_of[request_id])
     return went
 
 
@@ -55,14 +55,40 @@ def test_a_purpose_alone_borrows_everything() -> None:
 
 
 def test_a_rush_of_orders_leaves_doubts_and_confirmations_their_shares() -> None:
-    """A half, a quarter and a quarter while all wait."""
+    """A half, a quarter and a quarter while all three wait."""
     limiter = FairRateLimiter(calls_per_second=100, concurrent_calls=1000, now=0)
 
-    went = _run(limiter, dict.fromkeys(Purpose, 1000), until=3.9)
+    went = _run(limiter, dict.fromkeys((Purpose.SUBMIT, Purpose.DOUBT, Purpose.CONFIRM), 1000), until=3.9)
 
     assert went[Purpose.SUBMIT] == pytest.approx(200, abs=1)
     assert went[Purpose.DOUBT] == pytest.approx(100, abs=1)
     assert went[Purpose.CONFIRM] == pytest.approx(100, abs=1)
+
+
+def test_queries_for_products_get_a_ninth_while_all_others_wait() -> None:
+    """However many products are queried, orders, doubts and results keep eight ninths of the pace."""
+    limiter = FairRateLimiter(calls_per_second=100, concurrent_calls=1000, now=0)
+
+    went = _run(limiter, dict.fromkeys(Purpose, 1000), until=8.9)
+
+    assert went[Purpose.ITEM] == pytest.approx(100, abs=1)
+    assert went[Purpose.SUBMIT] == pytest.approx(400, abs=1)
+    assert went[Purpose.DOUBT] == went[Purpose.CONFIRM] == pytest.approx(200, abs=1)
+
+
+def test_slow_queries_for_products_leave_seven_eighths_of_the_slots() -> None:
+    """Queries that are never answered do not keep an order waiting; the next one starts when one of them ends."""
+    limiter = FairRateLimiter(calls_per_second=0, concurrent_calls=256, now=0)
+    queries = [limiter.enqueue(Purpose.ITEM) for _ in range(100)]
+
+    assert list(limiter.admit(0)) == queries[:32]
+    assert not limiter.admit_at_once(Purpose.ITEM, 0)
+    assert all(limiter.admit_at_once(Purpose.SUBMIT, 0) for _ in range(224))
+    assert not limiter.admit_at_once(Purpose.SUBMIT, 0)
+    limiter.release(Purpose.SUBMIT)
+    assert list(limiter.admit(0)) == []
+    limiter.release(Purpose.ITEM)
+    assert list(limiter.admit(0)) == [queries[32]]
 
 
 def test_an_idle_purpose_saves_up_no_credit() -> None:
@@ -83,7 +109,7 @@ def test_places_bound_what_is_on_the_wire() -> None:
 
     assert list(limiter.admit(0)) == tickets[:2]
     assert limiter.wake_at(0) is None
-    limiter.release()
+    limiter.release(Purpose.SUBMIT)
     assert list(limiter.admit(0)) == tickets[2:]
 
 
@@ -96,7 +122,7 @@ def test_freed_places_are_shared_like_tokens() -> None:
     doubt = limiter.enqueue(Purpose.DOUBT)
     freed = []
     for _ in range(3):
-        limiter.release()
+        limiter.release(Purpose.SUBMIT)
         freed += list(limiter.admit(0))
 
     assert doubt in freed
@@ -154,7 +180,7 @@ def test_a_purpose_that_always_waits_gets_at_least_its_share(busy: set[Purpose],
     for _ in range(grants):
         (request_id,) = limiter.admit(0)
         went[purpose_of[request_id]] += 1
-        limiter.release()
+        limiter.release(purpose_of[request_id])
 
     whole = sum(SHARES[purpose] for purpose in busy)
     for purpose in busy:
@@ -182,11 +208,11 @@ def test_entering_at_once_is_asking_and_being_granted(
         if not entered:
             long.cancel(request_id)
         elif ends:
-            short.release()
-            long.release()
+            short.release(purpose)
+            long.release(purpose)
     purpose_of = [{limiter.enqueue(purpose): purpose for purpose in (*Purpose, *Purpose)} for limiter in (short, long)]
     for limiter in (short, long):
-        limiter.release()
+        limiter.release(Purpose.SUBMIT)
     next_ones = [
         [names[request_id] for request_id in limiter.admit(now + 1)]
         for names, limiter in zip(purpose_of, (short, long), strict=True)

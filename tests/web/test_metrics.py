@@ -48,6 +48,7 @@ def _observed_everything() -> Metrics:
     flows.untrusted_headers("submit", "invalid")
     flows.no_known_number("1")
     flows.ticket_data_differs("1")
+    flows.items_checked("1", "delisted")
     callbacks = metrics.callbacks
     callbacks.notification_ended("refund", "wrong-checksum")
     callbacks.notification_verified("1", "escape_data_string")

@@ -1,0 +1,179 @@
+"""ECTicket's descriptions of products: cached, queried once at a time for each product, and never waited for long.
+
+One cache serves all orders of a process. QueryItemInfo only helps orders, so its failure never stops one: no answer in
+time, an error, or RtnCode ≠ 1 without proof that the endpoint works all count as "nothing is known about the product".
+
+"ECTicket does not know the product" needs two answers of QueryItemInfo: RtnCode ≠ 1 for the product, and after that
+RtnCode 1 for another product of the merchant. In a maintenance every product is refused, and no RtnCode ≠ 1 has a fixed
+meaning (docs/delivery.md, "Not known").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from adapter.errors import CallError
+from adapter.flows.ports import Clock, ItemQueries
+from adapter.issuance.answers import SUCCESS
+from adapter.issuance.item_check import ItemFacts
+from adapter.protocol.credentials import Merchant
+from adapter.provider.client import Purpose
+
+ITEMS_KEPT: Final = 10_000
+"""Products remembered: those used last, some 300 bytes each."""
+WAIT_SECONDS: Final = 2.0
+"""How long an order waits for the answers about all its products."""
+PAUSE_SECONDS: Final = 10.0
+"""How long no product of a merchant is queried after a query without an answer."""
+
+_PAUSE: Final = timedelta(seconds=PAUSE_SECONDS)
+
+
+_Key = tuple[str, str]
+"""Merchant and item number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is known about a product; `facts` None: the answer proved nothing."""
+
+    facts: ItemFacts | None
+    queried_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A query in progress, which began at `began_at` or later."""
+
+    task: asyncio.Task[_Answer]
+    began_at: datetime
+
+
+class ItemInformation:
+    """What ECTicket says about products, for orders that are about to be sent.
+
+    `fresh_seconds` is how long an answer is used. It belongs to one event loop; `close` ends the queries in progress.
+    """
+
+    def __init__(
+        self, ecticket: ItemQueries, *, fresh_seconds: float, now: Clock, wait_seconds: float = WAIT_SECONDS
+    ) -> None:
+        self._ecticket = ecticket
+        self._fresh = timedelta(seconds=fresh_seconds)
+        self._wait_seconds = wait_seconds
+        self._now = now
+        self._answers: OrderedDict[_Key, _Answer] = OrderedDict()
+        self._flights: dict[_Key, _Flight] = {}
+        self._paused_until: dict[str, datetime] = {}
+        self._found: dict[str, str] = {}
+        """One product of each merchant that ECTicket knew, to prove that QueryItemInfo works."""
+
+    async def facts(
+        self, merchant: Merchant, item_nos: Iterable[str], *, queried_since: datetime | None = None
+    ) -> dict[str, ItemFacts]:
+        """The facts about these products, by item number; those that are not known in time are left out.
+
+        An answer to a query that began before `queried_since` is not used. Waits at most `wait_seconds` in all.
+        """
+        answers: dict[str, _Answer] = {}
+        tasks: dict[str, asyncio.Task[_Answer]] = {}
+        for item_no in item_nos:
+            remembered = self._remembered((merchant.merchant_id, item_no), queried_since)
+            if remembered is not None:
+                answers[item_no] = remembered
+            elif (task := self._task(merchant, item_no, queried_since)) is not None:
+                tasks[item_no] = task
+        if tasks:
+            answers |= await self._answers_in_time(merchant, tasks)
+        return {item_no: answer.facts for item_no, answer in answers.items() if answer.facts is not None}
+
+    async def close(self) -> None:
+        """Cancel the queries in progress."""
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _remembered(self, key: _Key, queried_since: datetime | None) -> _Answer | None:
+        answer = self._answers.get(key)
+        if answer is None or (queried_since is not None and answer.queried_at < queried_since):
+            return None
+        fresh = self._fresh if answer.facts is not None else min(self._fresh, _PAUSE)
+        # After a wall clock was set back, an answer from the future is not used.
+        if not timedelta(0) <= self._now() - answer.queried_at < fresh:
+            return None
+        self._answers.move_to_end(key)
+        return answer
+
+    def _task(self, merchant: Merchant, item_no: str, queried_since: datetime | None) -> asyncio.Task[_Answer] | None:
+        """The query in progress about a product, or a new one; None while the merchant's queries are paused."""
+        key = (merchant.merchant_id, item_no)
+        flight = self._flights.get(key)
+        if flight is not None and (queried_since is None or flight.began_at >= queried_since):
+            return flight.task
+        if self._is_paused(merchant.merchant_id):
+            return None
+        # A query that began too early may answer with the past. The new one follows it: one at a time for each product.
+        earlier = None if flight is None else flight.task
+        task = asyncio.create_task(self._answer(merchant, item_no, after=earlier))
+        self._flights[key] = _Flight(task, self._now())
+        return task
+
+    async def _answers_in_time(
+        self, merchant: Merchant, tasks: Mapping[str, asyncio.Task[_Answer]]
+    ) -> dict[str, _Answer]:
+        """The answers that come in time; the other queries continue, and their answers are remembered."""
+        done, late = await asyncio.wait(tasks.values(), timeout=self._wait_seconds)
+        if late:
+            self._pause(merchant.merchant_id)
+        return {item_no: task.result() for item_no, task in tasks.items() if task in done and not task.cancelled()}
+
+    async def _answer(self, merchant: Merchant, item_no: str, *, after: asyncio.Task[_Answer] | None) -> _Answer:
+        """Query ECTicket about a product, and remember the answer."""
+        key = (merchant.merchant_id, item_no)
+        try:
+            if after is not None:
+                await asyncio.wait({after})
+            queried_at = self._now()
+            try:
+                facts = await self._query(merchant, item_no)
+            except CallError:
+                self._pause(merchant.merchant_id)
+                facts = None
+            return self._remember(key, _Answer(facts, queried_at))
+        finally:
+            flight = self._flights.get(key)
+            if flight is not None and flight.task is asyncio.current_task():
+                del self._flights[key]
+
+    async def _query(self, merchant: Merchant, item_no: str) -> ItemFacts | None:
+        reply = await self._ecticket.item(merchant, item_no, purpose=Purpose.ITEM)
+        if reply.rtn_code == SUCCESS:
+            self._found[merchant.merchant_id] = item_no
+            return ItemFacts.from_reply(reply)
+        existing = self._found.get(merchant.merchant_id)
+        if existing is None or existing == item_no:
+            return None
+        proof = await self._ecticket.item(merchant, existing, purpose=Purpose.ITEM)
+        return ItemFacts(exists=False) if proof.rtn_code == SUCCESS else None
+
+    def _remember(self, key: _Key, answer: _Answer) -> _Answer:
+        self._answers[key] = answer
+        self._answers.move_to_end(key)
+        while len(self._answers) > ITEMS_KEPT:
+            self._answers.popitem(last=False)
+        return answer
+
+    def _is_paused(self, merchant_id: str) -> bool:
+        until = self._paused_until.get(merchant_id)
+        now = self._now()
+        # A wall clock that is set back must not prolong the pause.
+        return until is not None and now < until <= now + _PAUSE
+
+    def _pause(self, merchant_id: str) -> None:
+        self._paused_until[merchant_id] = self._now() + _PAUSE
