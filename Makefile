@@ -4,10 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# make image: the tag, and the programs that can build, the preferred one first.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= ecticket-adapter:$(VERSION)
+BUILDERS ?= docker podman buildah
+
+# make sbom: the environment that is described, and the document.
+SBOM_OF ?= build/runtime
+SBOM ?= build/sbom.cdx.json
+
 # Tests start hundreds of Python processes: each would compile the adapter again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo quick test browser chaos mutants bench charts apiserver-test docs lint format clean
+.PHONY: help demo quick test browser chaos mutants bench charts apiserver-test image sbom docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +60,25 @@ charts: $(READY) ## Write the chart's generated parts: the settings in its value
 
 apiserver-test: $(READY) ## Submit all that the chart renders to the cluster of kubectl's context, as a dry run
 	cd tests && ../$(BIN)/python -m helm.apiserver
+
+image: ## Build the container image IMAGE, with the first of BUILDERS that works here
+	@for builder in $(BUILDERS); do \
+	  if $$builder info >/dev/null 2>&1; then \
+	    exec $$builder build --file Containerfile --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
+	      --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) . ; \
+	  fi; \
+	done; \
+	echo "make image needs one of these, installed and running: $(BUILDERS)." >&2; exit 1
+
+build/runtime: pyproject.toml constraints.txt $(READY)
+	rm -rf $@ build/wheel
+	$(BIN)/python -m hatchling build --target wheel --directory build/wheel
+	$(BIN)/python -m venv --without-pip $@
+	$(BIN)/python -m pip --python $@/bin/python install --quiet --only-binary=:all: -c constraints.txt pip build/wheel/*.whl
+
+sbom: $(READY) $(SBOM_OF) ## Write the bill of materials of the image's Python packages (CycloneDX)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --output-format JSON --output-file $(SBOM) $(SBOM_OF)/bin/python
 
 docs: $(READY) ## The manual as a searchable site in build/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
