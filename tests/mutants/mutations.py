@@ -87,6 +87,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "blockages",
     ),
     _stream(
+        "metadata of another version is read as if it were of this one",
+        "commit_metadata",
+        "    if len(fields) != _FIELDS or fields[0] != _VERSION:\n",
+        "    if len(fields) != _FIELDS:\n",
+        "metadata_recordings",
+    ),
+    _stream(
         "a send is authorized without a lease",
         "owned_partition",
         '        if not self._lease.holds(self.generation):\n            raise LeaseLost(f"{self.partition} may',
