@@ -26,7 +26,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from adapter import log, wiring
-from adapter.errors import BrokerUnavailable, SettingsError, StreamError, TopicsMissing
+from adapter.errors import AdapterError, BrokerUnavailable, SettingsError, StreamError, TopicsMissing
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.log_throttle import LogThrottle
@@ -77,6 +77,8 @@ THREAD_SWITCH_SECONDS = 0.0005
 The event loop shares the interpreter with up to 32 hook threads. When all of them compute, the default delays the loop
 and its heartbeats by up to 6 s; this value by 1.5 s, and the hooks are not slower.
 """
+CHECK_GROUPS_SECONDS = 5.0
+"""How often a start looks whether members of another deployment have left."""
 WATCH_GROUPS_SECONDS = 60.0
 """How often a running adapter looks for members of other deployments: two that start together do not see each other."""
 _WAIT_WARNING_SECONDS = 10.0
@@ -301,7 +303,7 @@ class Adapter:
         return _Obstacle(
             event="waiting for another deployment to leave the consumer groups",
             reason=conflict.message,
-            check_again_seconds=5.0,
+            check_again_seconds=CHECK_GROUPS_SECONDS,
         )
 
     async def _find_conflict(self) -> GroupConflict | None:
@@ -316,7 +318,7 @@ class Adapter:
         lines = LogThrottle(_CONFLICT_SECONDS)
         while True:
             await asyncio.sleep(WATCH_GROUPS_SECONDS)
-            with contextlib.suppress(StreamError):
+            with contextlib.suppress(AdapterError):
                 conflict = await self._find_conflict()
                 if conflict is not None and lines.passes() is not None:
                     _log.error(conflict.message)

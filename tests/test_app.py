@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
@@ -20,8 +20,10 @@ from structlog.testing import capture_logs
 
 from adapter import app
 from adapter.app import STUCK_AFTER_SECONDS, STUCK_THREADS_MAX, Adapter
-from adapter.errors import HookFailed, PluginRejected, SettingsError
+from adapter.errors import BrokerUnavailable, HookFailed, PluginRejected, SettingsError, StreamError
 from adapter.extensions.values import OrderRecord
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.group_members import GroupMember
 from adapter.settings import Settings, load
 from adapter.stream.engine_thread import StageRunner
 
@@ -169,6 +171,97 @@ async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
     assert "127.0.0.1:1" in reason
     assert not await waiting
     assert reasons == [reason]
+
+
+def _member(client_id: str, *topics: str) -> GroupMember:
+    return GroupMember(
+        group="ecticket-adapter.submit", client_id=client_id, host="10.0.0.7", topics=frozenset(topics) or None
+    )
+
+
+async def test_members_of_another_deployment_are_waited_for(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stage starts before they have left; `/readyz` and the termination message have the reason meanwhile."""
+    answers: list[BrokerUnavailable | list[GroupMember]] = [
+        BrokerUnavailable("gone"),
+        [_member("stage"), _member("shop")],
+        [_member("shop")],
+    ]
+    asked: list[Collection[str]] = []
+
+    async def group_members(_connection: KafkaConnection, groups: Collection[str]) -> Sequence[GroupMember]:
+        asked.append(groups)
+        answer = answers.pop(0)
+        if isinstance(answer, BrokerUnavailable):
+            raise answer
+        unready.extend(adapter.readiness_problems())
+        return answer
+
+    async def topics_exist() -> None: ...
+
+    adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
+    monkeypatch.setattr(adapter, "_check_topics", topics_exist)
+    monkeypatch.setattr(app, "group_members", group_members)
+    monkeypatch.setattr(app, "CHECK_GROUPS_SECONDS", 0.01)
+    reasons, unready = list[str | None](), list[str]()
+    started = await adapter._wait_until_startable(asyncio.Event(), reasons.append)
+
+    assert started
+    assert [*asked[0]] == ["ecticket-adapter.submit", "ecticket-adapter.confirm"]
+    assert [("gone" in (reason or ""), "stage at 10.0.0.7" in (reason or "")) for reason in reasons] == [
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
+    assert "stage at 10.0.0.7" in unready[-1]
+    assert reasons[-1] is None
+
+
+@pytest.mark.parametrize("answer", [StreamError("GroupAuthorizationFailedError"), [_member("shop", "other")]])
+async def test_what_is_only_doubtful_delays_no_start(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch, answer: StreamError | list[GroupMember]
+) -> None:
+    """A missing right, or a member of this deployment with other topics: a warning."""
+
+    async def group_members(*_: object) -> Sequence[GroupMember]:
+        if isinstance(answer, StreamError):
+            raise answer
+        return answer
+
+    adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
+    monkeypatch.setattr(app, "group_members", group_members)
+    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
+    with capture_logs() as logged:
+        obstacle = await adapter._group_obstacle()
+
+    assert obstacle is None
+    assert [line["log_level"] for line in logged] == ["warning"]
+
+
+async def test_a_conflict_that_begins_later_is_logged_once(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two deployments that start together do not see each other; a broker that is unavailable ends no watch."""
+    looks: list[int] = []
+    enough = asyncio.Event()
+
+    async def group_members(*_: object) -> Sequence[GroupMember]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise BrokerUnavailable("gone")
+        if len(looks) == 4:
+            enough.set()
+        return [_member("stage")]
+
+    adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
+    monkeypatch.setattr(app, "group_members", group_members)
+    monkeypatch.setattr(app, "WATCH_GROUPS_SECONDS", 0.001)
+    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
+    with capture_logs() as logged:
+        watching = asyncio.create_task(adapter._watch_groups())
+        await enough.wait()
+        watching.cancel()
+
+    (line,) = logged
+    assert line["log_level"] == "error"
+    assert "stage at 10.0.0.7" in line["event"]
 
 
 async def test_a_broker_that_accepts_connections_and_never_answers_delays_no_stop(plugin: Path) -> None:

@@ -309,6 +309,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         "hand_off_quota",
     ),
     _kafka(
+        "another deployment's members are taken for replicas",
+        "group_members",
+        "if others := [member for member in known if member.client_id != client_id]:",
+        "if others := [member for member in known if not member.client_id]:",
+        "group_members",
+        "/app",
+    ),
+    Mutation(
+        name="app: the start joins groups that another deployment is in",
+        file="adapter/app.py",
+        old="        for check in (self._broker_obstacle, self._group_obstacle):\n",
+        new="        for check in (self._broker_obstacle,):\n",
+        tests=("tests/test_app.py",),
+    ),
+    _kafka(
         "snappy inflates without a limit",
         "compression",
         "    if cramjam.snappy.decompress_raw_len(block) > limit:\n",
