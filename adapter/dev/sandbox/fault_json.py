@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
@@ -21,6 +21,7 @@ from adapter.dev.sandbox.faults import FaultRule, Faults
 from adapter.dev.sandbox.notifications import NotificationKind
 from adapter.errors import SettingsError
 from adapter.protocol.endpoints import Endpoint
+from adapter.protocol.order_detail import ORDER_COLUMNS, TICKET_COLUMNS
 
 MAX_FAULTS: Final = 100
 MAX_ARRIVALS: Final = 10_000
@@ -68,6 +69,20 @@ def _target(value: object) -> object:
     return TARGET_NAMES.get(_spelt(value), value) if isinstance(value, str) else value
 
 
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_column(name: str) -> str:
+    if name not in (*ORDER_COLUMNS, *TICKET_COLUMNS):
+        raise ValueError("no report has this column")
+    return name
+
+
+Column: TypeAlias = Annotated[str, AfterValidator(_is_column)]
+"""A header of one of the reports."""
+
+
 OPTIONS: Final[Mapping[str, _Field]] = {
     "seconds": _number(0, MAX_SECONDS),
     "every_seconds": _number(0, MAX_SECONDS),
@@ -83,6 +98,18 @@ OPTIONS: Final[Mapping[str, _Field]] = {
     "message": _text(200),
     "remark": _text(200),
     "copies": _whole(2, 10),
+    "encoding": (
+        Literal["utf-8", "utf-8-sig", "cp950"],
+        Field(default=None, description="one of utf-8, utf-8-sig, cp950"),
+    ),
+    "without_columns": (
+        Annotated[tuple[Column, ...], BeforeValidator(_as_tuple)],
+        Field(default=None, description="a list of headers of reports"),
+    ),
+    "additional_columns": _whole(0, 100),
+    "unreadable_column": (Column, Field(default=None, description="a header of a report")),
+    "repeat_lines": _flag(),
+    "keep_bytes": _whole(0, 2**31),
 }
 MATCHERS: Final[Mapping[str, _Field]] = {
     "rate": _number(0, 1),

@@ -1,10 +1,10 @@
 """Every fault of the sandbox, each a small value with its options.
 
-Four things about a call can go wrong, and each fault affects exactly one of them, so that faults combine without
+Five things about a call can go wrong, and each fault affects exactly one of them, so that faults combine without
 surprises: the ANSWER (and whether the call has an effect), the DELAY before the answer, the JOB that issues the
-tickets, and the server's memory for REPEATS. For each sending of a notification there are three more: the number of
-COPIES, the SEAL, and the DEPARTURE. `simulator` and `notification_sender` carry faults out; `faults` decides when they
-happen.
+tickets, the server's memory for REPEATS, and the form of a REPORT. For each sending of a notification there are three
+more: the number of COPIES, the SEAL, and the DEPARTURE. `simulator` and `notification_sender` carry faults out;
+`faults` decides when they happen.
 """
 
 from __future__ import annotations
@@ -141,6 +141,24 @@ class AcceptRepeats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OddReport:
+    """A report of another form than the documented one; each option works with all others."""
+
+    encoding: str | None = None
+    """`utf-8`, `utf-8-sig` or `cp950` instead of the sandbox's."""
+    without_columns: tuple[str, ...] = ()
+    """Headers of columns that are missing."""
+    additional_columns: int = 1
+    """Columns that no page documents, between the others."""
+    unreadable_column: str | None = None
+    """The header of a column in which the first line has `?`."""
+    repeat_lines: bool = False
+    """Every line comes twice."""
+    keep_bytes: int | None = None
+    """The report is cut off after so many bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DuplicateNotification:
     """The same notification is sent `copies` times in a row, whatever the answers are."""
 
@@ -174,7 +192,7 @@ AnswerFault: TypeAlias = (
 )
 JobFault: TypeAlias = JobNeverFinishes | JobFails
 NotificationFault: TypeAlias = DuplicateNotification | TamperedNotification | DelayedNotification
-Behaviour: TypeAlias = AnswerFault | JobFault | Slow | AcceptRepeats | NotificationFault
+Behaviour: TypeAlias = AnswerFault | JobFault | Slow | AcceptRepeats | OddReport | NotificationFault
 
 KINDS: Final[Mapping[str, type[Behaviour]]] = {
     "answer_lost_after": AnswerLostAfter,
@@ -192,6 +210,7 @@ KINDS: Final[Mapping[str, type[Behaviour]]] = {
     "job_never_finishes": JobNeverFinishes,
     "job_fails": JobFails,
     "accept_repeats": AcceptRepeats,
+    "odd_report": OddReport,
     "duplicate_notification": DuplicateNotification,
     "tampered_notification": TamperedNotification,
     "delayed_notification": DelayedNotification,
@@ -211,6 +230,7 @@ TARGETS: Final[Mapping[type[Behaviour], frozenset[FaultTarget]]] = {
     JobNeverFinishes: _ISSUE,
     JobFails: _ISSUE,
     AcceptRepeats: _ISSUE,
+    OddReport: frozenset({Endpoint.ORDER_DETAIL}),
     # A report is a bare CSV file; there is no checksum in it to be wrong.
     CorruptedChecksum: _EVERY - {Endpoint.ORDER_DETAIL},
     DuplicateNotification: _NOTIFICATIONS,
@@ -226,7 +246,7 @@ def kind_of(behaviour: Behaviour) -> str:
 
 
 def slot_of(behaviour: Behaviour) -> str:
-    """Which part of a call (answer, delay, job, repeats) or sending (copies, seal, departure) this affects."""
+    """Which part of a call (answer, delay, job, repeats, report) or sending (copies, seal, departure) this affects."""
     match behaviour:
         case Slow():
             return "delay"
@@ -234,6 +254,8 @@ def slot_of(behaviour: Behaviour) -> str:
             return "job"
         case AcceptRepeats():
             return "repeats"
+        case OddReport():
+            return "report"
         case DuplicateNotification():
             return "copies"
         case TamperedNotification():

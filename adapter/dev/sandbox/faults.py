@@ -30,6 +30,7 @@ from adapter.dev.sandbox.fault_types import (
     LockOut,
     Maintenance,
     NotAcceptedEnvelope,
+    OddReport,
     Outage,
     Slow,
     TamperedNotification,
@@ -131,6 +132,7 @@ class InjectedFaults:
     slow: Slow | None = None
     job: JobFault | None = None
     accept_repeats: bool = False
+    report: OddReport | None = None
     lock: Lock | None = None
     copies: int = 1
     tampered: bool = False
@@ -180,6 +182,8 @@ class Faults:
                 return replace(injected, job=behaviour)
             case AcceptRepeats():
                 return replace(injected, accept_repeats=True)
+            case OddReport():
+                return replace(injected, report=behaviour)
             case DuplicateNotification(copies=copies):
                 return replace(injected, copies=copies)
             case TamperedNotification():

@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from itertools import islice
 from typing import Final, TypeVar
 
+from adapter.dev.sandbox.fault_types import OddReport
 from adapter.dev.sandbox.order_store import StoredOrder, Ticket, tickets
 from adapter.dev.sandbox.ticket_states import Tally, TicketStates, TicketUse
 from adapter.protocol.issue import TradeNoKind
@@ -54,23 +56,66 @@ _TICKET_TYPE: Final = _words(TICKET_TYPE_WORDS)
 _USE_STATUS: Final = _words(USE_STATUS_WORDS)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportForm:
+    """What a report looks like: its kind, columns and encoding, and what is wrong with it."""
+
+    report_type: ReportType
+    columns: tuple[str, ...]
+    encoding: str
+    odd: OddReport | None
+
+
+def report_form(report_type: ReportType, encoding: str, odd: OddReport | None) -> ReportForm:
+    """The documented form, changed by the fault if there is one."""
+    columns = ORDER_COLUMNS if report_type is ReportType.ORDERS else TICKET_COLUMNS
+    if odd is not None:
+        first, *others = (column for column in columns if column not in odd.without_columns)
+        columns = (first, *(f"新欄位{number}" for number in range(1, odd.additional_columns + 1)), *others)
+        encoding = odd.encoding or encoding
+    return ReportForm(report_type=report_type, columns=columns, encoding=encoding, odd=odd)
+
+
 def report_chunks(
-    orders: Iterable[StoredOrder], ticket_states: TicketStates, report_type: ReportType, now: datetime, encoding: str
+    orders: Iterable[StoredOrder], ticket_states: TicketStates, form: ReportForm, now: datetime
 ) -> Iterator[bytes]:
     """The bytes of a report, in pieces; characters outside the encoding become `?`."""
-    columns = ORDER_COLUMNS if report_type is ReportType.ORDERS else TICKET_COLUMNS
-    rows = (row for order in orders for row in _rows(order, ticket_states, report_type, now))
-    header = _csv([dict(zip(columns, columns, strict=True))], columns)
-    yield header.encode(encoding, errors="replace")
-    following = "utf-8" if encoding == "utf-8-sig" else encoding
+    rows = (row for order in orders for row in _rows(order, ticket_states, form.report_type, now))
+    if form.odd is None:
+        return _encoded(rows, form)
+    chunks = _encoded(_odd_rows(rows, form.odd), form)
+    return chunks if form.odd.keep_bytes is None else _cut_off(chunks, form.odd.keep_bytes)
+
+
+def _encoded(rows: Iterator[Mapping[str, object]], form: ReportForm) -> Iterator[bytes]:
+    header = _csv([dict(zip(form.columns, form.columns, strict=True))], form.columns)
+    yield header.encode(form.encoding, errors="replace")
+    following = "utf-8" if form.encoding == "utf-8-sig" else form.encoding
     while chunk := list(islice(rows, ROWS_PER_CHUNK)):
-        yield _csv(chunk, columns).encode(following, errors="replace")
+        yield _csv(chunk, form.columns).encode(following, errors="replace")
 
 
 def _csv(rows: Iterable[Mapping[str, object]], columns: tuple[str, ...]) -> str:
     text = io.StringIO()
-    csv.DictWriter(text, columns, restval="", lineterminator="\r\n").writerows(rows)
+    csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\r\n").writerows(rows)
     return text.getvalue()
+
+
+def _odd_rows(rows: Iterator[dict[str, object]], odd: OddReport) -> Iterator[Mapping[str, object]]:
+    for number, row in enumerate(rows):
+        if number == 0 and odd.unreadable_column is not None:
+            row[odd.unreadable_column] = "?"
+        yield row
+        if odd.repeat_lines:
+            yield row
+
+
+def _cut_off(chunks: Iterator[bytes], left: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk[:left]
+        left -= len(chunk)
+        if left <= 0:
+            return
 
 
 def _rows(

@@ -17,7 +17,7 @@ from adapter.dev.sandbox.faults import InjectedFaults
 from adapter.dev.sandbox.issue_validation import IssueValidator, field_refusal
 from adapter.dev.sandbox.order_store import Job, OrderStore, StoredOrder
 from adapter.dev.sandbox.payload_parsing import read_issue, read_item, read_report, read_result
-from adapter.dev.sandbox.reports import report_chunks
+from adapter.dev.sandbox.reports import report_chunks, report_form
 from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.dev.sandbox.ticket_states import TicketStates
 from adapter.protocol.endpoints import Endpoint, Family
@@ -75,7 +75,7 @@ class Services:
             case Endpoint.QUERY_ITEM_INFO:
                 return self._item(call)
             case Endpoint.ORDER_DETAIL:
-                return self._report(call, now)
+                return self._report(call, injected, now)
 
     def _issue(self, call: ServiceCall, injected: InjectedFaults, now: datetime) -> Payload | CallRefusal:
         request = read_issue(call.payload)
@@ -143,7 +143,7 @@ class Services:
             "InstructionsList": [{"IssueType": kind.value, "Description": text} for kind, text in item.instructions],
         }
 
-    def _report(self, call: ServiceCall, now: datetime) -> CsvReport | CallRefusal:
+    def _report(self, call: ServiceCall, injected: InjectedFaults, now: datetime) -> CsvReport | CallRefusal:
         request = read_report(call.payload)
         if isinstance(request, CallRefusal):
             return request
@@ -156,8 +156,8 @@ class Services:
             )
         self._last_report[call.merchant_id] = now
         orders = self._store.received(call.merchant_id, request.begin_date, request.end_date, now)
-        encoding = self._settings.report_encoding
-        return CsvReport(chunks=report_chunks(orders, self._ticket_states, request.report_type, now, encoding))
+        form = report_form(request.report_type, self._settings.report_encoding, injected.report)
+        return CsvReport(chunks=report_chunks(orders, self._ticket_states, form, now))
 
 
 def _issued(order: StoredOrder) -> Payload:

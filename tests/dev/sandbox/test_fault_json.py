@@ -118,6 +118,10 @@ def test_every_fault_needs_nothing_but_its_name(name: str) -> None:
             "refund_notification use_status_notification",
         ),
         ({"fault": "duplicate_notification", "copies": 1}, "copies 2 10"),
+        ({"fault": "odd_report", "encoding": "big5"}, "encoding utf-8 cp950"),
+        ({"fault": "odd_report", "without_columns": ["發行"]}, "without_columns headers"),
+        ({"fault": "odd_report", "unreadable_column": "發行"}, "unreadable_column header"),
+        ({"fault": "odd_report", "endpoint": "issue"}, "odd_report never issue order_detail"),
     ],
 )
 def test_what_is_not_understood_is_refused_with_what_is_allowed(entry: dict[str, object], words: str) -> None:

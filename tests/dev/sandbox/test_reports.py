@@ -8,6 +8,7 @@ import pytest
 
 from adapter.dev.sandbox import SandboxSettings
 from adapter.dev.sandbox.codes import ASSUMED, Reason
+from adapter.errors import UnreadableReply
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.envelope import open_response
 from adapter.protocol.issue import IssueType, PrintType
@@ -258,3 +259,41 @@ async def test_both_reports_say_what_became_of_the_tickets(unlimited: Client, cl
     assert (redeemed.redeemed_at, redeemed.refunded_at) == (START + timedelta(minutes=1), None)
     assert (refunded.redeemed_at, refunded.refunded_at) == (None, START + timedelta(minutes=3))
     assert (refunded.refund_fee, unused.redeemed_at, unused.refund_fee) == (0, None, None)
+
+
+async def test_a_report_can_have_another_form(unlimited: Client) -> None:
+    """Encoding, columns, a cell and lines that repeat, all at once; the reader names each."""
+    for number in ("A1", "A2"):
+        await unlimited.issue(paper(number))
+    await unlimited.arm(
+        {
+            "fault": "odd_report",
+            "encoding": "cp950",
+            "without_columns": ["發行狀態", "購買人姓名"],
+            "additional_columns": 2,
+            "unreadable_column": "訂單金額",
+            "repeat_lines": True,
+        }
+    )
+
+    body = await fetch(unlimited, 1)
+    reading = order_rows([body], merchant_id="3085676")
+    rows = tuple(reading)
+
+    body.decode("cp950")
+    assert (reading.missing_columns, reading.additional_columns) == (("發行狀態", "購買人姓名"), 2)
+    assert [row.merchant_trade_no for row in rows] == ["A1", "A1", "A2", "A2"]
+    assert [[cell.column for cell in row.unreadable] for row in rows] == [["訂單金額"], ["訂單金額"], [], []]
+
+
+async def test_a_report_can_be_cut_off(unlimited: Client) -> None:
+    """After so many bytes, with an answer that looks complete."""
+    await unlimited.issue(paper())
+    whole = await fetch(unlimited, 1)
+    await unlimited.arm({"fault": "odd_report", "additional_columns": 0, "keep_bytes": len(whole) - 20})
+
+    body = await fetch(unlimited, 1)
+
+    assert body == whole[:-20]
+    with pytest.raises(UnreadableReply, match="cut off in line 2"):
+        read_orders(body)
