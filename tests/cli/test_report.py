@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from datetime import datetime
@@ -12,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from adapter.dev.sandbox import RunningSandbox
-from adapter.dev.sandbox.fault_types import Maintenance
+from adapter.dev.sandbox.fault_types import Maintenance, OddReport, ServerError
 from adapter.dev.sandbox.faults import FaultRule
+from adapter.protocol.order_detail import ORDER_COLUMNS
 from adapter.protocol.taipei import TAIPEI
 
 from .command_runner import Commands
 
 TODAY = datetime.now(TAIPEI).date().isoformat()
+HEADER_BYTES = len((",".join(ORDER_COLUMNS) + "\r\n").encode("utf-8-sig"))
 PERSONAL = ("王小明", "0900000000", "customer@example.com")
 
 
@@ -107,6 +110,77 @@ def test_a_period_too_long_is_wrong_usage(run: Commands) -> None:
 
     assert code == 2
     assert "3 months" in err
+
+
+@pytest.mark.parametrize("kind", ["orders", "tickets"])
+def test_what_is_odd_about_a_report_is_noted(issued: Commands, ecticket: RunningSandbox, kind: str) -> None:
+    """Columns, cells and numbers by name and line; all that can be shown is shown, and the command succeeds."""
+    cell = {"orders": "訂單金額", "tickets": "票券面額"}[kind]
+    ecticket.faults.arm(
+        FaultRule(
+            behaviour=OddReport(
+                encoding="cp950",
+                without_columns=("出券類型",),
+                additional_columns=3,
+                unreadable_column=cell,
+                repeat_lines=True,
+            )
+        )
+    )
+    code, out, err = _report(issued, kind, "--json")
+
+    assert code == 0
+    assert all(row["issue_type"] is None for row in json.loads(out))
+    assert [
+        word
+        for word in ("出券類型", "ignored: 3", f"Line 2, {cell}", "Line 3 has the same number as line 2")
+        if word not in err
+    ] == []
+    assert not any(secret in err for secret in (*PERSONAL, "?"))
+
+
+def test_a_report_that_was_cut_off_shows_nothing(issued: Commands, ecticket: RunningSandbox, tmp_path: Path) -> None:
+    """It fails, and says where; what came is kept if there is a file for it."""
+    ecticket.faults.arm(FaultRule(behaviour=OddReport(additional_columns=0, keep_bytes=HEADER_BYTES + 50)))
+    shown = _report(issued, "orders")
+    as_json = _report(issued, "orders", "--json")
+    code, _, err = _report(issued, "orders", "-o", str(tmp_path / "orders.csv"))
+
+    assert [(shown[0], shown[1]), (as_json[0], as_json[1])] == [(1, ""), (1, "")]
+    assert code == 1
+    assert "cut off in line 2" in err
+    assert (tmp_path / "orders.csv").stat().st_size == HEADER_BYTES + 50
+
+
+def test_a_failed_download_leaves_the_file_as_it_was(
+    issued: Commands, ecticket: RunningSandbox, tmp_path: Path
+) -> None:
+    """And nothing beside it."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (folder / "orders.csv").write_text("last month's")
+    ecticket.faults.arm(FaultRule(behaviour=ServerError(status=500)))
+    code, _, _ = _report(issued, "orders", "-o", str(folder / "orders.csv"))
+
+    assert code == 1
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("orders.csv", "last month's")]
+
+
+def test_a_full_disk_is_a_sentence_and_a_cure(issued: Commands, tmp_path: Path) -> None:
+    """For the temporary file, and for the one that was asked for."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        shown = _report(issued, "orders")
+        saved = _report(issued, "orders", "-o", str(tmp_path / "orders.csv"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    for code, out, err in (shown, saved):
+        assert (code, out) == (1, "")
+        assert "File too large" in err
+        assert "TMPDIR" in err
+    assert list(tmp_path.glob("*.csv")) == list(tmp_path.glob(".report*")) == []
 
 
 def test_a_refused_report_says_why(ask: Commands, ecticket: RunningSandbox, tmp_path: Path) -> None:
