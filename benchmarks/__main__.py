@@ -22,6 +22,7 @@ from benchmarks import (
     order_path,
     profiles,
     quick,
+    reports,
     reservations,
     sinks,
     submit,
@@ -98,6 +99,10 @@ async def _path(asked: argparse.Namespace) -> Report:
     return await order_path.measure(verbose=asked.verbose)
 
 
+async def _report(asked: argparse.Namespace) -> Report:
+    return await reports.measure(asked.tickets)
+
+
 async def _compression(_asked: argparse.Namespace) -> Report:
     return await compression.measure()
 
@@ -118,6 +123,7 @@ ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks", "bu
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost between a record and its parts; without a broker"),
     "path": (_path, "the files and hops of one plain order; without a broker"),
+    "report": (_report, "what a report of a million tickets costs the command; without a broker"),
     "compression": (_compression, "what each codec of kafka.compression costs and saves; without a broker"),
 }
 
@@ -140,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks: so many (%(default)s)")
     parser.add_argument("--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks: so many (%(default)s)")
     parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
+    parser.add_argument("--tickets", type=int, default=reports.TICKETS, metavar="N", help="report: (%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="path: print all hops in their order")
     parser.add_argument("--stacks", type=Path, default=Path("profile.stacks"), metavar="FILE", help="profile: to here")
     return parser
