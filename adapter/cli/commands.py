@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from adapter.cli import (
+    catalogue,
     check,
     dead_letters,
     demo,
@@ -58,6 +59,7 @@ def build_app() -> typer.Typer:
         (query.add, ECTICKET),
         (report.add, ECTICKET),
         (issue.add, ECTICKET),
+        (catalogue.add, ECTICKET),
         (settings.add, SETTING_UP),
         (topics.add, SETTING_UP),
         (plugins.add, SETTING_UP),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from adapter.protocol.rules import Violation
     from adapter.provider.client import EcticketClient
     from adapter.settings import Settings
+    from adapter.settings.merchants import MerchantBook
 
 
 def pick_merchant(settings: Settings, merchant_id: str | None) -> Merchant:
@@ -24,13 +25,8 @@ def pick_merchant(settings: Settings, merchant_id: str | None) -> Merchant:
 
     Raises SettingsError when keys are missing or wrong, a usage error when the merchant is ambiguous or unknown.
     """
-    from adapter.wiring import merchant_book
-
-    book = merchant_book(settings)
-    book.check()
+    book = _checked_book(settings)
     known = ", ".join(book.ids)
-    if not book.ids:
-        raise SettingsError("No merchant is configured. Set ECTICKET_MERCHANTS, or key files and ECTICKET_SECRETS_DIR.")
     if merchant_id is None and len(book.ids) > 1:
         raise typer.BadParameter(f"Several merchants are configured; say which with --merchant: {known}.")
     merchant = book.find(merchant_id or book.ids[0])
@@ -39,6 +35,22 @@ def pick_merchant(settings: Settings, merchant_id: str | None) -> Merchant:
         hint = f"Did you mean {close[0]}?" if close else f"Configured: {known}."
         raise typer.BadParameter(f"Merchant {merchant_id} is not configured. {hint}")
     return merchant
+
+
+def all_merchants(settings: Settings) -> list[Merchant]:
+    """All merchants. Raises SettingsError when keys are missing or wrong, or if no merchant is configured."""
+    book = _checked_book(settings)
+    return [merchant for merchant in map(book.find, book.ids) if merchant is not None]
+
+
+def _checked_book(settings: Settings) -> MerchantBook:
+    from adapter.wiring import merchant_book
+
+    book = merchant_book(settings)
+    book.check()
+    if not book.ids:
+        raise SettingsError("No merchant is configured. Set ECTICKET_MERCHANTS, or key files and ECTICKET_SECRETS_DIR.")
+    return book
 
 
 def refuse_violations(violations: Iterable[Violation]) -> None:

@@ -194,15 +194,31 @@ def counting_bytes(what: str, *, shown: bool = True) -> Iterator[Callable[[int],
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[], None]]:
-    """Show a running count on standard error if that is a terminal. Yield the function to call for each thing."""
+def counting(what: str, *, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """Show a running count on standard error if that is a terminal. Yield the function to call for each thing.
+
+    With a `total` it is a bar with the remaining time.
+    """
     if not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} {task.description}"), TimeElapsedColumn())
+    columns: tuple[ProgressColumn, ...] = (
+        (SpinnerColumn(), TextColumn("{task.completed} {task.description}"), TimeElapsedColumn())
+        if total is None
+        else (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
+        task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

@@ -1,11 +1,7 @@
 """ECTicket's descriptions of products: cached, queried once at a time for each product, and never waited for long.
 
 One cache serves all orders of a process. QueryItemInfo only helps orders, so its failure never stops one: no answer in
-time, an error, or RtnCode ≠ 1 without proof that the endpoint works all count as "nothing is known about the product".
-
-"ECTicket does not know the product" needs two answers of QueryItemInfo: RtnCode ≠ 1 for the product, and after that
-RtnCode 1 for another product of the merchant. In a maintenance every product is refused, and no RtnCode ≠ 1 has a fixed
-meaning (docs/delivery.md, "Not known").
+time, an error, or an answer that proves nothing all count as "nothing is known about the product".
 """
 
 from __future__ import annotations
@@ -18,11 +14,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from adapter.errors import CallError
+from adapter.flows.item_lookup import ItemAnswer, ItemLookup
 from adapter.flows.ports import Clock, ItemQueries
-from adapter.issuance.answers import SUCCESS
 from adapter.issuance.item_check import ItemFacts
 from adapter.protocol.credentials import Merchant
-from adapter.provider.client import Purpose
 
 ITEMS_KEPT: Final = 10_000
 """Products remembered: those used last, some 300 bytes each."""
@@ -63,15 +58,13 @@ class ItemInformation:
     def __init__(
         self, ecticket: ItemQueries, *, fresh_seconds: float, now: Clock, wait_seconds: float = WAIT_SECONDS
     ) -> None:
-        self._ecticket = ecticket
+        self._lookup = ItemLookup(ecticket)
         self._fresh = timedelta(seconds=fresh_seconds)
         self._wait_seconds = wait_seconds
         self._now = now
         self._answers: OrderedDict[_Key, _Answer] = OrderedDict()
         self._flights: dict[_Key, _Flight] = {}
         self._paused_until: dict[str, datetime] = {}
-        self._found: dict[str, str] = {}
-        """One product of each merchant that ECTicket knew, to prove that QueryItemInfo works."""
 
     async def facts(
         self, merchant: Merchant, item_nos: Iterable[str], *, queried_since: datetime | None = None
@@ -141,7 +134,7 @@ class ItemInformation:
                 await asyncio.wait({after})
             queried_at = self._now()
             try:
-                facts = await self._query(merchant, item_no)
+                facts = _facts(await self._lookup.query(merchant, item_no))
             except CallError:
                 self._pause(merchant.merchant_id)
                 facts = None
@@ -150,17 +143,6 @@ class ItemInformation:
             flight = self._flights.get(key)
             if flight is not None and flight.task is asyncio.current_task():
                 del self._flights[key]
-
-    async def _query(self, merchant: Merchant, item_no: str) -> ItemFacts | None:
-        reply = await self._ecticket.item(merchant, item_no, purpose=Purpose.ITEM)
-        if reply.rtn_code == SUCCESS:
-            self._found[merchant.merchant_id] = item_no
-            return ItemFacts.from_reply(reply)
-        existing = self._found.get(merchant.merchant_id)
-        if existing is None or existing == item_no:
-            return None
-        proof = await self._ecticket.item(merchant, existing, purpose=Purpose.ITEM)
-        return ItemFacts(exists=False) if proof.rtn_code == SUCCESS else None
 
     def _remember(self, key: _Key, answer: _Answer) -> _Answer:
         self._answers[key] = answer
@@ -177,3 +159,9 @@ class ItemInformation:
 
     def _pause(self, merchant_id: str) -> None:
         self._paused_until[merchant_id] = self._now() + _PAUSE
+
+
+def _facts(answer: ItemAnswer) -> ItemFacts | None:
+    if not answer.is_certain:
+        return None
+    return ItemFacts.from_reply(answer.reply) if answer.is_found else ItemFacts(exists=False)

@@ -33,12 +33,12 @@ from adapter.errors import (
     Throttled,
 )
 from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
-from adapter.extensions.builtin.product_check import differences
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.provided_sinks import provided_sinks
 from adapter.flows.number_history import TAIL_SECONDS, KnownNumbers, NumberHistory
 from adapter.flows.ports import Merchants
 from adapter.flows.submission import PROBED_NUMBERS
+from adapter.operations.catalogue_check import CatalogueCheck
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import EcticketClient, Purpose
@@ -374,22 +374,24 @@ class Preflight:
         if not catalogue or not merchants:
             return []
         findings: list[PreflightFinding] = []
+        first = dict(itertools.islice(catalogue.items(), PRODUCTS))
         try:
-            async with asyncio.timeout(PRODUCTS_SECONDS):
-                for item_no, uses in itertools.islice(catalogue.items(), PRODUCTS):
-                    findings += await _product(provider, merchants, item_no, uses)
+            async with (
+                asyncio.timeout(PRODUCTS_SECONDS),
+                aclosing(CatalogueCheck(provider, merchants, first).run()) as found_by_product,
+            ):
+                async for found in found_by_product:
+                    findings += (warning("products", each.message) for each in found)
         except TimeoutError:
             message = (
-                f"Not all products of the catalogue could be queried in {PRODUCTS_SECONDS:g} s. Run check again later."
+                f"Not all products of the catalogue could be queried in {PRODUCTS_SECONDS:g} s. "
+                "Run `ecticket-adapter catalogue check`."
             )
-            return [*findings, warning("products", message)]
-        except CallError as error:
-            message = f"Not all products of the catalogue could be queried: {error} Run the check again later."
             return [*findings, warning("products", message)]
         if len(catalogue) > PRODUCTS:
             message = (
                 f"Only the first {PRODUCTS} of {len(catalogue)} products of the catalogue were queried. "
-                "Query another one with `ecticket-adapter item ITEM_NO`."
+                "Compare all of them with `ecticket-adapter catalogue check`."
             )
             findings.append(warning("products", message))
         return findings or [ok("products", f"ECTicket has all {len(catalogue)} products as the catalogue says.")]
@@ -423,21 +425,6 @@ async def _known_number(provider: EcticketClient, merchant: Merchant, known: Kno
 def _keys_of(merchant: Merchant) -> str:
     platform = f", signed by platform {merchant.platform_id}" if merchant.platform_credentials else ""
     return f"the keys of merchant {merchant.merchant_id}{platform}"
-
-
-async def _product(
-    provider: EcticketClient, merchants: Sequence[Merchant], item_no: str, uses: Mapping[str, CatalogueEntry]
-) -> list[PreflightFinding]:
-    """Query one product with the first merchant that has it; the catalogue does not name the merchant."""
-    rejection = ""
-    for merchant in merchants:
-        reply = await provider.item(merchant, item_no, purpose=Purpose.DOUBT)
-        if reply.rtn_code == RTN_OK:
-            return [warning("products", found.message) for found in differences(reply, uses)]
-        rejection = reply.rtn_msg or str(reply.rtn_code)
-    skus = ", ".join(f"'{sku}'" for sku in itertools.islice(uses, 3))
-    message = f"ECTicket does not know product {item_no} (sku {skus}): {rejection}."
-    return [warning("products", f"{message} Correct item_no in the catalogue, or list the product at ECPay.")]
 
 
 def exit_code(findings: Iterable[PreflightFinding]) -> int:

@@ -40,7 +40,7 @@ def test_every_command_helps_with_an_example(run: Commands) -> None:
         assert f"ecticket-adapter {' '.join(words)}" in shown.out.partition("Example")[2], words
 
 
-@pytest.mark.parametrize("group", ["dead-letters", "plugins", "schemas", "settings"])
+@pytest.mark.parametrize("group", ["catalogue", "dead-letters", "plugins", "schemas", "settings"])
 def test_every_group_helps_with_an_example(run: Commands, group: str) -> None:
     """A group too shows something to copy."""
     assert f"ecticket-adapter {group} " in run(group, "--help").out.partition("Example")[2]
@@ -59,6 +59,7 @@ def test_help_is_whole_paragraphs(run: Commands, monkeypatch: pytest.MonkeyPatch
 def test_the_commands_are_the_contracts(run: Commands) -> None:
     """What this version has of docs/contract.md, "Commands", and nothing that does not work yet."""
     assert {" ".join(words) for words in _every_command()} == {
+        "catalogue check",
         "run",
         "demo",
         "sandbox",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from adapter.dev.sandbox.catalogue import INSTRUCTIONS
+
 from .command_runner import KEYS, MERCHANT, Commands
 
 
@@ -24,6 +26,17 @@ def test_an_item_as_json(ask: Commands) -> None:
     shown = ask("item", "OFF00001", "--json").json
 
     assert (shown["item_no"], shown["status"], shown["voucher"]) == ("OFF00001", "delisted", "pickup")
+
+
+def test_all_instructions_of_an_item_are_shown(ask: Commands) -> None:
+    """InstructionsList, in ECTicket's order: several for one issue type, each with its type."""
+    expected = [(issue_type.name.lower(), description) for issue_type, description in INSTRUCTIONS]
+    text, instructions = ask("item", "VQT04959").out, ask("item", "VQT04959", "--json").json["instructions"]
+
+    assert isinstance(instructions, list)
+    assert [(each["issue_type"], each["description"]) for each in instructions] == expected
+    for issue_type, description in expected:
+        assert re.search(rf"^{issue_type} +{description}$", text, re.MULTILINE)
 
 
 def test_a_delisted_item_says_so(ask: Commands) -> None:
@@ -45,6 +58,7 @@ def test_a_delisted_item_says_so(ask: Commands) -> None:
         ("GFT00001", "voucher: pickup", ["gift-sold-as-pickup"]),
         ("GFT00001", "name: Coffee", ["gift-sold-as-pickup"]),
         ("GFT00001", "valid_days: 3, price: 120", []),
+        ("VQT04959", "issue_type: paper", []),
         ("OFF00002", "price: 1", ["delisted", "gift-sold-as-pickup", "price"]),
     ],
 )

@@ -41,6 +41,11 @@ INSTRUCTIONS: Final = (
     (IssueType.ELECTRONIC, "Electronic ticket instruction1"),
 )
 """Several entries per issue type are allowed (spec, QueryItemInfo)."""
+INSTRUCTED: Final[Mapping[str, IssueType]] = {
+    kind.name.lower(): kind for kind in IssueType if kind is not IssueType.SERIAL_NUMBER
+}
+"""The issue types that InstructionsList can name."""
+MAX_INSTRUCTIONS: Final = 30
 
 
 def _pickup(item_no: str, name: str, price: int, *, listed: bool = True) -> CatalogueItem:
@@ -119,6 +124,10 @@ def describe(item: CatalogueItem) -> dict[str, object]:
         "price": item.price,
         "listed": item.listed,
         "modified_at": item.modified_at.isoformat(),
+        "instructions": [
+            {"issue_type": issue_type.name.lower(), "description": description}
+            for issue_type, description in item.instructions
+        ],
     }
 
 
@@ -138,11 +147,32 @@ def _is_ticket_type(value: object) -> bool:
     return value in ("pickup", "gift")
 
 
+def _is_instructions(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_INSTRUCTIONS and all(map(_is_instruction, value))
+
+
+def _is_instruction(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"issue_type", "description"}:
+        return False
+    description = value["description"]
+    return (
+        value["issue_type"] in INSTRUCTED
+        and isinstance(description, str)
+        and len(description) <= 100
+        and description.isprintable()
+    )
+
+
 FIELDS: Final = {
     "listed": (_is_flag, "true or false"),
     "name": (_is_name, "1 to 20 printable characters"),
     "ticket_type": (_is_ticket_type, "pickup or gift"),
     "price": (_is_price, "a whole number from 0 to 999999999"),
+    "instructions": (
+        _is_instructions,
+        f"a list of at most {MAX_INSTRUCTIONS} objects with issue_type ({', '.join(INSTRUCTED)}) and description (at "
+        "most 100 printable characters)",
+    ),
 }
 
 
@@ -162,4 +192,7 @@ def _values(change: Mapping[str, object]) -> dict[str, object]:
     values = dict(change)
     if "ticket_type" in values:
         values["ticket_type"] = TicketType[str(values["ticket_type"]).upper()]
+    instructions = values.get("instructions")
+    if isinstance(instructions, list):
+        values["instructions"] = tuple((INSTRUCTED[each["issue_type"]], each["description"]) for each in instructions)
     return values

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.dev.sandbox.catalogue import BUILT_IN_ITEMS, ItemCatalogue
+from adapter.dev.sandbox.catalogue import BUILT_IN_ITEMS, ItemCatalogue, describe
 from adapter.errors import SettingsError
+from adapter.protocol.issue import IssueType
 from adapter.protocol.query_item_info import TicketType
 
 from .helpers import START
@@ -34,6 +35,16 @@ def test_an_item_goes_off_the_shelf_and_says_when(catalogue: ItemCatalogue) -> N
     assert catalogue.find("VQT04959") is after
 
 
+def test_instructions_are_replaced_and_shown(catalogue: ItemCatalogue) -> None:
+    """Each issue type may have several, and some may have none."""
+    instructions = [{"issue_type": "paper", "description": "Show it."}, {"issue_type": "paper", "description": "Once."}]
+
+    after = catalogue.put("VQT04959", {"instructions": instructions}, START)
+
+    assert after.instructions == ((IssueType.PAPER, "Show it."), (IssueType.PAPER, "Once."))
+    assert describe(after)["instructions"] == instructions
+
+
 def test_a_new_item_needs_its_kind(catalogue: ItemCatalogue) -> None:
     """The kind decides which trade number is used, so it is never guessed."""
     with pytest.raises(SettingsError, match="ticket_type"):
@@ -54,6 +65,10 @@ def test_a_new_item_needs_its_kind(catalogue: ItemCatalogue) -> None:
         ("VQT04959", {"name": "x" * 21}, r"^name "),
         ("VQT04959", {"name": "\ud800"}, r"^name "),
         ("VQT04959", {"ticket_type": "1"}, r"^ticket_type .*pickup.* gift"),
+        ("VQT04959", {"instructions": "show it"}, "^instructions "),
+        ("VQT04959", {"instructions": [{"issue_type": "serial_number", "description": ""}]}, "^instructions .*paper"),
+        ("VQT04959", {"instructions": [{"issue_type": "paper", "description": "x" * 101}]}, "^instructions .*100"),
+        ("VQT04959", {"instructions": [{"issue_type": "paper"}]}, "^instructions .*description"),
         ("VQT049591", {"ticket_type": "gift"}, "1 to 8"),
         ("VQT-4959", {"ticket_type": "gift"}, "1 to 8"),
     ],

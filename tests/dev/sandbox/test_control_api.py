@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from key_words import mentions
 
+from adapter.dev.sandbox.catalogue import INSTRUCTIONS
+
 from .helpers import Client, Clock, electronic, paper, serial
 
 
@@ -173,6 +175,10 @@ async def test_items_are_shown_made_and_changed(client: Client) -> None:
         "price": 5,
         "listed": True,
         "modified_at": "2023-12-01T12:00:00+08:00",
+        "instructions": [
+            {"issue_type": issue_type.name.lower(), "description": description}
+            for issue_type, description in INSTRUCTIONS
+        ],
     }
     assert made.json() in (await client.http.get(url)).json()["items"]
     entry = {"ItemNo": "NEW00001", "TicketAmount": 1}
