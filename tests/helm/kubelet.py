@@ -59,7 +59,8 @@ class Kubelet:
             return {}
         if "configMap" in volume:
             data = self.config_maps[volume["configMap"]["name"]]
-            return {each["path"]: self._exchanged_text(data[each["key"]]) for each in volume["configMap"]["items"]}
+            texts = {each["path"]: data[each["key"]] for each in volume["configMap"]["items"]}
+            return {path: self._settings(text) if path.endswith(".yaml") else text for path, text in texts.items()}
         files = {}
         for source in volume["projected"]["sources"]:
             data = self.secrets[source["secret"]["name"]]
@@ -68,10 +69,9 @@ class Kubelet:
                     files[each["path"]] = data[each["key"]]
         return files
 
-    def _exchanged_text(self, text: str) -> str:
-        """A settings file with its values exchanged; any other file as it is."""
-        content = yaml.safe_load(text)
-        return yaml.safe_dump(self._exchanged(content), allow_unicode=True) if isinstance(content, dict) else text
+    def _settings(self, text: str) -> str:
+        """A settings file with its values exchanged."""
+        return yaml.safe_dump(self._exchanged(yaml.safe_load(text)), allow_unicode=True)
 
     def _exchanged(self, value: Any) -> Any:
         if isinstance(value, dict):

@@ -14,10 +14,11 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from adapter.settings import Settings
 from adapter.web.metrics import Metrics
+from adapter.wiring import topic_specs
 from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, minimal
 from helm.examples import FOLDER
 from helm.objects import pods
-from helm.renderer import Rendered, Renderer
+from helm.renderer import Rendered, Renderer, yaml_documents
 from helm.settings_values import CHART, SCHEMA_FILE, VALUES_FILE
 
 ROOT = CHART.parents[1]
@@ -219,6 +220,20 @@ def test_the_topics_job_runs_before_the_pods_with_the_same_settings(renderer: Re
     for each in (copy, job):
         assert each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert copy["data"] == original["data"]
+
+
+def test_the_topics_of_strimzi_are_those_that_the_adapter_makes() -> None:
+    """Names, retention and sizes, on three brokers."""
+    objects = yaml_documents((FOLDER / "strimzi" / "kafka-topics.yaml").read_text(encoding="utf-8"))
+    specs = topic_specs(Settings())
+
+    assert {each["metadata"]["name"]: each["spec"]["partitions"] for each in objects} == {
+        spec.name: spec.partitions for spec in specs
+    }
+    for each, spec in zip(objects, specs, strict=True):
+        config = {key: str(value) for key, value in each["spec"]["config"].items()}
+        assert config == {**spec.config, "min.insync.replicas": "2"}
+        assert each["spec"]["replicas"] == 3
 
 
 def test_keda_scales_on_the_lag_of_the_submit_group(renderer: Renderer) -> None:

@@ -1,0 +1,142 @@
+"""The users of the Strimzi example: each role has exactly the rights that it needs.
+
+Four processes, one for each stage, log in as the example's users at a broker that denies everything else. They do the
+main job: orders of all kinds, dead letters, doubt, delayed issuances, callbacks, a sink. The broker's own log then says
+which rights were used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.cluster import RUN, Worker, open_cluster
+from integration.ecpay import Ecpay
+from integration.event_log import SLOW_MACHINE, all_there
+from integration.order_source import OrderSource
+
+from adapter.app import STAGES
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.dev.sandbox.fault_types import AnswerLostAfter, AnswerLostBefore, JobNeverFinishes
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.protocol.endpoints import Endpoint
+from adapter.settings import Settings
+from helm.examples import FOLDER
+from helm.guarded_kafka import GuardedKafka, Right
+from helm.renderer import yaml_documents
+
+SINK = '''
+from adapter import Undeliverable, hookimpl
+
+class Refuses:
+    """Takes no event, so that a dead letter is written."""
+
+    name = "refuses"
+
+    async def deliver(self, event):
+        raise Undeliverable("as the test wants it")
+
+@hookimpl
+def notification_sinks():
+    return [Refuses()]
+'''
+USERS = {
+    each["metadata"]["name"]: each for each in yaml_documents((FOLDER / "strimzi" / "kafka-users.yaml").read_text())
+}
+UNUSUAL = "ecticket-adapter.skips"
+"""The group with requests to skip a batch. It is read only while a partition waits at one that cannot be read."""
+ROLES = {stage: f"ecticket-{stage}" for stage in STAGES}
+
+
+def rights_of(user: str) -> set[Right]:
+    """The rights of a KafkaUser."""
+    return set(_rights(USERS[user]))
+
+
+def _rights(user: Mapping[str, Any]) -> Iterator[Right]:
+    for acl in user["spec"]["authorization"]["acls"]:
+        resource = acl["resource"]
+        for operation in acl["operations"]:
+            yield Right(
+                user=user["metadata"]["name"],
+                kind=resource["type"],
+                name=resource.get("name", "kafka-cluster"),
+                operation=operation,
+                prefix=resource.get("patternType") == "prefix",
+            )
+
+
+def test_a_user_for_all_stages_has_the_rights_of_each() -> None:
+    """Those of the four roles together, and no others."""
+
+    def least(*users: str) -> set[Right]:
+        rights = {replace(right, user="") for user in users for right in rights_of(user)}
+        return {right for right in rights if not any(other.covers(right) for other in rights - {right})}
+
+    assert least("ecticket-adapter") == least(*ROLES.values())
+    assert least("ecticket-adapter") == {replace(right, user="") for right in rights_of("ecticket-adapter")}
+
+
+@pytest.fixture
+def guarded(local_kafka_ready: None) -> Iterator[GuardedKafka]:
+    """A broker that knows the example's users and has granted them what the example grants."""
+    with GuardedKafka([*ROLES.values()]) as broker:
+        broker.grant([right for user in ROLES.values() for right in rights_of(user)])
+        yield broker
+
+
+async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: GuardedKafka, tmp_path: Path) -> None:
+    """Nothing that it needs is denied, and nothing that it may do is unused."""
+    plugin = tmp_path / "refuses.py"
+    plugin.write_text(SINK, encoding="utf-8")
+    (port,) = free_ports(1)
+    settings = {
+        **{f"topics__{name}": topic for name, topic in Settings().topics.model_dump().items()},
+        "kafka__group_prefix": Settings().kafka.group_prefix,
+        "confirm__delayed_after_seconds": "2",
+        "confirm__delayed_interval_seconds": "1",
+        "confirm__give_up_after_hours": "0.002",
+        "callbacks__port": str(port),
+        "plugins__paths": str(plugin),
+    }
+    async with open_cluster(guarded.connection(), tmp_path, **settings) as cluster:
+
+        async def start(stage: str) -> Worker:
+            cluster.settings |= {f"kafka.{name}": value for name, value in guarded.login(ROLES[stage]).items()}
+            return await cluster.start(command=(*RUN, "--only", stage), ready=False)
+
+        workers = [await start(stage) for stage in STAGES]
+        await asyncio.gather(*(worker.until_ready() for worker in workers))
+        cluster.sandbox.faults.arm(
+            FaultRule(behaviour=AnswerLostBefore(), count=2),
+            FaultRule(behaviour=AnswerLostAfter(), endpoint=Endpoint.ISSUE, arrivals=frozenset({5, 6})),
+            FaultRule(behaviour=JobNeverFinishes(), arrivals=frozenset({8})),
+        )
+        await cluster.feed(OrderSource(seed=5).orders(12))
+        await cluster.put([(b"bad", b"no order", ())])
+        async with Ecpay(f"http://127.0.0.1:{port}/callbacks/ecticket/use-status") as ecpay:
+            await ecpay.insist("CBX1")
+        stages = set[str]()
+        async with asyncio.timeout(SLOW_MACHINE * 90):
+            while not {"parse", "confirm", "deliver"} <= stages or await cluster.uncommitted():
+                letters = await all_there(cluster.kafka, cluster.topic("dead_letters"))
+                stages = {dict(each.headers)["ecticket-stage"].decode() for each in letters}
+                await asyncio.sleep(0.5)
+        assert await all_there(cluster.kafka, cluster.topic("orders_deferred"))
+        assert [await worker.dismiss() for worker in workers] == [0, 0, 0, 0]
+
+    allowed, denied = guarded.used()
+    granted = set().union(*(rights_of(user) for user in ROLES.values()))
+    assert sorted(denied) == []
+    assert {right.name for right in granted if not any(right.covers(used) for used in allowed)} == {UNUSUAL}
+    needless = [
+        (right.user, right.kind, right.name, right.operation)
+        for right in sorted(granted)
+        if right.name != UNUSUAL
+        and all(any(other.covers(used) for other in granted - {right}) for used in allowed if right.covers(used))
+    ]
+    assert needless == []
