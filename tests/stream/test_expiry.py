@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,8 @@ TRANSACTION_STATE = "__transaction_state"
 def forgetful(local_kafka_ready: None) -> Iterator[KafkaConnection]:
     """A broker that forgets within seconds what others forget within a week."""
 
-    def properties(data: Path, *ports: int) -> str:
-        return server_properties(data, *ports) + "".join(f"{name}={value}\n" for name, value in FORGETFUL.items())
+    def properties(data: Path, ports: Sequence[int], users: Mapping[str, str] | None) -> str:
+        return server_properties(data, ports, users) + "".join(f"{name}={value}\n" for name, value in FORGETFUL.items())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(broker_module, "server_properties", properties)

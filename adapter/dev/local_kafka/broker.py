@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,16 +45,24 @@ class LocalKafka:
     """One broker on this machine.
 
     `directory` keeps the data between uses; without it, a temporary folder is made, and removed at the end.
-    `progress` is called for slow steps (default: plain lines on standard error).
+    `progress` is called for slow steps (default: plain lines on standard error). With `users` (password by name) the
+    broker also listens at `users_bootstrap_servers`, where these users log in with SASL/PLAIN over SASL_PLAINTEXT and
+    have only the rights that ACLs give them; clients of `bootstrap_servers` may do everything.
 
         with LocalKafka() as kafka:
             print(kafka.bootstrap_servers)
     """
 
     def __init__(
-        self, directory: Path | None = None, *, progress: Progress | None = None, ready_within_seconds: float = 60.0
+        self,
+        directory: Path | None = None,
+        *,
+        users: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+        ready_within_seconds: float = 60.0,
     ) -> None:
         """Does not start the broker; `start` or `with` does."""
+        self._logins = users
         self._progress = progress or Lines()
         self._ready_within = ready_within_seconds
         self._own = directory is None
@@ -73,6 +81,15 @@ class LocalKafka:
         if not self._ports:
             raise LocalKafkaError("The local Kafka has not been started, so it has no address; call start() first.")
         return f"{LOOPBACK}:{self._ports[0]}"
+
+    @property
+    def users_bootstrap_servers(self) -> str:
+        """`host:port` for clients that log in as one of the users. Raises LocalKafkaError before `start`, and if there
+        are no users.
+        """
+        if len(self._ports) < 3:
+            raise LocalKafkaError("The local Kafka has no listener for users; give it users and call start().")
+        return f"{LOOPBACK}:{self._ports[2]}"
 
     @property
     def directory(self) -> Path:
@@ -148,7 +165,7 @@ class LocalKafka:
     def _start_on_free_ports(self) -> None:
         """A first start takes any free ports, and others if it loses one; a later start needs the ports it had."""
         for _ in range(1 if self._ports else _PORT_TRIES):
-            ports = self._ports or free_ports(2)
+            ports = self._ports or free_ports(2 if self._logins is None else 3)
             try:
                 self._launch(ports)
             except _PortTakenError:
@@ -183,7 +200,7 @@ class LocalKafka:
             self._directory = Path(tempfile.mkdtemp(prefix="ecticket-kafka-"))
         (self._directory / "tmp").mkdir(parents=True, exist_ok=True)
         properties = self._directory / "server.properties"
-        properties.write_text(server_properties(self._directory / "data", *ports), encoding="utf-8")
+        properties.write_text(server_properties(self._directory / "data", ports, self._logins), encoding="utf-8")
         return properties
 
     def _format(self, properties: Path) -> None:

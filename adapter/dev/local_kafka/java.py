@@ -19,6 +19,7 @@ _LOG = {
     "logFile": "System.out",
     "defaultLogLevel": "warn",
     "log.kafka.server.KafkaRaftServer": "info",
+    "log.kafka.authorizer.logger": "info",  # each denied request
     "showDateTime": "true",
     "dateTimeFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 }

@@ -5,6 +5,7 @@ Pure text. Does not write files.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapter.dev.local_kafka.ports import LOOPBACK
@@ -40,13 +41,36 @@ _QUICK = {
 }
 
 
-def server_properties(data: Path, broker_port: int, controller_port: int) -> str:
-    """The text of `server.properties`: data in `data`, listeners on loopback only."""
-    broker, controller = f"{LOOPBACK}:{broker_port}", f"{LOOPBACK}:{controller_port}"
+_CHECKED = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "false",
+    # Clients of the listener without a login, the broker itself among them.
+    "super.users": "User:ANONYMOUS",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_PLAINTEXT",
+    "sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.users.sasl.enabled.mechanisms": "PLAIN",
+}
+_LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+
+
+def server_properties(data: Path, ports: Sequence[int], users: Mapping[str, str] | None = None) -> str:
+    """The text of `server.properties`: data in `data`, listeners on loopback only.
+
+    `ports` are those of the broker and the controller and, with `users` (password by name), that of a listener where
+    they log in and have only the rights that ACLs give them.
+    """
+    broker, controller, *users_ports = (f"{LOOPBACK}:{port}" for port in ports)
+    listeners = {"PLAINTEXT": broker}
+    checked: dict[str, str] = {}
+    if users is not None:
+        (listeners["USERS"],) = users_ports
+        logins = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+        checked = {**_CHECKED, "listener.name.users.plain.sasl.jaas.config": f"{_LOGIN} required {logins};"}
+    advertised = ",".join(f"{name}://{address}" for name, address in listeners.items())
     here = {
         "log.dirs": str(data),
-        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{broker}",
+        "listeners": f"{advertised},CONTROLLER://{controller}",
+        "advertised.listeners": advertised,
         "controller.quorum.voters": f"1@{controller}",
     }
-    return "".join(f"{key}={value}\n" for key, value in (_SINGLE_NODE | _STRICT | _QUICK | here).items())
+    return "".join(f"{key}={value}\n" for key, value in (_SINGLE_NODE | _STRICT | _QUICK | checked | here).items())
