@@ -16,7 +16,7 @@ SBOM ?= build/sbom.cdx.json
 # Tests start hundreds of Python processes: each would compile the adapter again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo quick test browser chaos mutants bench charts apiserver-test image sbom docs lint format clean
+.PHONY: help demo quick test browser chaos mutants acls bench charts apiserver-test image sbom docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ chaos: $(READY) ## Ten seeds of every chaos scenario, then each protection switc
 
 mutants: $(READY) ## Take each protection away, one line at a time: a fast test must notice; about ten minutes
 	cd tests && ../$(BIN)/python -m mutants
+
+acls: $(READY) ## Take each Kafka right of each role away, one at a time: the role must fail; about fifteen minutes
+	cd tests && ../$(BIN)/python -m acls
 
 bench: $(READY) ## What it costs: orders a second, CPU, memory, added time; beside a plain loop
 	$(BIN)/python -m benchmarks all --json bench.json
