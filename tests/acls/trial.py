@@ -119,7 +119,7 @@ class Trial:
     async def _denied_at_the_end(self, *, done: bool) -> frozenset[str]:
         """What was denied; the broker writes its log a moment after it has answered."""
         deadline = time.monotonic() + (0 if done else SLOW_MACHINE * LOG_SECONDS)
-        while not (denied := self._denied()) and time.monotonic() < deadline:
+        while not (denied := self._denied()) and time.monotonic() < deadline:  # noqa: ASYNC110  # a file offers no event
             await asyncio.sleep(0.1)
         return denied
 
