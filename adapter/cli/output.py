@@ -187,7 +187,7 @@ def counting_bytes(what: str, *, shown: bool = True) -> Iterator[Callable[[int],
     from rich.console import Console
     from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), FileSizeColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda size: progress.update(task, completed=size)

@@ -154,5 +154,5 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
     if str(output) == STANDARD_OUTPUT:
         yield sys.stdout.buffer
         return
-    with output.open("wb") as stream:
+    with with_path(output), output.open("wb") as stream:
         yield stream

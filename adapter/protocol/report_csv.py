@@ -163,12 +163,14 @@ class ReportRows(Generic[_Row_co]):
 
     def _row(self, line: int, cells: list[str]) -> _Row_co:
         for index in self._merchant_indexes:
-            if _plain_cell(cells[index]) not in ("", self._merchant_id):
+            if _unguarded(cells[index].strip()) not in ("", self._merchant_id):
                 raise UnreadableReply(f"Line {line} is another merchant's: this is not the report that was requested.")
         values = dict(self._nothing)
         unreadable: list[UnreadableCell] = []
         for index, field, read, column in self._present:
-            text = _plain_cell(cells[index])
+            text = cells[index].strip()
+            if text.startswith('="'):
+                text = _unguarded(text)
             if not text:
                 continue
             value = values[field] = read(text)
@@ -313,7 +315,6 @@ def _plain_header(header: str) -> str:
     return "".join(unicodedata.normalize("NFKC", header).split()).casefold()
 
 
-def _plain_cell(cell: str) -> str:
-    """Return a cell without Excel guard and surrounding white space."""
-    text = cell.strip()
+def _unguarded(text: str) -> str:
+    """Return a cell's text without Excel guard and the white space within it."""
     return text[2:-1].strip() if text.startswith('="') and text.endswith('"') and len(text) > 2 else text
