@@ -20,22 +20,19 @@ class LargeTable:
 
     def measure(self, row: Sequence[object]) -> None:
         """Make room for a row."""
-        from rich.cells import cell_len
-
         for index, cell in enumerate(row):
             if cell:
-                self._widths[index] = max(self._widths[index], cell_len(_text(cell)))
+                self._widths[index] = max(self._widths[index], _width(_text(cell)))
 
     def print(self, rows: Iterable[Sequence[object]]) -> None:
         """Print rows that were measured; nothing if no cell has anything in it."""
-        from rich.cells import cell_len
         from rich.text import Text
 
         filled = [index for index, width in enumerate(self._widths) if width]
         if not filled:
             return
         headings = [self._headings[index] for index in filled]
-        widths = [max(self._widths[index], cell_len(self._headings[index])) for index in filled]
+        widths = [max(self._widths[index], _width(self._headings[index])) for index in filled]
         width = sum(widths) + GAP * (len(widths) - 1)
         on_terminal = sys.stdout.isatty()
         if on_terminal and width > console().width:
@@ -55,10 +52,15 @@ def _print_blocks(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True))
+    return (" " * GAP).join(padded).rstrip()
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal the text takes."""
     from rich.cells import cell_len
 
-    padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
-    return (" " * GAP).join(padded).rstrip()
+    return len(text) if text.isascii() else cell_len(text)
 
 
 def _text(cell: object) -> str:

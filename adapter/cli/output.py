@@ -44,6 +44,8 @@ def note(text: str) -> None:
 
 def clean(text: str) -> str:
     """Return the text with control characters, which a terminal would execute, replaced."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
