@@ -23,14 +23,18 @@ from adapter.settings.texts import Shape, shape_of
 CHART = Path(__file__).parents[2] / "helm" / "ecticket-adapter"
 VALUES_FILE = CHART / "values.yaml"
 SCHEMA_FILE = CHART / "values.schema.json"
-OWN_DEFAULTS = {"secrets_dir": "/etc/ecticket-adapter/secrets"}
-"""Settings whose default in the chart is not the adapter's: the chart mounts the secrets there."""
+OWN_DEFAULTS: Mapping[str, str | None] = {
+    "secrets_dir": "/etc/ecticket-adapter/secrets",
+    "kafka.client_id": None,
+}
+"""Settings whose default in the chart is another: where it mounts the secrets, and a name that it derives."""
 REFUSED = {"description": "A secret. Refused here: it belongs into the Secret of existingSecret."}
 _BEGIN = "config:"
 _WIDTH = 118
 _UNUSED = ("title", "default", "format", "$defs")
 """Keywords that pydantic writes and Helm does not need."""
-_EXAMPLES = {
+_ADDED = {
+    "kafka.client_id": "null: NAMESPACE.RELEASE.",
     "merchants": 'Keys are files (existingSecret); an entry names the merchant: "3085676": {known_trade_no: ...}.',
     "platforms": 'Keys are files; an entry names the platform: "1000031": {}.',
 }
@@ -44,11 +48,11 @@ def is_secret(annotation: object) -> bool:
 def values_text(text: str) -> str:
     """values.yaml with the present settings below `config:`, which comes last."""
     before, _, _ = text.partition(f"\n{_BEGIN}")
-    return f"{before}\n{_BEGIN}\n" + "\n".join(_group_lines(Settings, 2)) + "\n"
+    return f"{before}\n{_BEGIN}\n" + "\n".join(_group_lines(Settings)) + "\n"
 
 
-def _group_lines(model: type[BaseModel], indent: int) -> Iterator[str]:
-    pad = " " * indent
+def _group_lines(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    pad = "  " * (1 + prefix.count("."))
     for name, field in model.model_fields.items():
         group = field.annotation
         if is_secret(group):
@@ -56,10 +60,10 @@ def _group_lines(model: type[BaseModel], indent: int) -> Iterator[str]:
         if isinstance(group, type) and issubclass(group, Group):
             yield from _comment((group.__doc__ or "").partition("\n")[0], pad)
             yield f"{pad}{name}:"
-            yield from _group_lines(group, indent + 2)
+            yield from _group_lines(group, f"{prefix}{name}.")
             continue
-        yield from _comment(" ".join(filter(None, (field.description, _EXAMPLES.get(name)))), pad)
-        default = OWN_DEFAULTS.get(name, field.default)
+        yield from _comment(" ".join(filter(None, (field.description, _ADDED.get(f"{prefix}{name}")))), pad)
+        default = OWN_DEFAULTS.get(f"{prefix}{name}", field.default)
         if default is None:
             yield f"{pad}{name}: null"
         else:
@@ -99,7 +103,7 @@ def config_schema() -> dict[str, Any]:
     return _group_schema(Settings, _resolved(whole, whole.get("$defs", {})))
 
 
-def _group_schema(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, Any]:
+def _group_schema(model: type[BaseModel], schema: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         below = schema["properties"][name]
@@ -107,7 +111,9 @@ def _group_schema(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str
         if is_secret(group):
             properties[name] = dict(REFUSED)
         elif isinstance(group, type) and issubclass(group, Group):
-            properties[name] = _group_schema(group, below)
+            properties[name] = _group_schema(group, below, f"{prefix}{name}.")
+        elif OWN_DEFAULTS.get(f"{prefix}{name}", "") is None:
+            properties[name] = {**below, "type": [below["type"], "null"]}
         elif shape_of(group) is Shape.MAPPING and isinstance(below.get("additionalProperties"), Mapping):
             properties[name] = {**below, "additionalProperties": _entry_schema(group, below["additionalProperties"])}
         else:

@@ -15,7 +15,8 @@ from adapter.app import STAGES
 from adapter.settings import Settings, known_keys, load
 from adapter.settings.groups import MerchantSettings
 from helm.cases import FILES, minimal
-from helm.renderer import ChartRefused, Renderer
+from helm.examples import FOLDER
+from helm.renderer import ChartRefused, Rendered, Renderer
 from helm.settings_values import (
     CHART,
     OWN_DEFAULTS,
@@ -112,6 +113,7 @@ def test_the_default_config_map_is_the_adapters_defaults(renderer: Renderer, tmp
 
     expected = Settings().model_dump(mode="json")
     expected["secrets_dir"] = OWN_DEFAULTS["secrets_dir"]
+    expected["kafka"]["client_id"] = "shop.tickets"
     expected["kafka"]["bootstrap_servers"] = "kafka-bootstrap.kafka:9092"
     expected["submit"]["operator"] = "web"
     merchants = settings.model_dump(mode="json").pop("merchants")
@@ -159,6 +161,17 @@ def test_texts_arrive_unchanged(renderer: Renderer, tmp_path: Path) -> None:
     assert settings.merchants["0012"].known_trade_no == "0123"
     assert settings.keys.accept_old_seconds == 123456789
     assert settings.provider.max_calls_per_second == 0.5
+
+
+def test_a_release_has_a_client_id_of_its_own(renderer: Renderer, tmp_path: Path) -> None:
+    """Namespace and release, for an own workload and a sidecar; a name in config counts more."""
+
+    def client_id(rendered: Rendered) -> str:
+        return _settings_of(rendered.one("ConfigMap", "tickets-ecticket-adapter"), tmp_path).kafka.client_id
+
+    assert client_id(renderer.render(CHART, minimal())) == "shop.tickets"
+    assert client_id(renderer.render(FOLDER / "shop")) == "shop.tickets"
+    assert client_id(renderer.render(CHART, minimal({"config": {"kafka": {"client_id": "eu.shop"}}}))) == "eu.shop"
 
 
 def test_null_leaves_a_setting_out(renderer: Renderer, tmp_path: Path) -> None:

@@ -162,6 +162,8 @@
       exec:
         command: [sleep, {{ .preStopSeconds | quote }}]
   {{- end }}
+  # For an end without a message in /dev/termination-log, such as a kill.
+  terminationMessagePolicy: FallbackToLogsOnError
   securityContext:
     {{- toYaml $values.securityContext | nindent 4 }}
   resources:

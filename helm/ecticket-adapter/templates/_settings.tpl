@@ -13,13 +13,16 @@
 {{- toYaml $kept }}
 {{- end }}
 
-{{/* settings.yaml: `config`, and the paths of `plugins.files`. */}}
+{{/* settings.yaml: `config`, the name of this deployment at the brokers, and the paths of `plugins.files`. */}}
 {{- define "ecticket-adapter.settings" -}}
 {{- $config := deepCopy .Values.config }}
 {{- range $kind := list "merchants" "platforms" }}
 {{- range $id, $entry := index $config $kind }}
 {{- $_ := set (index $config $kind) $id (default dict $entry) }}
 {{- end }}
+{{- end }}
+{{- if not $config.kafka.client_id }}
+{{- $_ := set $config.kafka "client_id" (printf "%s.%s" .Release.Namespace .Release.Name) }}
 {{- end }}
 {{- $paths := default list $config.plugins.paths }}
 {{- range $file := keys .Values.plugins.files | sortAlpha }}
