@@ -542,6 +542,41 @@ MUTATIONS: tuple[Mutation, ...] = (
         "",
         "number_history",
     ),
+    _flows(
+        "an issued order is called invalid for its product",
+        "submission",
+        "            self._policy = replace(self._policy, query_first=QueryFirst.ALWAYS)\n",
+        "            pass\n",
+        "item_checks",
+    ),
+    _flows(
+        "an order that may have been sent is rejected for its product",
+        "submission",
+        "        self._item_check_due = check_items is not None and never_sent\n",
+        "        self._item_check_due = check_items is not None\n",
+        "item_checks",
+    ),
+    _flows(
+        "a replay is rejected by an answer about its product from before it",
+        "item_checks",
+        "            since = max(since, replayed_at)\n",
+        "            pass\n",
+        "item_checks",
+    ),
+    _flows(
+        "a maintenance of QueryItemInfo makes products unknown",
+        "item_lookup",
+        "is_certain=proof.rtn_code == SUCCESS)\n",
+        "is_certain=True)\n",
+        "item_checks",
+    ),
+    _flows(
+        "every order waits for a QueryItemInfo that fails",
+        "item_information",
+        "                self._pause(merchant.merchant_id)\n                facts = None\n",
+        "                facts = None\n",
+        "item_checks",
+    ),
     # --- provider: what was sent, and whose turn it is ---------------------------------------------------------------
     _provider(
         "authorize_send is not called before the write",
@@ -608,5 +643,19 @@ MUTATIONS: tuple[Mutation, ...] = (
         "",
         "breaking",
         "client",
+    ),
+    _provider(
+        "refused queries for products stop all orders",
+        "client",
+        "        if call.endpoint in _STOPS_ORDERS:\n",
+        "        if True:\n",
+        "breaking",
+    ),
+    _provider(
+        "slow queries for products take every slot",
+        "call_limiter",
+        "        return self._free_slots > 0 and (purpose is not Purpose.ITEM or self._free_item_slots > 0)\n",
+        "        return self._free_slots > 0\n",
+        "fair_rate_limiter",
     ),
 )
