@@ -27,7 +27,7 @@ _UNKNOWN_KIND = ("no matches for kind", "the server doesn't have a resource type
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the API server said about one object."""
+    """What the API server answered about one object."""
 
     name: str
     state: str
@@ -68,7 +68,7 @@ def _kubectl(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[st
 
 
 def cluster_problem() -> str | None:
-    """Why there is no cluster to ask, or None."""
+    """Why no cluster can be used, or None."""
     try:
         done = _kubectl("get", "--raw", "/version")
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""A local Kafka that denies what no ACL allows, and tells which rights were used.
+"""A local Kafka that denies what no ACL allows, and shows which rights were used.
 
-Users log in with SASL PLAIN. The authorizer is Kafka's own, and its log says of each request what it allowed or denied.
+Users log in with SASL PLAIN. The authorizer is Kafka's own, and its log names each operation that it allowed or denied.
 """
 
 from __future__ import annotations

@@ -111,10 +111,10 @@ class Kubelet:
 
     async def passes(self, name: str, probe: str) -> bool:
         """Whether a probe of the container passes now."""
-        ask: Mapping[str, Any] = self.container(name)[probe]["httpGet"]
+        target: Mapping[str, Any] = self.container(name)[probe]["httpGet"]
         try:
             async with httpx.AsyncClient(timeout=10) as client:
-                answer = await client.get(f"http://127.0.0.1:{self.port(name, ask['port'])}{ask['path']}")
+                answer = await client.get(f"http://127.0.0.1:{self.port(name, target['port'])}{target['path']}")
         except httpx.TransportError:
             return False
         return 200 <= answer.status_code < 400

@@ -1,4 +1,4 @@
-"""Values that contradict each other are refused with one line each, which says what is wrong and what to do."""
+"""Values that contradict each other are refused with one line each: what is wrong, and what to do."""
 
 from __future__ import annotations
 

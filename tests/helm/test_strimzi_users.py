@@ -1,8 +1,8 @@
 """The users of the Strimzi example: each role has exactly the rights that it needs.
 
 Four processes, one for each stage, log in as the example's users at a broker that denies everything else. They do the
-main job: orders of all kinds, dead letters, doubt, delayed issuances, callbacks, a sink. The broker's own log then says
-which rights were used.
+main job: orders of all kinds, dead letters, doubt, delayed issuances, callbacks, a sink. The broker's own log then
+shows which rights were used.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: GuardedK
         stages = set[str]()
         async with asyncio.timeout(SLOW_MACHINE * 90):
             while not {"parse", "confirm", "deliver"} <= stages or await cluster.uncommitted():
-                letters = await all_there(cluster.kafka, cluster.topic("dead_letters"))
-                stages = {dict(each.headers)["ecticket-stage"].decode() for each in letters}
+                dead_letters = await all_there(cluster.kafka, cluster.topic("dead_letters"))
+                stages = {dict(each.headers)["ecticket-stage"].decode() for each in dead_letters}
                 await asyncio.sleep(0.5)
         assert await all_there(cluster.kafka, cluster.topic("orders_deferred"))
         assert [await worker.dismiss() for worker in workers] == [0, 0, 0, 0]
