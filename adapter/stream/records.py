@@ -1,5 +1,7 @@
 """Defines what is read from Kafka and written to it, as plain values.
 
+The `repr` of a record has no value: it may hold customer data or redemption codes.
+
 Kafka accepts any 64-bit timestamp and any bytes as the name of a header. A record can hold all of them, so unusual
 ones are handled like any other record and none stops the engine.
 """
@@ -7,7 +9,7 @@ ones are handled like any other record and none stops the engine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +45,7 @@ class Record:
     offset: int
     timestamp: datetime
     key: bytes | None
-    value: bytes | None
+    value: bytes | None = field(repr=False)
     headers: tuple[tuple[str, bytes | None], ...] = ()
     raw_timestamp_ms: int | None = None
     """The timestamp in the topic (ms), if it lies outside the years 1970 to 8999; `timestamp` is then the nearest
@@ -72,7 +74,7 @@ class ProducerRecord:
 
     topic: str
     key: bytes | None
-    value: bytes | None
+    value: bytes | None = field(repr=False)
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @property
