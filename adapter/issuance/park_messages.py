@@ -39,6 +39,12 @@ _OTHER_ORDER = (
     "(`ecticket-adapter resolve {value} --as failed --why ...`) and have the shop send it under a number of its own."
 )
 
+_NOT_COLLECTED = (
+    "The tickets of {number} exist and could not be collected: {reason}. No ticket number of it was published. Compare "
+    "it with ECPay's ticket report (`ecticket-adapter report --type tickets`), and ask ECPay if that is wrong. To "
+    "collect it again, replay it (`ecticket-adapter dead-letters replay {value}`)."
+)
+
 
 def parked(reason: ParkReason, state: PartState) -> Park:
     """Park a part that could not be submitted."""
@@ -85,6 +91,11 @@ def number_name(trade_no: TradeNo) -> str:
 
 def _query(trade_no: TradeNo) -> str:
     return f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
+
+
+def not_collected(trade_no: TradeNo, clause: str) -> str:
+    """Return the message for tickets that exist and were not collected; `clause` gives the reason."""
+    return _NOT_COLLECTED.format(number=number_name(trade_no), value=trade_no.value, reason=clause)
 
 
 def _doubt_clause(state: PartState) -> str:

@@ -1,0 +1,332 @@
+"""Collect the tickets of issued issuances from ECTicket's ticket report (docs/collecting.md).
+
+    waiting ──► report of its days ──► complete: published | contradictory: parked
+                     └──► incomplete: another report at growing intervals ──► parked after two days
+
+A report is believed only as a whole: the caller reads it to its end with a `TicketMatcher` and then takes the results.
+An issuance is complete if the report has exactly as many usable rows as tickets were issued. What a report should not
+contain, such as one ticket number twice, is never corrected by a guess: a person gets a dead letter.
+
+Does not name a ticket number or a redemption code in any message or `repr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from adapter.issuance.actions import Park, ParkReason
+from adapter.issuance.park_messages import not_collected
+from adapter.issuance.times import later
+from adapter.protocol.issue import IssueType, TradeNo
+from adapter.protocol.order_detail import TicketRow, UseStatus
+
+MAX_REPORT_DAYS: Final = 60
+"""The days of one report. ECPay allows "3 months" (page 48558) without a definition; this is less by any."""
+MAX_EARLIER_DAYS: Final = 32
+"""How many days before its submission was noticed a recovered issuance is looked for."""
+INTERVAL_SHARE: Final = 4
+"""The interval between two reports grows to this share of the time that the issuance has waited."""
+LONGEST_INTERVAL_SECONDS: Final = 900.0
+FAILED_MAX: Final = 5
+"""Consecutive reports that could not be read after which an issuance of that age is given up without one."""
+
+TICKET_NUMBER_COLUMNS: Final = ("票券序號", "核銷代碼")
+"""The columns without which no ticket can be collected."""
+_PUBLISHED_COLUMNS: Final = frozenset(
+    {
+        "特店訂單編號",
+        "贈品單號",
+        "出券類型",
+        "商品編號",
+        "商品名稱",
+        "票券面額",
+        "票券生效日",
+        "票券使用狀態",
+        "贈品券到期日期",
+        *TICKET_NUMBER_COLUMNS,
+    }
+)
+"""A row in which one of these cells cannot be read is not usable: its value is unknown, and not empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportDays:
+    """The issue dates of a report (Taipei), both included."""
+
+    begin: date
+    end: date
+
+    def covers(self, other: ReportDays) -> bool:
+        """Whether a report of these days contains everything that one of the other days contains."""
+        return self.begin <= other.begin and other.end <= self.end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedTickets:
+    """An issuance whose tickets exist and are not collected yet."""
+
+    trade_no: TradeNo
+    issue_type: IssueType
+    ticket_count: int
+    submitted_on: date
+    """The day (Taipei) when it was known to be submitted."""
+    issued_on: date
+    """The day (Taipei) when it was known to be issued."""
+    recovered: bool
+    """It was submitted earlier than `submitted_on`, by an unknown time."""
+
+    def days(self, reports: int, today: date) -> ReportDays:
+        """Return the days on which ECTicket may have issued it, after so many complete reports.
+
+        Clocks differ, so a day before and after counts. For a recovered issuance, each report in which it is not
+        complete doubles the days before. No day is after `today`, because ECPay need not accept it.
+        """
+        earlier = min(1 << min(reports, 8), MAX_EARLIER_DAYS) if self.recovered else 1
+        end = min(self.issued_on + timedelta(days=1), max(today, self.submitted_on))
+        begin = min(self.submitted_on, end) - timedelta(days=earlier)
+        return ReportDays(begin=max(begin, end - timedelta(days=MAX_REPORT_DAYS)), end=end)
+
+
+def report_days(days: Iterable[ReportDays]) -> ReportDays:
+    """Return the days of one report for as many of these as fit, beginning with the earliest.
+
+    Raises ValueError if there are none.
+    """
+    ordered = sorted(days, key=lambda each: (each.begin, each.end))
+    if not ordered:
+        raise ValueError("A report without days.")
+    begin = ordered[0].begin
+    last = begin + timedelta(days=MAX_REPORT_DAYS)
+    return ReportDays(begin=begin, end=max(each.end for each in ordered if each.end <= last))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedTicket:
+    """One ticket as the report lists it. Amounts in NT$; None is an empty cell."""
+
+    ticket_no: str = field(repr=False)
+    redemption_code: str | None = field(repr=False)
+    item_no: str | None
+    name: str | None
+    face_value: int | None
+    start_date: date | None
+    expire_date: date | None
+    status: UseStatus | str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketsComplete:
+    """All tickets of an issuance, in the report's order."""
+
+    tickets: tuple[ReportedTicket, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketsIncomplete:
+    """Fewer usable rows than tickets."""
+
+    usable: int
+    unusable: int
+    """Rows without a number, without the redemption code of a serial number, or with a cell that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketsContradictory:
+    """The report contradicts itself or the issuance; `problem` is a clause without any number of a ticket."""
+
+    problem: str
+
+
+TicketsResult = TicketsComplete | TicketsIncomplete | TicketsContradictory
+
+
+class TicketMatcher:
+    """Takes the rows of one report, one after another, and keeps those of awaited issuances.
+
+    Its memory is bounded by the tickets of these issuances, however long the report is.
+    """
+
+    def __init__(self, awaited: Iterable[AwaitedTickets]) -> None:
+        self._matches = {each.trade_no: _Match(each) for each in awaited}
+        self._numbers: dict[str, _Match] = {}
+        self._codes: dict[str, _Match] = {}
+
+    def add(self, row: TicketRow) -> None:
+        """Take the next row."""
+        trade_no = row.trade_no
+        match = None if trade_no is None else self._matches.get(trade_no)
+        if match is None:
+            return
+        if match.add(row):
+            _claim(self._numbers, row.ticket_no, match, "ticket number")
+            _claim(self._codes, row.write_off_no, match, "redemption code")
+
+    def results(self) -> Mapping[TradeNo, TicketsResult]:
+        """Return what the report has of each issuance; call it once the report has ended."""
+        return {trade_no: match.result() for trade_no, match in self._matches.items()}
+
+
+def _claim(owners: dict[str, _Match], text: str | None, match: _Match, what: str) -> None:
+    """Note whose number this is; one that comes twice makes its issuances contradictory."""
+    if text is None:
+        return
+    owner = owners.get(text)
+    if owner is None:
+        owners[text] = match
+        return
+    problem = f"one {what} stands in it twice" if owner is match else f"one {what} stands under two issuances"
+    owner.reject(problem)
+    match.reject(problem)
+
+
+class _Match:
+    """The rows of one issuance."""
+
+    __slots__ = ("_awaited", "_problem", "_tickets", "_unusable")
+
+    def __init__(self, awaited: AwaitedTickets) -> None:
+        self._awaited = awaited
+        self._tickets: list[ReportedTicket] = []
+        self._unusable = 0
+        self._problem: str | None = None
+
+    def add(self, row: TicketRow) -> bool:
+        """Keep a row; return whether it is a usable one."""
+        if self._problem is not None:
+            return False
+        if row.issue_type not in (None, self._awaited.issue_type):
+            self.reject("it lists tickets of another issue type")
+            return False
+        usable = self._is_usable(row)
+        if usable:
+            self._tickets.append(_ticket(row))
+        else:
+            self._unusable += 1
+        if len(self._tickets) + self._unusable > self._awaited.ticket_count:
+            self.reject(f"it lists more than the {self._awaited.ticket_count} tickets that were issued")
+            return False
+        return usable
+
+    def reject(self, problem: str) -> None:
+        """Believe nothing that the report has of this issuance."""
+        self._problem = self._problem or problem
+        self._tickets.clear()
+
+    def result(self) -> TicketsResult:
+        """What the report has of the issuance."""
+        if self._problem is not None:
+            return TicketsContradictory(problem=self._problem)
+        if len(self._tickets) == self._awaited.ticket_count:
+            return TicketsComplete(tickets=tuple(self._tickets))
+        return TicketsIncomplete(usable=len(self._tickets), unusable=self._unusable)
+
+    def _is_usable(self, row: TicketRow) -> bool:
+        if row.ticket_no is None:
+            return False
+        if self._awaited.issue_type is IssueType.SERIAL_NUMBER and row.write_off_no is None:
+            return False
+        return not any(cell.column is None or cell.column in _PUBLISHED_COLUMNS for cell in row.unreadable)
+
+
+def _ticket(row: TicketRow) -> ReportedTicket:
+    return ReportedTicket(
+        ticket_no=row.ticket_no or "",
+        redemption_code=row.write_off_no,
+        item_no=row.item_no,
+        name=row.item_name,
+        face_value=row.ticket_price,
+        start_date=row.starts_on,
+        expire_date=row.expires_on,
+        status=row.use_status,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectPolicy:
+    """The settings `collect.*` that deciding needs."""
+
+    interval_seconds: float = 60.0
+    give_up_after_seconds: float = 172_800.0
+
+    @property
+    def longest_wait_seconds(self) -> float:
+        """How long an issuance waits at most for its next report."""
+        return max(self.interval_seconds, LONGEST_INTERVAL_SECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectProgress:
+    """What was done for one issuance."""
+
+    since: datetime
+    """When its tickets were first awaited, or when it was replayed."""
+    reports: int = 0
+    """Reports of its days that were read to their end."""
+    failed: int = 0
+    """The latest consecutive reports that could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishCollected:
+    """Publish these tickets."""
+
+    tickets: tuple[ReportedTicket, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectAgain:
+    """Read another report at `at`."""
+
+    at: datetime
+
+
+CollectStep = PublishCollected | CollectAgain | Park
+
+
+def with_report(progress: CollectProgress, *, failed: bool) -> CollectProgress:
+    """Return the progress after a report of its days was read to its end, or could not be read."""
+    if failed:
+        return replace(progress, failed=progress.failed + 1)
+    return replace(progress, reports=progress.reports + 1, failed=0)
+
+
+def next_collect_step(
+    awaited: AwaitedTickets,
+    progress: CollectProgress,
+    result: TicketsResult | None,
+    now: datetime,
+    policy: CollectPolicy,
+) -> CollectStep:
+    """Return what follows after a report; `result` None means that it could not be read.
+
+    An issuance is given up only after a report of that age, or after several that could not be read: after an outage of
+    days all are too old, and one failed download is no reason to involve a person.
+    """
+    if isinstance(result, TicketsComplete):
+        return PublishCollected(tickets=result.tickets)
+    if isinstance(result, TicketsContradictory):
+        clause = f"ECTicket's ticket report cannot be believed about it, because {result.problem}"
+        return Park(reason=ParkReason.UNRESOLVED, message=not_collected(awaited.trade_no, clause))
+    age = (now - progress.since).total_seconds()
+    if age >= policy.give_up_after_seconds and (result is not None or progress.failed >= FAILED_MAX):
+        message = not_collected(awaited.trade_no, _gave_up(awaited, progress, result))
+        return Park(reason=ParkReason.UNRESOLVED, message=message)
+    interval = min(max(policy.interval_seconds, age / INTERVAL_SHARE), policy.longest_wait_seconds)
+    until_given_up = policy.give_up_after_seconds - age
+    return CollectAgain(at=later(now, min(interval, until_given_up) if until_given_up > 0 else interval))
+
+
+def _gave_up(awaited: AwaitedTickets, progress: CollectProgress, result: TicketsIncomplete | None) -> str:
+    if result is None:
+        return (
+            f"{progress.reports} ticket reports were read, and the last {progress.failed} could not be downloaded or "
+            "read"
+        )
+    unusable = f", and {result.unusable} of which a value is missing or cannot be read" if result.unusable else ""
+    return (
+        f"{progress.reports} ticket reports were read, and the last one has {result.usable} of its "
+        f"{awaited.ticket_count} tickets{unusable}"
+    )
