@@ -31,6 +31,7 @@ from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
+from adapter.flows.collect import CollectStage
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.messages.events import Notified
@@ -38,6 +39,7 @@ from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
 from adapter.flows.submit import SubmitStage
+from adapter.issuance.collecting import CollectPolicy
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.issuance.planner_version import planner_version
@@ -62,7 +64,7 @@ from adapter.web.server import WebServer
 S = TypeVar("S")
 T = TypeVar("T")
 
-STAGES = ("submit", "confirm", "deliver", "receive")
+STAGES = ("submit", "confirm", "collect", "deliver", "receive")
 STUCK_AFTER_SECONDS = 60.0
 """A loop that did not run for so long is blocked; a restart helps."""
 STUCK_THREADS_MAX = 8
@@ -191,6 +193,8 @@ class Adapter:
         sinks = wiring.make_sinks(self._hook_runner.plugins) if "deliver" in only else ()
         if set(only) == {"deliver"} and not sinks:
             raise SettingsError("--only names deliver, but there is no sink. Set one up (docs/sinks.md).")
+        if set(only) == {"collect"} and not settings.collect.issue_types:
+            raise SettingsError("--only names collect, but collect.issue_types is empty. Set it (docs/collecting.md).")
         self._sink_runner = SinkRunner(
             settings,
             sinks,
@@ -203,7 +207,7 @@ class Adapter:
         self._metrics.watch_sinks(self._sink_runner.stuck)
         self._metrics.watch_hooks(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads)
         self._only = only
-        self._groups = wiring.consumer_groups(settings, only, [sink.name for sink in sinks])
+        self._groups = wiring.consumer_groups(settings, only, sinks)
         self._receiving = self._receive_stage()
         self._fingerprint = _fingerprint(settings, self._hook_runner)
         self._number_history = wiring.number_history(settings, self._connection, self._merchants)
@@ -338,6 +342,10 @@ class Adapter:
             yield "submit", self._engine(self._submit_stage(provider))
         if "confirm" in self._only:
             yield "confirm", self._engine(self._confirm_stage(provider))
+        if "collect" in self._only and self._settings.collect.issue_types:
+            stage = self._collect_stage(provider)
+            self._metrics.watch_collecting(stage.waiting, self._now)
+            yield "collect", self._engine(stage)
         if self._receiving is not None:
             yield "receive", self._receiving
 
@@ -393,6 +401,23 @@ class Adapter:
             observer=self._metrics.flows,
             now=self._now,
             number_history=self._number_history,
+            signer=self._signer,
+        )
+
+    def _collect_stage(self, provider: EcticketClient) -> CollectStage:
+        settings = self._settings
+        return CollectStage(
+            topics=wiring.flow_topics(settings),
+            group=f"{settings.kafka.group_prefix}.collect",
+            issue_types=settings.collect.issue_types,
+            merchants=self._merchants,
+            reports=provider.reports,
+            policy=CollectPolicy(
+                interval_seconds=settings.collect.interval_seconds,
+                give_up_after_seconds=settings.collect.give_up_after_hours * 3600,
+            ),
+            observer=self._metrics.flows,
+            now=self._now,
             signer=self._signer,
         )
 

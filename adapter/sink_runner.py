@@ -92,11 +92,11 @@ class SinkRunner:
 def _stage(
     settings: Settings, sink: SinkThread, observer: DeliveryObserver, now: Clock, signer: RecordSigner
 ) -> DeliverStage:
-    deliver, topics = settings.deliver, settings.topics
+    deliver = settings.deliver
     return DeliverStage(
         sink,
-        topics=(topics.issuances, topics.tickets),
-        dead_letters=topics.dead_letters,
+        topics=wiring.sink_topics(settings, sink.types),
+        dead_letters=settings.topics.dead_letters,
         group=f"{settings.kafka.group_prefix}.sink.{sink.name}",
         concurrency=deliver.concurrency,
         retry_policy=RetryPolicy(

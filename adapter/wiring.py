@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from adapter.extensions.builtin_sinks import sink_sources
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
+from adapter.extensions.sinks import COLLECTED, asks_for
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.item_information import ItemInformation
 from adapter.flows.messages.order_paid import order_of_record
@@ -57,13 +58,24 @@ def skips_group(settings: Settings) -> str:
     return f"{settings.kafka.group_prefix}.skips"
 
 
-def consumer_groups(settings: Settings, stages: Collection[str], sinks: Collection[str]) -> dict[str, tuple[str, ...]]:
+def sink_topics(settings: Settings, types: frozenset[str] | None) -> tuple[str, ...]:
+    """Return the topics that a sink with these `types` reads: that of collected tickets only if it asks for them."""
+    topics = settings.topics
+    collected = topics.collected if asks_for(types, COLLECTED) else None
+    return tuple(dict.fromkeys((topics.issuances, topics.tickets, *([collected] if collected else []))))
+
+
+def consumer_groups(
+    settings: Settings, stages: Collection[str], sinks: Iterable[ProvidedSink]
+) -> dict[str, tuple[str, ...]]:
     """Return the consumer groups that these stages and sinks join, each with the topics that it reads."""
     prefix, topics = settings.kafka.group_prefix, settings.topics
     inputs = {"submit": (topics.orders_paid, topics.orders_deferred), "confirm": (topics.confirmations,)}
+    if settings.collect.issue_types:
+        inputs["collect"] = (topics.issuances, topics.confirmations)
     return {
         **{f"{prefix}.{stage}": names for stage, names in inputs.items() if stage in stages},
-        **{f"{prefix}.sink.{sink}": (topics.issuances, topics.tickets) for sink in sinks},
+        **{f"{prefix}.sink.{sink.name}": sink_topics(settings, sink.types) for sink in sinks},
     }
 
 
@@ -200,6 +212,7 @@ def flow_topics(settings: Settings) -> Topics:
         confirmations=topics.confirmations,
         issuances=topics.issuances,
         tickets=topics.tickets,
+        collected=topics.collected or topics.tickets,
         dead_letters=topics.dead_letters,
     )
 
@@ -265,8 +278,13 @@ def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication
         retention = {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
         return TopicSpec(name=name, partitions=partitions, config={**retention, **config}, replication=replication)
 
-    longest_open_hours = max(settings.submit.give_up_after_hours, settings.confirm.give_up_after_hours)
+    longest_open_hours = max(
+        settings.submit.give_up_after_hours,
+        settings.confirm.give_up_after_hours,
+        settings.collect.give_up_after_hours if settings.collect.issue_types else 0.0,
+    )
     internal = max(INTERNAL_RETENTION_DAYS, math.ceil(2 * longest_open_hours / 24))
+    apart = topics.collected if topics.collected not in (None, topics.tickets) else None
     large = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
     return (
         spec(topics.orders_paid, internal),
@@ -274,6 +292,7 @@ def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication
         spec(topics.confirmations, internal),
         spec(topics.issuances, EVENT_RETENTION_DAYS),
         spec(topics.tickets, EVENT_RETENTION_DAYS),
+        *([spec(apart, EVENT_RETENTION_DAYS)] if apart is not None else []),
         spec(topics.dead_letters, EVENT_RETENTION_DAYS, **large),
         spec(topics.reconciliations, EVENT_RETENTION_DAYS),
     )

@@ -135,10 +135,22 @@ def test_every_topic_is_specified() -> None:
     settings = _settings(topics__orders_paid="shop.orders")
     specs = wiring.topic_specs(settings, partitions=3, replication=2)
 
-    assert [spec.name for spec in specs] == list(settings.topics.model_dump().values())
+    assert [spec.name for spec in specs] == list(dict.fromkeys(settings.topics.names().values()))
     assert all((spec.partitions, spec.replication) == (3, 2) for spec in specs)
     assert all(spec.config["cleanup.policy"] == "delete" for spec in specs)
     assert all(int(spec.config["retention.ms"]) >= 7 * DAY_MS for spec in specs)
+
+
+def test_collected_tickets_can_have_a_topic_of_their_own() -> None:
+    """It is created like the others, and read only by sinks that ask for what is on it."""
+    settings = _settings(topics__collected="secret.tickets")
+    asks = frozenset({"ecticket.ticket.collected.v1"})
+
+    assert [spec.name for spec in wiring.topic_specs(settings)].count("secret.tickets") == 1
+    assert wiring.flow_topics(settings).collected == "secret.tickets"
+    assert "secret.tickets" in wiring.sink_topics(settings, asks)
+    for types in (None, frozenset({"ecticket.issuance.issued.v1"})):
+        assert wiring.sink_topics(settings, types) == ("ecticket.issuances", "ecticket.tickets")
 
 
 def test_large_records_fit_where_they_go() -> None:

@@ -104,7 +104,7 @@ def _broker(settings: Settings, make_topics: str) -> Broker:
     from adapter.operations.preflight import Broker
     from adapter.wiring import TAIL_RECORDS, consumer_groups, kafka_connection, topic_specs
 
-    groups = consumer_groups(settings, stages=("submit", "confirm"), sinks=())
+    groups = consumer_groups(settings, stages=("submit", "confirm", "collect"), sinks=())
 
     async def survey_topics() -> Survey:
         return await survey(kafka_connection(settings), topic_specs(settings))

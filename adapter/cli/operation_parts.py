@@ -52,13 +52,13 @@ def dead_letter_store(settings: Settings) -> DeadLetterStore:
     from adapter.kafka.client import AioKafka
     from adapter.operations.dead_letter_store import DeadLetterStore
 
-    reader = topic_reader(settings)
+    reader, topics = topic_reader(settings), settings.topics
     return DeadLetterStore(
         reader=reader,
         kafka=AioKafka(reader.connection),
-        topic=settings.topics.dead_letters,
+        topic=topics.dead_letters,
         group=f"{settings.kafka.group_prefix}.dead-letters",
-        events_topic=settings.topics.issuances,
+        events_topics=tuple(dict.fromkeys((topics.issuances, topics.collected or topics.tickets))),
         counting=counting,
         note=note,
     )

@@ -15,7 +15,9 @@ from adapter.protocol.encoding import Encoder
 Only = Annotated[
     str | None,
     typer.Option(
-        "--only", metavar="STAGES", help="Only these stages, comma-separated: submit, confirm, deliver, receive."
+        "--only",
+        metavar="STAGES",
+        help="Only these stages, comma-separated: submit, confirm, collect, deliver, receive.",
     ),
 ]
 

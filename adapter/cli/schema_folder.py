@@ -37,7 +37,7 @@ def _default_topics() -> Mapping[str, Topic]:
     configs = {spec.name: spec.config for spec in topic_specs(settings)}
     return {
         role: Topic(name=name, description=TopicSettings.model_fields[role].description or "", config=configs[name])
-        for role, name in settings.topics.model_dump().items()
+        for role, name in settings.topics.names().items()
     }
 
 

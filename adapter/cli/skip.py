@@ -84,8 +84,9 @@ def _operation(settings: Settings) -> SkipOperation:
     from adapter.wiring import kafka_connection, skips_group
 
     topics, connection = settings.topics, kafka_connection(settings)
+    tickets = dict.fromkeys((topics.tickets, topics.collected or topics.tickets))
     return SkipOperation(
-        topics=(topics.orders_paid, topics.orders_deferred, topics.confirmations, topics.issuances, topics.tickets),
+        topics=(topics.orders_paid, topics.orders_deferred, topics.confirmations, topics.issuances, *tickets),
         find_unreadable=partial(_find_unreadable, connection),
         write_request=partial(request_skip, connection, skips_group(settings)),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -28,6 +28,8 @@ class ProvidedSink:
     name: str
     plugin: str
     sink: Sink
+    types: frozenset[str] | None = None
+    """The event types that it asks for; None if it names none (`sinks.asks_for`)."""
 
 
 def provided_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
@@ -49,7 +51,9 @@ def provided_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
             problems.extend(wrong)
             if not wrong:
                 known = cast("Sink", sink)  # _problems has checked every attribute of a Sink
-                found[known.name] = ProvidedSink(name=known.name, plugin=implementation.plugin, sink=known)
+                found[known.name] = ProvidedSink(
+                    name=known.name, plugin=implementation.plugin, sink=known, types=_types(known)
+                )
     if problems:
         raise PluginRejected("\n".join(problems))
     return tuple(found.values())
@@ -70,7 +74,25 @@ def _problems(sink: object, which: str, taken: dict[str, ProvidedSink]) -> Itera
         )
     elif name in taken:
         yield f"gave {which} the name {name!r}, which a sink of plugin '{taken[name].plugin}' has. Rename one of them."
+    yield from _type_problems(sink, which)
     yield from _method_problems(sink, which)
+
+
+def _type_problems(sink: object, which: str) -> Iterator[str]:
+    types = getattr(sink, "types", None)
+    if types is None:
+        return
+    is_list = isinstance(types, Collection) and not isinstance(types, (str, bytes))
+    if not (is_list and types and all(isinstance(each, str) for each in types)):
+        yield (
+            f"gave {which}, whose types is no list of event types. Name at least one, such as "
+            "ecticket.issuance.issued.v1, or leave the attribute out."
+        )
+
+
+def _types(sink: Sink) -> frozenset[str] | None:
+    types: Collection[str] | None = getattr(sink, "types", None)
+    return None if types is None else frozenset(types)
 
 
 def _method_problems(sink: object, which: str) -> Iterator[str]:

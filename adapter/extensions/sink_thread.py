@@ -27,7 +27,7 @@ from typing import Final
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.invocation import location_in
 from adapter.extensions.provided_sinks import ProvidedSink
-from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
+from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable, asks_for
 
 CLOSE_SECONDS: Final = 2.0
 """Time limit of a sink's `aclose`."""
@@ -99,6 +99,7 @@ class SinkThread:
     def __init__(self, provided: ProvidedSink, *, timeout_seconds: float, concurrency: int) -> None:
         self.name = provided.name
         self.plugin = provided.plugin
+        self.types = provided.types
         self._sink = provided.sink
         self._timeout = timeout_seconds
         self._concurrency = concurrency
@@ -121,6 +122,8 @@ class SinkThread:
 
     async def deliver(self, event: Event) -> DeliveryAttempt:
         """Try to deliver once, within the time-out. Raises only if it is cancelled itself."""
+        if not asks_for(self.types, event.type):
+            return DeliveryAttempt(outcome=DeliveryOutcome.UNWANTED)
         if self._sink_loop is None:
             raise AssertionError(f"sink {self.name} is called before it is started")
         stuck = self.stuck

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +57,23 @@ class Event:
         return json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
 
 
+COLLECTED: Final = "ecticket.ticket.collected.v1"
+"""The type of the events whose data hold ticket numbers and redemption codes."""
+
+
+def asks_for(types: frozenset[str] | None, event_type: str) -> bool:
+    """Whether a sink with these `types` gets an event of this type; None is a sink that names no types."""
+    return event_type != COLLECTED if types is None else event_type in types
+
+
 class Sink(Protocol):
     """An object that `notification_sinks` provides.
 
     `name`: 1 to 50 letters, digits, `-` and `_`, the first a letter or digit; unique among all sinks. A new name is a
     new consumer group, which starts at the latest event.
+
+    Optional attribute: `types`, the event types that the sink asks for; it gets no others. Without it, the sink gets
+    every type but one: `ecticket.ticket.collected.v1`, whose data are worth money, goes only to a sink that names it.
 
     Optional methods: the plain function `wants(event) -> bool`, False for an event that is not for this sink, and
     `async aclose() -> None`, called once at the end.

@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from adapter.errors import CallError, OrderError
+from adapter.flows.issuance_parking import parked_records, parking_history
 from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.messages import dead_letter_causes
+from adapter.flows.messages.collection import is_for_collecting
 from adapter.flows.messages.confirmation import Confirmation, confirmation_record, read_confirmation
-from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.flows.messages.events import (
     IssuanceData,
     IssuanceDelayed,
     IssuanceFailed,
     IssuanceIssued,
-    OrderParked,
     issuance_event,
-    order_event,
-    parking_distinctions,
 )
 from adapter.flows.messages.record_history import RecordHistory, due_within, history_headers, verified_history
 from adapter.flows.messages.signatures import KeyRing, RecordSigner, Trust
@@ -109,11 +108,13 @@ class ConfirmStage:
         self._signer = signer or RecordSigner(KeyRing(merchants))
         self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
 
-    async def prepare(self, record: Record) -> PreparedRecord[PendingQuery]:
-        """Read the record and decide when to query it.
+    async def prepare(self, record: Record) -> PreparedRecord[PendingQuery | None]:
+        """Read the record and decide when to query it; None for a record of the collect stage, which reads it too.
 
         Raises Unreadable if it is not a confirmation.
         """
+        if is_for_collecting(record):
+            return PreparedRecord(lane=None, subject=None)
         confirmation = read_confirmation(record.value)
         history, trust = self._record_history(record)
         if trust is not Trust.VALID:
@@ -141,8 +142,12 @@ class ConfirmStage:
             may_hand_off=True,
         )
 
-    async def handle(self, pending: PendingQuery, context: RecordContext) -> Outcome | RetryLater[PendingQuery]:
+    async def handle(
+        self, pending: PendingQuery | None, context: RecordContext
+    ) -> Outcome | RetryLater[PendingQuery | None]:
         """Query once, and publish the result if there is one."""
+        if pending is None:
+            return Outcome()
         awaited = with_answer(pending.awaited, await self._query(pending))
         step = next_confirm_step(awaited, self._now(), self._policy, jitter=self._jitter())
         if isinstance(step, QueryAgain):
@@ -152,13 +157,15 @@ class ConfirmStage:
             step = self._park_number_of_other_order(confirmation, other)
         return self._outcome(context.record, confirmation, awaited, step)
 
-    def hand_off(self, record: Record, pending: PendingQuery, _context: RecordContext) -> Outcome:
+    def hand_off(self, record: Record, pending: PendingQuery | None, _context: RecordContext) -> Outcome:
         """Write the awaited issuance again, at the topic's end, with its progress and the time of its next query.
 
         Many are handed off together: if all were due at once, ECTicket would get all their queries in a moment. One
         that is overdue waits for one more interval: its merchant's bulkhead is full, and a record that came back at
         once would be written again and again without a pause.
         """
+        if pending is None:
+            return Outcome()
         confirmation, now = read_confirmation(record.value), self._now()
         due = pending.due if pending.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
         later = confirmation.updated(queries=pending.awaited.queries, delayed=confirmation.delayed, not_before=due)
@@ -298,47 +305,29 @@ class ConfirmStage:
     def _dead_letter(
         self, record: Record, cause: DeadLetterCause, confirmation: Confirmation | None
     ) -> tuple[ProducerRecord, ProducerRecord]:
-        """The dead letter with its event; its origin is the confirmation itself, because that is what is replayed."""
+        """The dead letter with its event."""
         self._observer.parked(cause.stage, cause.reason)
-        now = self._now()
-        history = self._dead_letter_history(record, confirmation)
-        data = OrderParked(
-            order_id=confirmation.issuance.order_id if confirmation else history.order_id,
-            reason=cause.reason,
-            stage=cause.stage,
-            plugin=None,
-            message=cause.message,
-            parts_done=0,
-        )
-        event = order_event(
-            data,
-            topic=self._topics.topic_for(OrderParked),
-            origin=history.origin,
-            now=now,
-            merchant_id=confirmation.issuance.merchant_id if confirmation else None,
+        return parked_records(
+            record,
+            cause,
+            self._dead_letter_history(record, confirmation),
+            issuance=confirmation.issuance if confirmation else None,
             order_record=confirmation.order_record if confirmation else None,
-            traceparent=history.traceparent,
-            distinctions=parking_distinctions(cause.reason, dead_letter=history.dead_letter),
+            topics=self._topics,
+            now=self._now(),
+            signer=self._signer,
         )
-        dead_letter = dead_letter_record(
-            record, cause, history, topic=self._topics.dead_letters, now=now, signer=self._signer
-        )
-        return dead_letter, event
 
     def _dead_letter_history(self, record: Record, confirmation: Confirmation | None) -> RecordHistory:
-        """The history in the dead letter: a replayed record's history continues, any other begins here."""
         history, _ = self._record_history(record, leniently=True)
         if confirmation is None:
             return history
-        issuance = confirmation.issuance
-        return (
-            replace(
-                history,
-                first_seen=history.first_seen if history.replays else confirmation.submitted_at,
-                traceparent=confirmation.traceparent,
-            )
-            .of_order(issuance.merchant_id, issuance.order_id)
-            .possibly_sent(confirmation.submitted_at)
+        return parking_history(
+            history,
+            confirmation.issuance,
+            since=confirmation.submitted_at,
+            submitted_at=confirmation.submitted_at,
+            traceparent=confirmation.traceparent,
         )
 
 

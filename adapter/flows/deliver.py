@@ -21,11 +21,11 @@ import structlog
 
 from adapter.errors import OrderError
 from adapter.extensions.sink_thread import DeliveryAttempt
-from adapter.extensions.sinks import Event
+from adapter.extensions.sinks import COLLECTED, Event
 from adapter.flows.last_resort import bare_dead_letter, is_rejected_again
 from adapter.flows.messages import dead_letter_causes
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
-from adapter.flows.messages.event_reader import decode_event
+from adapter.flows.messages.event_reader import decode_event, is_event
 from adapter.flows.messages.record_history import unsigned_history
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Clock
@@ -203,5 +203,14 @@ class DeliverStage:
         history = unsigned_history(record, now)
         history = replace(history, attempts=retry_state.attempts, first_seen=retry_state.since or history.first_seen)
         cause = replace(cause, plugin=self._sink.plugin, sink=self._sink.name)
-        dead_letter = dead_letter_record(record, cause, history, topic=self._dead_letters, now=now, signer=self._signer)
+        dead_letter = dead_letter_record(
+            record,
+            cause,
+            history,
+            topic=self._dead_letters,
+            now=now,
+            signer=self._signer,
+            # Who may read dead letters need not be allowed to read redemption codes. A replay reads the event itself.
+            omit_value=is_event(record, COLLECTED),
+        )
         return Outcome(records=(dead_letter,))

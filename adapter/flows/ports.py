@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -10,8 +11,10 @@ from typing import Protocol
 from adapter.flows.messages.events import EventData
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
+from adapter.protocol.order_detail import ReportRequest, TicketRow
 from adapter.protocol.query_issue_result import ResultReply
 from adapter.protocol.query_item_info import ItemReply
+from adapter.protocol.report_csv import ReportRows
 from adapter.provider.client import Purpose
 
 Clock = Callable[[], datetime]
@@ -36,6 +39,22 @@ class ItemQueries(Protocol):
     """QueryItemInfo as the flows call it; `provider.client.EcticketClient` documents the errors."""
 
     async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply: ...
+
+
+class TicketReport(Protocol):
+    """One downloaded ticket report; `provider.report_file.ReportFile` is the real one."""
+
+    def ticket_rows(self) -> ReportRows[TicketRow]: ...
+
+
+class TicketReports(Protocol):
+    """The ticket reports of ECTicket, one per merchant and minute; `provider.report_source.ReportSource` is the real
+    one and documents the errors.
+    """
+
+    def download(self, merchant: Merchant, request: ReportRequest) -> AbstractAsyncContextManager[TicketReport]: ...
+
+    def expected_wait(self, merchant_id: str) -> float: ...
 
 
 class Merchants(Protocol):
@@ -67,6 +86,7 @@ class Topics:
     confirmations: str
     issuances: str
     tickets: str
+    collected: str
     dead_letters: str
 
     def topic_for(self, event: type[EventData]) -> str:
@@ -114,3 +134,9 @@ class FlowObserver(Protocol):
         """The products of an order were checked before it is sent: `issuable`, `unanswered` (nothing is known about
         some of them), or each rule that is broken (`issuance.item_check.ItemRule`).
         """
+
+    def report_for_collecting(self, merchant_id: str, outcome: str) -> None:
+        """A ticket report was needed for collecting: `read`, or `failed`."""
+
+    def tickets_collected(self, merchant_id: str, count: int) -> None:
+        """The numbers of so many tickets are about to be published."""

@@ -8,13 +8,15 @@ commits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from adapter.flows.messages.event_reader import PublishedEvent
 from adapter.operations.dead_letter_view import DeadLetter
 
 _SETTLES_ORDER = frozenset({"submitted", "issued", "failed", "skipped"})
 _SETTLES_CONFIRMATION = frozenset({"issued", "failed"})
+_SETTLES_COLLECTION = frozenset({"collected"})
+_SETTLES: Mapping[str, frozenset[str]] = {"confirm": _SETTLES_CONFIRMATION, "collect": _SETTLES_COLLECTION}
 
 
 def handled_dead_letters(dead_letters: Collection[DeadLetter], events: Iterable[PublishedEvent]) -> frozenset[str]:
@@ -56,6 +58,6 @@ def _settles(event: PublishedEvent, dead_letter: DeadLetter) -> bool:
     """
     if dead_letter.stage == "deliver":
         return False
-    names = _SETTLES_CONFIRMATION if dead_letter.stage == "confirm" else _SETTLES_ORDER
+    names = _SETTLES.get(dead_letter.stage or "", _SETTLES_ORDER)
     about = not dead_letter.trade_nos or event.trade_no is None or event.trade_no in dead_letter.trade_nos
     return event.name in names and event.at > dead_letter.timestamp and about

@@ -2,9 +2,9 @@
 
 Source: docs/delivery.md, "Deferring"; docs/operating.md, "Dead letters". After a replay, waiting times and attempts
 start again, but an order always counts as possibly sent, because a person may have issued it by hand. Orders go to the
-deferred topic, never to the shop's topic, which other consumers read. A confirmation goes back to the confirmations;
-its value says what was already published, so no event is published twice. An event for a sink is delivered to that sink
-only, because other consumers read every topic that a sink reads.
+deferred topic, never to the shop's topic, which other consumers read. What waited for its result
+or its tickets goes back to the confirmations; its value says what was already published, so no event is published
+twice. An event for a sink is delivered to that sink only, because other consumers read every topic that a sink reads.
 
 A plan that was certainly never used and that caused the dead letter is dropped, so that the order is mapped again.
 
@@ -67,6 +67,7 @@ _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
     "map": "orders",
     "submit": "orders",
     "confirm": "confirmations",
+    "collect": "confirmations",
 }
 
 
@@ -80,7 +81,7 @@ class ReplayRecord:
     mapped_again: bool
     """It is an order without a plan."""
     possibly_sent_at: datetime | None = None
-    """When the order counts as sent; None for a confirmation, which sends nothing.
+    """When the order counts as sent; None for a confirmation or collection, which sends nothing.
 
     ECTicket is queried at once. An Issue call follows at the earliest `submit.reissue_after_seconds` later.
     """

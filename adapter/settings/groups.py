@@ -50,6 +50,7 @@ def _listed(value: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_listed)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -94,7 +95,7 @@ class KafkaSettings(Group):
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     """Codec of written batches; all codecs are read."""
     group_prefix: str = "ecticket-adapter"
-    """Consumer groups (`{group_prefix}.submit`, `.confirm`, `.sink.{name}`) and transactional ids begin with it."""
+    """Consumer groups (`{group_prefix}.submit`, `.confirm` and so on) and transactional ids begin with it."""
     session_timeout_seconds: Seconds = 10.0
     """Seconds without a heartbeat until the broker assigns a process's partitions to others."""
     transaction_timeout_seconds: Seconds = 15.0
@@ -114,6 +115,8 @@ class TopicSettings(Group):
     """Out: events of each issuance."""
     tickets: Topic = "ecticket.tickets"
     """Out: redeemed, refunded and collected tickets."""
+    collected: Topic | None = None
+    """Out: collected tickets with their redemption codes, apart from the others; default: `topics.tickets`."""
     dead_letters: Topic = "ecticket.dead-letters"
     """Out: records that need a person. Holds customer data."""
     reconciliations: Topic = "ecticket.reconciliations"
@@ -125,13 +128,17 @@ class TopicSettings(Group):
         roles: dict[str, str] = {}
         for role in type(self).model_fields:
             name = getattr(self, role)
-            first = roles.setdefault(name, role)
-            if first != role:
+            first = roles.setdefault(name, role) if name is not None else role
+            if first != role and (first, role) != ("tickets", "collected"):
                 raise ValueError(
                     f"`topics.{first}` and `topics.{role}` name the same topic ({name}), so the adapter would read its "
                     "own records as new ones; give each a topic of its own"
                 )
         return self
+
+    def names(self) -> dict[str, str]:
+        """Return the topic of each role."""
+        return {role: name or self.tickets for role, name in self.model_dump().items()}
 
 
 class ProviderSettings(Group):
@@ -253,6 +260,17 @@ class ConfirmSettings(Group):
     """Seconds between queries for a delayed issuance."""
     give_up_after_hours: Hours = 24.0
     """Hours until an issuance without a result goes to the dead letters as `unresolved`."""
+
+
+class CollectSettings(Group):
+    """How ticket numbers and redemption codes are collected and published."""
+
+    issue_types: Annotated[tuple[IssueTypeName, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Issue types whose tickets are collected, such as `[serial_number]`; none: the stage is off."""
+    interval_seconds: Seconds = 60.0
+    """Seconds to the next ticket report for an issuance, growing to 15 minutes while it waits."""
+    give_up_after_hours: Hours = 48.0
+    """Hours until an issuance without all its tickets goes to the dead letters as `unresolved`."""
 
 
 class DeliverSettings(Group):
@@ -432,6 +450,7 @@ class Settings(BaseSettings):
     """Folder of the secret files."""
     submit: SubmitSettings = SubmitSettings()
     confirm: ConfirmSettings = ConfirmSettings()
+    collect: CollectSettings = CollectSettings()
     deliver: DeliverSettings = DeliverSettings()
     reports: ReportSettings = ReportSettings()
     callbacks: CallbackSettings = CallbackSettings()

@@ -7,6 +7,7 @@ holds what an event cannot hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from itertools import count
 from typing import Final
 
@@ -26,6 +27,7 @@ from adapter.flows.messages.events import (
     OrderRefunded,
     OrderSkipped,
     Origin,
+    TicketCollected,
     TicketStatusChanged,
     issuance_event,
     notification_event,
@@ -54,6 +56,15 @@ _NOTIFIED: Final[Mapping[str, object]] = {
     "trade_no_kind": "merchant",
     "ticket_trade_no": "2026030112000001",
 }
+_TICKET: Final[Mapping[str, object]] = {
+    "redemption_code": None,
+    "item_no": "VQT04959",
+    "name": "下午茶雙人套票",
+    "face_value": 1280,
+    "start_date": date(2026, 3, 1),
+    "expire_date": None,
+    "status": "unused",
+}
 _STOPPED: Final[Mapping[str, object]] = {"order_id": "A-1", "plugin": None, "parts_done": 0}
 SAMPLES: Final[Mapping[type[EventData], Mapping[str, object]]] = {
     IssuanceSubmitted: {**_ISSUANCE, "recovered": False},
@@ -66,6 +77,10 @@ SAMPLES: Final[Mapping[type[EventData], Mapping[str, object]]] = {
         "remark": None,
     },
     IssuanceDelayed: {**_ISSUANCE, "submitted_at": NOON, "queries": 12},
+    TicketCollected: {
+        **_ISSUANCE,
+        "tickets": tuple({**_TICKET, "ticket_no": number} for number in ("CB2SY20260301001", "CB2SY20260301002")),
+    },
     OrderSkipped: {
         **_STOPPED,
         "reason": "test order",
@@ -121,6 +136,10 @@ class Events:
         """The job takes longer than expected."""
         return self.of(IssuanceDelayed, **data)
 
+    def collected(self, **data: object) -> Event:
+        """The numbers of all tickets of an issuance are known."""
+        return self.of(TicketCollected, **data)
+
     def skipped(self, **data: object) -> Event:
         """A plugin skipped the order; it gets no tickets."""
         return self.of(OrderSkipped, **data)
@@ -154,7 +173,7 @@ class Events:
 def _published(data: EventData, number: int) -> ProducerRecord:
     origin = Origin(topic=TOPICS.orders_paid, partition=0, offset=number)
     if isinstance(data, IssuanceData):
-        return issuance_event(data, topic=TOPICS.issuances, origin=origin, now=NOON)
+        return issuance_event(data, topic=TOPICS.topic_for(type(data)), origin=origin, now=NOON)
     if isinstance(data, OrderNotIssued):
         return order_event(data, topic=TOPICS.issuances, origin=origin, now=NOON, merchant_id=MERCHANT)
     if isinstance(data, Notified):

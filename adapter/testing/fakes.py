@@ -13,7 +13,7 @@ from adapter.protocol.credentials import Merchant
 from adapter.settings.groups import TopicSettings
 from adapter.stream.records import Record
 
-_NAMES: Final = TopicSettings().model_dump()
+_NAMES: Final = TopicSettings().names()
 TOPICS: Final = Topics(**{field.name: _NAMES[field.name] for field in fields(Topics)})
 """The topics with their default names."""
 
@@ -102,3 +102,9 @@ class RecordingObserver:
 
     def items_checked(self, merchant_id: str, result: str) -> None:
         self.all.append(("items_checked", merchant_id, result))
+
+    def report_for_collecting(self, merchant_id: str, outcome: str) -> None:
+        self.all.append(("report_for_collecting", merchant_id, outcome))
+
+    def tickets_collected(self, merchant_id: str, count: int) -> None:
+        self.all.append(("tickets_collected", merchant_id, str(count)))

@@ -200,6 +200,8 @@ class StageHarness:
     async def query(self, record: Record) -> tuple[OrderEvents | PendingQuery, datetime]:
         """Resume a confirmation and query once, when it is due: the outcome or the pending query, and the time."""
         prepared = await self.confirm.prepare(record)
+        if prepared.subject is None:
+            raise AssertionError("This record is none of the confirm stage's.")
         return await self.query_again(record, prepared.subject)
 
     async def query_again(self, record: Record, waiting: PendingQuery) -> tuple[OrderEvents | PendingQuery, datetime]:
@@ -208,9 +210,10 @@ class StageHarness:
         queried_at = self.clock()
         result = await self.confirm.handle(waiting, FakeRecordContext(record))
         if isinstance(result, RetryLater):
-            if result.not_before != result.subject.due:
+            again = result.subject
+            if again is None or result.not_before != again.due:
                 raise AssertionError("The engine and the stage disagree about the time of the next query.")
-            return result.subject, queried_at
+            return again, queried_at
         return self.reader.read(result), queried_at
 
     async def await_result(self, record: Record) -> tuple[OrderEvents, list[float]]:

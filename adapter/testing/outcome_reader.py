@@ -116,7 +116,9 @@ class OutcomeReader:
         """The records of the outcome, by topic."""
         result = OrderEvents()
         for producer_record in outcome.records:
-            if producer_record.topic == TOPICS.issuances:
+            if producer_record.topic == TOPICS.collected:
+                result.events.append(read_event(producer_record))
+            elif producer_record.topic == TOPICS.issuances:
                 result.events.append(read_event(producer_record))
                 self._issuances.append(self.published(producer_record))
             else:

@@ -16,6 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from adapter.extensions.invocation import HookCount
+from adapter.flows.ports import Clock
+from adapter.flows.report_rounds import WaitingTickets
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished
 from adapter.stream.observer import Gauges
@@ -38,6 +40,10 @@ class Metrics:
     def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
         """Show the plugins' hook counters, read when scraped."""
         self.registry.register(_Hooks(counts, stuck_threads))
+
+    def watch_collecting(self, waiting: Callable[[], Mapping[str, WaitingTickets]], now: Clock) -> None:
+        """Show what waits for its tickets, read when scraped."""
+        self.registry.register(_Collecting(waiting, now))
 
     def watch_log(self, dropped: Callable[[], int]) -> None:
         """Show how many log lines were dropped, read when scraped."""
@@ -216,6 +222,16 @@ class FlowMetrics:
         )
         self._item_checks = cache(items.labels)
 
+        self._collect_reports = Counter(
+            "ecticket_collect_reports",
+            "Ticket reports for collecting by outcome.",
+            ("merchant_id", "outcome"),
+            registry=registry,
+        )
+        self._collected = Counter(
+            "ecticket_tickets_collected", "Tickets published with their numbers.", ("merchant_id",), registry=registry
+        )
+
     def order_settled(self, outcome: str) -> None:
         self._orders(outcome).inc()
 
@@ -248,6 +264,12 @@ class FlowMetrics:
 
     def items_checked(self, merchant_id: str, result: str) -> None:
         self._item_checks(merchant_id, result).inc()
+
+    def report_for_collecting(self, merchant_id: str, outcome: str) -> None:
+        self._collect_reports.labels(merchant_id, outcome).inc()
+
+    def tickets_collected(self, merchant_id: str, count: int) -> None:
+        self._collected.labels(merchant_id).inc(count)
 
 
 class CallbackMetrics:
@@ -310,6 +332,26 @@ class SinkMetrics:
     def attempted(self, sink: str, outcome: str, seconds: float) -> None:
         self._outcomes(sink, outcome).inc()
         self._seconds(sink).observe(seconds)
+
+
+class _Collecting(Collector):
+    def __init__(self, waiting: Callable[[], Mapping[str, WaitingTickets]], now: Clock) -> None:
+        self._waiting = waiting
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """Return how many issuances of each merchant wait for their tickets, and the oldest one's age."""
+        count = GaugeMetricFamily(
+            "ecticket_collect_waiting", "Issuances that wait for their tickets, now.", labels=["merchant_id"]
+        )
+        oldest = GaugeMetricFamily(
+            "ecticket_collect_oldest_seconds", "Seconds that the oldest of them has waited.", labels=["merchant_id"]
+        )
+        for merchant_id, waiting in self._waiting().items():
+            count.add_metric([merchant_id], waiting.count)
+            age = 0.0 if waiting.oldest is None else (self._now() - waiting.oldest).total_seconds()
+            oldest.add_metric([merchant_id], max(0.0, age))
+        return count, oldest
 
 
 class _DroppedLogLines(Collector):

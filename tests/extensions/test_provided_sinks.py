@@ -54,6 +54,12 @@ class Greedy(Sound):
         pass
 
 
+class Asking(Sound):
+    def __init__(self, types):
+        super().__init__()
+        self.types = types
+
+
 class AsyncWants(Sound):
     async def wants(self, event):
         return True
@@ -126,6 +132,9 @@ async def coroutine():
         ([object()], "deliver coroutine"),
         ([Greedy()], "deliver one argument"),
         ([AsyncWants()], "wants plain"),
+        ([Asking("ecticket.issuance.issued.v1")], "types list"),
+        ([Asking(())], "types list"),
+        ([Asking([7])], "types list"),
         ([SelfishWants()], "wants one argument"),
         ([PlainClose()], "aclose coroutine"),
     ],

@@ -316,3 +316,32 @@ async def test_a_sink_has_threads_beside_its_loop_and_no_more_than_deliveries() 
 
     assert [attempt.reason for attempt in ends] == ["", "was busy", "", "", "", "", ""]
     assert names <= {"sink-ours-beside-1", "sink-ours-beside-2"}
+
+
+@pytest.mark.parametrize(
+    ("types", "gets"),
+    [
+        (None, {"issued"}),
+        (["ecticket.ticket.collected.v1"], {"collected"}),
+        (("ecticket.ticket.collected.v1", "ecticket.issuance.issued.v1"), {"issued", "collected"}),
+        ({"ecticket.issuance.failed.v1"}, set()),
+    ],
+)
+async def test_a_sink_gets_what_it_asks_for_and_redemption_codes_only_by_name(types, gets) -> None:
+    """Without `types` every event but `collected`; with them, those."""
+    given = set()
+
+    async def deliver(each):
+        given.add(each.type.split(".")[2])
+
+    sink = Ours(deliver)
+    provided = ProvidedSink(name="ours", plugin="ours", sink=sink, types=None if types is None else frozenset(types))
+    thread = SinkThread(provided, timeout_seconds=60, concurrency=4)
+    thread.start()
+    try:
+        for name in ("ecticket.issuance.issued.v1", "ecticket.ticket.collected.v1"):
+            await thread.deliver(event(type=name))
+    finally:
+        await thread.close(0.2)
+
+    assert given == gets

@@ -57,7 +57,7 @@ class StrictReader(OutcomeReader):
     def read(self, outcome: Outcome) -> OrderEvents:
         """The outcome, each record in its topic."""
         for producer_record in outcome.records:
-            if producer_record.topic == TOPICS.issuances:
+            if producer_record.topic in (TOPICS.issuances, TOPICS.collected):
                 _check_event_rules(producer_record)
         published = super().read(outcome)
         for dead_letter in published.dead_letters:

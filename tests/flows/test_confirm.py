@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from adapter.errors import OutcomeTooLarge, Unreadable
-from adapter.flows import confirm
+from adapter.flows import issuance_parking
 from adapter.flows.confirm import PendingQuery
 from adapter.flows.messages.events import rfc3339
 from adapter.issuance.confirm import ConfirmPolicy
@@ -18,6 +18,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.provider.client import Purpose
 from adapter.stream.records import Record
+from adapter.stream.stage import PreparedRecord
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.fakes import TOPICS, FakeRecordContext
@@ -25,6 +26,12 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import Harness, derived, line, replayed, signed, with_headers
+
+
+def _pending(prepared: PreparedRecord[PendingQuery | None]) -> PendingQuery:
+    """What the stage waits for."""
+    assert prepared.subject is not None
+    return prepared.subject
 
 
 def value_of(confirmation: Record) -> Mapping[str, object]:
@@ -299,7 +306,7 @@ async def test_what_is_overdue_when_it_is_handed_off_waits_for_one_more_interval
     prepared = await harness.confirm.prepare(confirmation)
     harness.clock.passes(100)
 
-    handed_off = value_of(_handed_off(harness, confirmation, prepared.subject))
+    handed_off = value_of(_handed_off(harness, confirmation, _pending(prepared)))
     assert handed_off["not_before"] == rfc3339(harness.clock() + timedelta(seconds=30))
 
 
@@ -432,7 +439,7 @@ async def test_a_confirmation_of_a_fast_clock_is_neither_late_nor_kept_for_ever(
 
     assert prepared.not_before is not None
     assert prepared.not_before - began <= timedelta(seconds=31)
-    assert prepared.subject.awaited.submitted_at <= began
+    assert _pending(prepared).awaited.submitted_at <= began
 
 
 async def test_a_confirmation_without_a_valid_signature_is_counted_and_queried(harness: Harness) -> None:
@@ -443,7 +450,7 @@ async def test_a_confirmation_without_a_valid_signature_is_counted_and_queried(h
 
     for record in (replace(confirmation, headers=unsigned), forged):
         prepared = await harness.confirm.prepare(record)
-        assert prepared.subject.awaited.submitted_at == value_submitted_at(confirmation)
+        assert _pending(prepared).awaited.submitted_at == value_submitted_at(confirmation)
 
     assert harness.observer.of("untrusted_headers") == [("confirm", "unsigned"), ("confirm", "unsigned")]
 
@@ -504,7 +511,7 @@ async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(
 ) -> None:
     """The record does not stay open; the issuance counts as possibly sent."""
     _, confirmation = await submitted(harness)
-    monkeypatch.setattr(confirm, "dead_letter_record", breaks)
+    monkeypatch.setattr(issuance_parking, "dead_letter_record", breaks)
 
     result = harness.reader.read(
         harness.confirm.on_error(confirmation, RuntimeError("x"), FakeRecordContext(confirmation))
@@ -528,5 +535,5 @@ async def test_a_confirmation_of_another_version_can_be_read(harness: Harness) -
     for each in (old, new):
         record = harness.record(json.dumps(each).encode(), topic=TOPICS.confirmations)
         prepared = await harness.confirm.prepare(record)
-        assert prepared.subject.awaited.trade_no == TradeNo(kind=TradeNoKind.MERCHANT, value=derived())
+        assert _pending(prepared).awaited.trade_no == TradeNo(kind=TradeNoKind.MERCHANT, value=derived())
         assert prepared.lane is None

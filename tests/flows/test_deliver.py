@@ -366,3 +366,18 @@ def test_no_record_ends_a_delivery(
         assert isinstance(asyncio.run(Simulator(attempt).once(record)), Outcome)
     dead_letter = dead_letter_of(Simulator().stage.on_error(record, RuntimeError("x"), FakeRecordContext(record)))
     assert header(dead_letter, "ecticket-reason") == "internal-error"
+
+
+async def test_a_dead_letter_of_redemption_codes_has_no_value() -> None:
+    """The person who reads dead letters need not be allowed to read the codes; a replay reads the event itself."""
+    event = event_record()
+    headers = dict(event.headers) | {"ce_type": b"ecticket.ticket.collected.v1"}
+    record = replace(event, headers=tuple(headers.items()))
+
+    for each, value in ((record, None), (event, event.value)):
+        result = await Simulator(GONE).once(each)
+        assert isinstance(result, Outcome)
+        (dead_letter,) = result.records
+        assert dead_letter.value == value
+        omitted = ("ecticket-value-omitted", b"true") in dead_letter.headers
+        assert omitted is (value is None)

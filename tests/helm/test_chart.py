@@ -12,7 +12,9 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from adapter.flows.report_rounds import WaitingTickets
 from adapter.settings import Settings
+from adapter.testing.clock import NOON
 from adapter.web.metrics import Metrics
 from adapter.wiring import topic_specs
 from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, minimal
@@ -282,6 +284,7 @@ def test_every_metric_of_the_alerts_exists() -> None:
     metrics = Metrics()
     metrics.watch_hooks(list, lambda: 1)
     metrics.watch_sinks(lambda: {"shop": 1})
+    metrics.watch_collecting(lambda: {"3085676": WaitingTickets(count=1, oldest=NOON)}, lambda: NOON)
     known = {metric.name: metric for metric in metrics.registry.collect()}
     labels = {name: {key for sample in metric.samples for key in sample.labels} for name, metric in known.items()}
     labels |= {

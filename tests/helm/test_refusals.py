@@ -120,6 +120,8 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "deliver without a sink": (minimal({"components": {"deliver": {}}}), "The stage deliver runs alone"),
     "only deliver without a sink": (minimal({"stages": ["deliver"]}), "The stage deliver runs alone"),
+    "collect without issue types": (minimal({"components": {"collect": {}}}), "The stage collect runs alone"),
+    "only collect without issue types": (minimal({"stages": ["collect"]}), "The stage collect runs alone"),
     "deliver without plugins": (
         minimal(LOG_SINK, {"components": {"deliver": {}}, "config": {"plugins": {"load": "none"}}}),
         "The stage deliver runs alone",

@@ -47,7 +47,7 @@ class MemoryTopics:
             kafka=FakeKafka(self.cluster),
             topic=TOPICS.dead_letters,
             group="ecticket-adapter.dead-letters",
-            events_topic=TOPICS.issuances,
+            events_topics=(TOPICS.issuances, TOPICS.collected),
         )
 
     def put(self, *records: Record) -> None:

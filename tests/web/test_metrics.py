@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 from prometheus_client import generate_latest
 
 from adapter.extensions.invocation import HookCounters
+from adapter.flows.report_rounds import WaitingTickets
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished, CallOutcome
 from adapter.stream.observer import Gauges
+from adapter.testing.clock import NOON
 from adapter.web.metrics import Metrics
 
 MANUAL = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -49,6 +52,9 @@ def _observed_everything() -> Metrics:
     flows.no_known_number("1")
     flows.ticket_data_differs("1")
     flows.items_checked("1", "delisted")
+    flows.report_for_collecting("1", "read")
+    flows.tickets_collected("1", 8)
+    metrics.watch_collecting(lambda: {"1": WaitingTickets(count=5, oldest=NOON)}, lambda: NOON + timedelta(seconds=90))
     callbacks = metrics.callbacks
     callbacks.notification_ended("refund", "wrong-checksum")
     callbacks.notification_verified("1", "escape_data_string")
@@ -85,6 +91,10 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
         'ecticket_ignored_total{plugin="shop",reason="cancelled"} 1.0',
         'ecticket_dead_letters_total{reason="unmapped-item",stage="map"} 1.0',
+        'ecticket_collect_reports_total{merchant_id="1",outcome="read"} 1.0',
+        'ecticket_tickets_collected_total{merchant_id="1"} 8.0',
+        'ecticket_collect_waiting{merchant_id="1"} 5.0',
+        'ecticket_collect_oldest_seconds{merchant_id="1"} 90.0',
         'ecticket_notifications_total{outcome="wrong-checksum",posted_to="refund"} 1.0',
         'ecticket_notifications_verified_total{encoder="escape_data_string",merchant_id="1"} 1.0',
         'ecticket_callback_connections_closed_total{reason="too-slow"} 1.0',

@@ -33,7 +33,7 @@ GONE = 410
 
 
 class Webhook:
-    """One endpoint. `types` are the events that it gets, all if empty; `now` returns seconds since the epoch."""
+    """One endpoint. `types` are the events that it asks for (`Sink`); `now` returns seconds since the epoch."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Webhook:
         name: str,
         url: str,
         secrets: Secrets,
-        types: frozenset[str],
+        types: frozenset[str] | None,
         timeout_seconds: float,
         tls: ssl.SSLContext,
         allowed: Sequence[Network],
@@ -50,16 +50,12 @@ class Webhook:
         self.name = name
         self._url = httpx.URL(url)
         self._secrets = secrets
-        self._types = types
+        self.types = types
         self._timeout = timeout_seconds
         self._tls = tls
         self._allowed = allowed
         self._now = now
         self._client: httpx.AsyncClient | None = None
-
-    def wants(self, event: Event) -> bool:
-        """Whether the endpoint gets events of this type."""
-        return not self._types or event.type in self._types
 
     async def deliver(self, event: Event) -> None:
         """Post the event. Raises NotDelivered, RetryAfter, Undeliverable."""

@@ -45,7 +45,7 @@ class EndpointSettings(BaseModel):
     secret_files: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = ()
     """Files with one such secret each, as Kubernetes mounts them; read again when they change."""
     types: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    """Types of the events that are posted; all if empty."""
+    """Types of the events that are posted; if empty, all but `ecticket.ticket.collected.v1`."""
     timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     """Time limit for an answer, in seconds; keep it below `deliver.timeout_seconds`."""
     ca_file: Path | None = None
@@ -133,7 +133,7 @@ def _sink(name: str, endpoint: EndpointSettings) -> Webhook:
         name=f"webhook-{name}",
         url=endpoint.url,
         secrets=_secrets(endpoint),
-        types=frozenset(endpoint.types),
+        types=frozenset(endpoint.types) or None,
         timeout_seconds=endpoint.timeout_seconds,
         tls=_tls(endpoint.ca_file),
         allowed=endpoint.allow_networks,

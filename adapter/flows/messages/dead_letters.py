@@ -49,13 +49,16 @@ def dead_letter_record(
     topic: str,
     now: datetime,
     signer: RecordSigner | None = None,
+    omit_value: bool = False,
 ) -> ProducerRecord:
-    """The record for the dead letters, cut to what the topic accepts.
+    """The record for the dead letters, cut to what the topic accepts; `omit_value` leaves the value out anyway.
 
     The value is left out first, then the shop's key and headers, finally the plan: a record that cannot be parked would
     stop its partition for good. The signature covers the rest.
     """
     versions = tuple(_ever_smaller(record, tuple(_added(cause, history, now)), topic))
+    if omit_value and record.value is not None:
+        versions = versions[1:]
     dead_letter = next((dead_letter for dead_letter in versions if _size(dead_letter) <= _FITS), versions[-1])
     return dead_letter if signer is None else signer.sign(dead_letter, history.merchant_id)
 

@@ -40,6 +40,11 @@ def cloud_event(record: Record | ProducerRecord) -> tuple[Mapping[str, str], dic
     return attributes, data if isinstance(data, dict) else None
 
 
+def is_event(record: Record, event_type: str) -> bool:
+    """Whether a record says that it is an event of this type; cheap."""
+    return (f"{_PREFIX}type", event_type.encode()) in record.headers
+
+
 def decode_event(record: Record) -> Event | None:
     """The event in a record; None for a record that is no CloudEvent of the adapter."""
     attributes, data = cloud_event(record)

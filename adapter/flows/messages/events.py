@@ -42,8 +42,8 @@ Moment = Annotated[
 ]
 TradeNoText = Annotated[str, Field(min_length=1, max_length=25, pattern=r"^[A-Za-z0-9]+$")]
 IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
-Stage = Literal["parse", "map", "submit", "confirm", "deliver"]
-TopicRole = Literal["issuances", "tickets", "reconciliations"]
+Stage = Literal["parse", "map", "submit", "confirm", "collect", "deliver"]
+TopicRole = Literal["issuances", "tickets", "collected", "reconciliations"]
 """A topic of events, by the name of its setting below `topics`."""
 ParkReason = Literal[
     "unreadable",
@@ -86,7 +86,7 @@ class Item(BaseModel):
 class IssuanceData(EventData):
     """The fields of every event about an issuance."""
 
-    TOPIC = "issuances"
+    TOPIC: ClassVar[TopicRole] = "issuances"
     merchant_id: str
     """MerchantID at ECPay."""
     order_id: str
@@ -157,6 +157,39 @@ class IssuanceDelayed(IssuanceData):
     """When it was known to be submitted."""
     queries: Annotated[int, Field(ge=0)]
     """How often ECTicket was asked for the result so far."""
+
+
+class CollectedTicket(BaseModel):
+    """One ticket of an issuance. Its numbers are worth its value, so they are in no `repr`, error or log line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    ticket_no: Annotated[str, Field(min_length=1, repr=False)]
+    """The ticket's number (TicketNo)."""
+    redemption_code: Annotated[str | None, Field(min_length=1, repr=False)]
+    """The code that redeems the ticket (WriteOffNo); ECTicket gives it for serial numbers, else it is null."""
+    item_no: str | None
+    """ECTicket's product number; null for serial-number tickets, which have none."""
+    name: str | None
+    """Product name."""
+    face_value: int | None
+    """Face value in NT$."""
+    start_date: date | None
+    """The first day on which the ticket can be used."""
+    expire_date: date | None
+    """The last day, for gift vouchers only."""
+    status: str | None
+    """`unused`, `redeemed`, `refunded` or `expired` when it was collected; another word as ECTicket wrote it."""
+
+
+class TicketCollected(IssuanceData):
+    """The numbers of all tickets of an issuance, from ECTicket's report. Published once, complete."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    TYPE = "ecticket.ticket.collected.v1"
+    SCHEMA = "ticket-collected.v1"
+    TOPIC = "collected"
+    tickets: Annotated[tuple[CollectedTicket, ...], Field(min_length=1, repr=False)]
+    """Every ticket: as many as `ticket_count`."""
 
 
 class OrderNotIssued(EventData):
@@ -245,6 +278,7 @@ EVENTS: tuple[type[EventData], ...] = (
     IssuanceDelayed,
     OrderSkipped,
     OrderParked,
+    TicketCollected,
     TicketStatusChanged,
     OrderRefunded,
 )

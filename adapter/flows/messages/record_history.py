@@ -245,7 +245,7 @@ def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> Re
         plan_lost=PLAN_LOST in texts,
         order_id=texts.get(ORDER_ID),
         merchant_id=texts.get(MERCHANT_ID),
-        dead_letter=record_origin(record) if STAGE in texts else _coordinates(texts.get(DEAD_LETTER)),
+        dead_letter=record_origin(record) if STAGE in texts else read_coordinates(texts.get(DEAD_LETTER)),
         value_omitted=VALUE_OMITTED in texts,
         traceparent=_traceparent(record.headers),
     )
@@ -326,7 +326,7 @@ def _origin(record: Record, texts: Mapping[str, str]) -> Origin:
     return record_origin(record)
 
 
-def _coordinates(text: str | None) -> Origin | None:
+def read_coordinates(text: str | None) -> Origin | None:
     """`topic/partition/offset`; None if it is absent or another text."""
     topic, _, rest = (text or "").partition("/")
     partition, _, offset = rest.partition("/")

@@ -124,6 +124,9 @@
 {{- if and (or (hasKey .Values.components "deliver") (eq (join "," .Values.stages) "deliver")) (or $none (not $sinks)) }}
 - The stage deliver runs alone and there is no sink, so it cannot start. Set up config.plugins.settings.webhook or .log (docs/sinks.md) or bring a plugin with a sink, or remove it.
 {{- end }}
+{{- if and (or (hasKey .Values.components "collect") (eq (join "," .Values.stages) "collect")) (not .Values.config.collect.issue_types) }}
+- The stage collect runs alone and config.collect.issue_types is empty, so it cannot start. Name issue types, such as [serial_number], or remove it.
+{{- end }}
 {{- if and $none (or .Values.plugins.wheels .Values.plugins.files) }}
 - config.plugins.load is none and plugins has wheels or files, which would not be loaded. Remove one of the two.
 {{- end }}

@@ -21,6 +21,7 @@ from adapter.flows.messages.events import (
     OrderRefunded,
     OrderSkipped,
     Origin,
+    TicketCollected,
     TicketStatusChanged,
     issuance_event,
     issuance_event_id,
@@ -74,11 +75,22 @@ def _context(event: ProducerRecord) -> dict[str, str]:
     return {name.removeprefix("ce_"): (value or b"").decode() for name, value in event.headers}
 
 
+TICKET = {
+    "ticket_no": "CB2SY2026030215301",
+    "redemption_code": None,
+    "item_no": "VQT04959",
+    "name": None,
+    "face_value": 1280,
+    "start_date": None,
+    "expire_date": None,
+    "status": "unused",
+}
 FROZEN = {
     "ecticket.issuance.submitted.v1": "33567499-34f2-5427-adbf-848070138e5d",
     "ecticket.issuance.issued.v1": "cee792ae-3116-589f-9196-93624ca01aec",
     "ecticket.issuance.failed.v1": "7b7c34c7-c506-5f9c-b20a-53cac446e793",
     "ecticket.issuance.delayed.v1": "6e2db914-395f-5cef-8208-196ecd7156bf",
+    "ecticket.ticket.collected.v1": "ef5b72bd-bece-588e-9068-3af8a6effc66",
     "ecticket.order.skipped.v1": "db48eed1-00ff-5d0b-81c4-f7381fc61bc7",
     "ecticket.order.parked.v1": "dc8f0992-65de-58b8-a8ca-0a376bd73002",
     "ecticket.ticket.status-changed.v1": "2709d0fd-6e0d-5d9c-a8d1-69c3bad25df3",
@@ -92,6 +104,7 @@ def _one_of_each() -> dict[str, str]:
         (IssuanceIssued, {"recovered": True, "submitted_at": NOW, "queries": 1}),
         (IssuanceFailed, {"stage": "submit", "rtn_code": 10100001, "rtn_msg": "x", "remark": None}),
         (IssuanceDelayed, {"submitted_at": NOW, "queries": 1}),
+        (TicketCollected, {"tickets": (TICKET,)}),
     )
     ids = {kind.TYPE: issuance_event_id(kind.model_validate({**COMMON, **more})) for kind, more in issuances}
     ids |= {kind.TYPE: order_event_id(ORIGIN, kind.TYPE) for kind in (OrderSkipped, OrderParked)}

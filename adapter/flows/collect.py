@@ -1,0 +1,293 @@
+"""The collect flow: publishes the ticket numbers and redemption codes of issued issuances, once and complete.
+
+The stage reads the events. An `issued` event of a configured issue type becomes a collection on the confirmations topic
+(`messages.collection`), under the merchant's key, so that its partition is settled at once and one process collects for
+a merchant. The stage reads those records too, and they wait there until a report has all their tickets.
+`report_rounds` reads the reports, and `issuance.collecting` decides what they mean.
+
+Only the published event has the numbers. No other record, log line or error has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Container
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from adapter.errors import OrderError
+from adapter.flows.issuance_parking import parked_records, parking_history
+from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
+from adapter.flows.messages import dead_letter_causes
+from adapter.flows.messages.collection import (
+    Collection,
+    collection_of_event,
+    collection_record,
+    is_collection,
+    is_issued_event,
+    read_collection,
+)
+from adapter.flows.messages.dead_letters import DeadLetterCause
+from adapter.flows.messages.events import CollectedTicket, TicketCollected, issuance_event
+from adapter.flows.messages.record_history import RecordHistory, due_within, history_headers, verified_history
+from adapter.flows.messages.signatures import RecordSigner, Trust
+from adapter.flows.ports import Clock, FlowObserver, Merchants, TicketReports, Topics
+from adapter.flows.report_rounds import PendingTickets, ReportRounds, WaitingTickets
+from adapter.flows.untrusted_headers import UntrustedHeaders
+from adapter.issuance.actions import Park
+from adapter.issuance.collecting import (
+    AwaitedTickets,
+    CollectAgain,
+    CollectPolicy,
+    CollectProgress,
+    PublishCollected,
+    ReportedTicket,
+)
+from adapter.issuance.order import ISSUE_TYPES
+from adapter.issuance.times import later
+from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.protocol.taipei import taipei_day
+from adapter.stream.records import ProducerRecord, Record, encode_headers
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
+
+CONCURRENCY = 64
+"""Issuances that are handled at once: those of one round await the same report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginCollecting:
+    """An `issued` event whose tickets are to be collected."""
+
+    collection: Collection
+
+
+CollectSubject = BeginCollecting | PendingTickets | None
+"""None: a record that is not to be collected."""
+
+
+class CollectStage:
+    """The stage of the issued issuances whose tickets are to be published."""
+
+    name = "collect"
+    sends = False
+    starts_at_latest = False
+    fingerprint = ""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        group: str,
+        issue_types: Container[str],
+        merchants: Merchants,
+        reports: TicketReports,
+        policy: CollectPolicy,
+        observer: FlowObserver,
+        now: Clock,
+        signer: RecordSigner,
+        max_waiting: int = 50_000,
+    ) -> None:
+        """`issue_types` are those whose tickets are collected, by their names in the events."""
+        self.group = group
+        self.topics = (topics.issuances, topics.confirmations)
+        self.max_in_flight = CONCURRENCY
+        self.max_waiting = max_waiting
+        self._topics = topics
+        self._issue_types = frozenset(issue_types)
+        self._merchants = merchants
+        self._policy = policy
+        self._observer = observer
+        self._now = now
+        self._signer = signer
+        self._rounds = ReportRounds(reports=reports, merchants=merchants, policy=policy, observer=observer, now=now)
+        self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
+
+    def waiting(self) -> Mapping[str, WaitingTickets]:
+        """What waits in this process now, by merchant."""
+        return self._rounds.waiting()
+
+    async def prepare(self, record: Record) -> PreparedRecord[CollectSubject]:
+        """Read the record, and decide when its issuance is looked for.
+
+        Raises Unreadable for an `issued` event or a collection that cannot be read.
+        """
+        if is_collection(record.value):
+            return self._pending(record)
+        return PreparedRecord(lane=None, subject=self._begun(record))
+
+    def _begun(self, record: Record) -> BeginCollecting | None:
+        """A replayed event was to be collected once, so its type is not compared with the settings again."""
+        if not is_issued_event(record):
+            return None
+        collection = collection_of_event(record, self._now())
+        is_wanted = record.topic != self._topics.issuances or collection.issuance.issue_type in self._issue_types
+        return BeginCollecting(collection=collection) if is_wanted else None
+
+    def _pending(self, record: Record) -> PreparedRecord[CollectSubject]:
+        collection = read_collection(record.value)
+        history, trust = self._record_history(record)
+        if trust is not Trust.VALID:
+            self._untrusted_headers.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
+        issuance, now = collection.issuance, self._now()
+        signed = trust is Trust.VALID
+        # Without a valid signature its tickets are still collected, but the claimed time does not delay that.
+        claimed = collection.not_before
+        longest_wait = timedelta(seconds=self._policy.longest_wait_seconds)
+        due = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
+        pending = PendingTickets(
+            merchant_id=issuance.merchant_id,
+            awaited=AwaitedTickets(
+                trade_no=TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=issuance.trade_no),
+                issue_type=ISSUE_TYPES[issuance.issue_type],
+                ticket_count=issuance.ticket_count,
+                submitted_on=taipei_day(collection.submitted_at),
+                issued_on=taipei_day(collection.issued_at),
+                recovered=collection.recovered,
+            ),
+            progress=CollectProgress(
+                since=history.first_seen if history.replays else min(collection.since, now),
+                reports=collection.reports,
+            ),
+            due=due,
+        )
+        self._rounds.add(pending)
+        return PreparedRecord(
+            lane=None,
+            subject=pending,
+            not_before=due,
+            # One of its own even if there is only one merchant: what awaits a report leaves slots for new events.
+            bulkhead=issuance.merchant_id if issuance.merchant_id in self._merchants.ids else "",
+            may_hand_off=True,
+        )
+
+    async def handle(self, subject: CollectSubject, context: RecordContext) -> Outcome | RetryLater[CollectSubject]:
+        """Begin to collect, or look for the tickets and publish them if all are there."""
+        if not isinstance(subject, PendingTickets):
+            return self._passed_on(subject)
+        retry_at = await self._rounds.check(subject)
+        if retry_at is not None:
+            return RetryLater(not_before=retry_at, subject=subject)
+        return self._ended(context.record, subject) or RetryLater(not_before=subject.due, subject=subject)
+
+    def hand_off(self, record: Record, subject: CollectSubject, _context: RecordContext) -> Outcome:
+        """Write the awaited issuance again, at the topic's end, with its progress; or publish what was found for it.
+
+        One that is overdue waits for one more interval, as in the confirm stage: it would be written again and again
+        without a pause.
+        """
+        if not isinstance(subject, PendingTickets):
+            return self._passed_on(subject)
+        ended = self._ended(record, subject)
+        if ended is not None:
+            return ended
+        now = self._now()
+        due = subject.due if subject.due > now else later(now, self._policy.interval_seconds)
+        progress = subject.progress
+        rewritten = read_collection(record.value).updated(
+            since=progress.since, reports=progress.reports, not_before=due
+        )
+        history, _ = self._record_history(record)
+        headers = encode_headers(history_headers(history)) if history.replays or history.dead_letter is not None else ()
+        return Outcome(records=(self._signed(rewritten, headers),))
+
+    def on_error(self, record: Record, error: Exception, _context: RecordContext) -> Outcome:
+        """Park a record that cannot be read or that raised an error; at worst with its coordinates only."""
+        if not is_rejected_again(error):
+            try:
+                return self._on_error(record, error)
+            except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
+                error = worse
+        return park_by_coordinates(record, error, "collect", self._topics, self._now(), self._signer)
+
+    def _on_error(self, record: Record, error: Exception) -> Outcome:
+        if isinstance(error, OrderError):
+            cause = dead_letter_causes.from_order_error(error, "collect")
+        else:
+            cause = dead_letter_causes.from_exception(error, record, "collect")
+        return self._parked(record, cause, _readable(record, self._now()))
+
+    def _passed_on(self, subject: BeginCollecting | None) -> Outcome:
+        return Outcome() if subject is None else Outcome(records=(self._signed(subject.collection, ()),))
+
+    def _signed(self, collection: Collection, headers: tuple[tuple[str, bytes], ...]) -> ProducerRecord:
+        record = collection_record(collection, topic=self._topics.confirmations, headers=headers)
+        return self._signer.sign(record, collection.issuance.merchant_id)
+
+    def _ended(self, record: Record, pending: PendingTickets) -> Outcome | None:
+        match pending.step:
+            case PublishCollected(tickets=tickets):
+                return Outcome(records=(self._collected(read_collection(record.value), tickets),))
+            case Park(message=message):
+                cause = DeadLetterCause(reason="unresolved", stage="collect", message=message)
+                return self._parked(record, cause, read_collection(record.value))
+            case CollectAgain() | None:
+                return None
+
+    def _collected(self, collection: Collection, tickets: tuple[ReportedTicket, ...]) -> ProducerRecord:
+        issuance = collection.issuance
+        self._observer.issuance_published("collected", recovered=collection.recovered)
+        self._observer.tickets_collected(issuance.merchant_id, len(tickets))
+        return issuance_event(
+            TicketCollected(**dict(issuance), tickets=tuple(map(_collected_ticket, tickets))),
+            topic=self._topics.topic_for(TicketCollected),
+            origin=collection.order_record,
+            now=self._now(),
+            traceparent=collection.traceparent,
+        )
+
+    def _parked(self, record: Record, cause: DeadLetterCause, collection: Collection | None) -> Outcome:
+        self._observer.parked(cause.stage, cause.reason)
+        history, _ = self._record_history(record, leniently=True)
+        if collection is not None:
+            history = parking_history(
+                history,
+                collection.issuance,
+                since=collection.since,
+                submitted_at=collection.submitted_at,
+                traceparent=collection.traceparent,
+            )
+        records = parked_records(
+            record,
+            cause,
+            history,
+            issuance=collection.issuance if collection else None,
+            order_record=collection.order_record if collection else None,
+            topics=self._topics,
+            now=self._now(),
+            signer=self._signer,
+        )
+        return Outcome(records=records)
+
+    def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
+        """The trusted content of the record's headers; the value of a collection is read with or without a signature.
+
+        Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
+        """
+        history, verified = verified_history(
+            record,
+            self._signer.verify(record),
+            self._now(),
+            longest_wait=timedelta(seconds=self._policy.longest_wait_seconds),
+            leniently=leniently,
+        )
+        return history, verified.trust
+
+
+def _collected_ticket(ticket: ReportedTicket) -> CollectedTicket:
+    return CollectedTicket(
+        ticket_no=ticket.ticket_no,
+        redemption_code=ticket.redemption_code,
+        item_no=ticket.item_no,
+        name=ticket.name,
+        face_value=ticket.face_value,
+        start_date=ticket.start_date,
+        expire_date=ticket.expire_date,
+        status=None if ticket.status is None else str(ticket.status),
+    )
+
+
+def _readable(record: Record, now: datetime) -> Collection | None:
+    try:
+        return read_collection(record.value) if is_collection(record.value) else collection_of_event(record, now)
+    except OrderError:
+        return None
