@@ -55,13 +55,13 @@ async def downloaded(
 
 
 class CommandWatcher(DownloadWatcher):
-    """Says on standard error how long a command waits, and how much has come."""
+    """Prints on standard error how long a command waits, and passes on how much has come."""
 
     def __init__(self, *on_size: Callable[[int], None]) -> None:
         self._on_size = on_size
 
     def waiting(self, seconds: float) -> None:
-        """Say how long it will take until the download begins."""
+        """Print how long it will take until the download begins."""
         note(f"ECTicket allows one report per merchant and minute; this one begins in {seconds:.0f} s or later.")
 
     def received(self, size: int) -> None:

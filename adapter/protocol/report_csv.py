@@ -219,7 +219,7 @@ def whole_number(text: str) -> int | None:
 class _Table:
     """Numbered rows of a CSV, blank ones left out; None in place of the cells of a line that is no CSV.
 
-    `cut_off` says of the last row that the file ended within it.
+    `cut_off` is true if the file ended within the last row.
     """
 
     def __init__(self, lines: Iterator[str]) -> None:

@@ -43,7 +43,7 @@ class NullDownloadWatcher(DownloadWatcher):
 
 @dataclass(slots=True)
 class _Turns:
-    """The queue of one merchant: who holds the lock waits for the interval, or downloads."""
+    """The queue of one merchant: the caller that holds the lock waits for the interval, or downloads."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     free_at: float = float("-inf")
@@ -51,7 +51,10 @@ class _Turns:
 
 
 class ReportSource:
-    """Downloads reports. Callers of one merchant take turns, first come, first served; a cancelled one leaves."""
+    """Downloads reports. Callers of one merchant take turns, first come, first served; a cancelled one leaves.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self, fetch: Fetch, limits: ReportLimits, clock: TimeSource) -> None:
         self._fetch = fetch

@@ -148,7 +148,7 @@ async def test_a_failed_download_to_a_stream_is_its_own_error(pipe: Path) -> Non
     await asyncio.to_thread(thread.join)
 
 
-def test_a_command_says_how_long_it_waits(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_prints_how_long_it_waits(capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, in whole seconds."""
     CommandWatcher().waiting(41.7)
 

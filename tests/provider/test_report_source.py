@@ -23,7 +23,7 @@ BODY = b"a report\n"
 
 
 class EcticketReports:
-    """Answers OrderDetail, with nothing at first, and notes when it was called for whom."""
+    """Answers OrderDetail, with nothing at first, and notes when it was called for which merchant."""
 
     def __init__(self, time: FakeClock) -> None:
         self.calls: list[tuple[str, float]] = []
