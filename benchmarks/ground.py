@@ -57,7 +57,7 @@ class Ground:
         """Settings of an adapter with its own topics, which are made here; the orders are normally shared."""
         run = f"{self.name}.{uuid.uuid4().hex[:8]}"
         given = {
-            **{f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()},
+            **{f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().names().items()},
             **({} if own_orders else {"topics.orders_paid": self.orders_topic}),
             "kafka.group_prefix": run,
             "kafka.bootstrap_servers": self.connection.bootstrap_servers,

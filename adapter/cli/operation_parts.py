@@ -58,7 +58,8 @@ def dead_letter_store(settings: Settings) -> DeadLetterStore:
         kafka=AioKafka(reader.connection),
         topic=topics.dead_letters,
         group=f"{settings.kafka.group_prefix}.dead-letters",
-        events_topics=tuple(dict.fromkeys((topics.issuances, topics.collected or topics.tickets))),
+        events_topic=topics.issuances,
+        collected_topic=topics.collected or topics.tickets,
         counting=counting,
         note=note,
     )

@@ -65,8 +65,10 @@ class DeadLetterStore:
     kafka: Kafka
     topic: str
     group: str
-    events_topics: tuple[str, ...]
-    """Events on these topics stand in for commits that the brokers have forgotten."""
+    events_topic: str
+    """Events on this topic stand in for commits that the brokers have forgotten."""
+    collected_topic: str
+    """So do those on this one for dead letters of stage collect; it is read only if there are any."""
     counting: Counting = no_counting
     note: Note = no_note
 
@@ -126,7 +128,10 @@ class DeadLetterStore:
         self.note("No commit says which dead letters are handled, so the later events are read. This may take a while.")
         orders = {dead_letter.order_record for dead_letter in unsure}
         events = []
-        read = read_counted(self.reader, self.events_topics, counting=self.counting, what="events", since=oldest)
+        topics = {self.events_topic: None}
+        if any(dead_letter.stage == "collect" for dead_letter in unsure):
+            topics[self.collected_topic] = None
+        read = read_counted(self.reader, list(topics), counting=self.counting, what="events", since=oldest)
         async with aclosing(read) as records:
             async for record in records:
                 event = read_published_event(record)

@@ -63,6 +63,6 @@ def ask(run: Commands, ecticket: RunningSandbox) -> Commands:
 def names(kafka: KafkaConnection) -> Iterator[dict[str, str]]:
     """Names of topics that no other test has; what was made under them is removed."""
     unique = uuid.uuid4().hex[:12]
-    names = {key: f"{name}-{unique}" for key, name in TopicSettings().model_dump().items()}
+    names = {key: f"{name}-{unique}" for key, name in TopicSettings().names().items()}
     yield names
     asyncio.run(remove(kafka, list(names.values())))

@@ -53,17 +53,17 @@ async def test_the_rendered_sidecar_takes_an_order_to_issued(kafka: KafkaConnect
     objects = yaml_documents((FOLDER / "shop" / RENDERED).read_text(encoding="utf-8"))
     assert MERCHANT.merchant_id == "3085676"
     unique = uuid.uuid4().hex[:8]
-    topics = {name: f"{name}.{unique}" for name in Settings().topics.model_dump().values()}
+    topics = {name: f"{name}.{unique}" for name in Settings().topics.names().values()}
     callbacks, admin = free_ports(2)
     async with RunningSandbox(SandboxSettings(port=0, job_seconds=0)) as ecticket:
         exchanged: dict[object, object] = {
             "kafka-bootstrap.kafka.svc:9092": kafka.bootstrap_servers,
             "http://ecticket-sandbox.shop.svc:8700": ecticket.base_url,
             Settings().kafka.group_prefix: f"shop.{unique}",
-            **topics,
             8600: callbacks,
             8601: admin,
         }
+        exchanged |= topics.items()
 
         def kubelet(kind: str, more: Mapping[object, object] = MappingProxyType({})) -> Kubelet:
             return Kubelet(

@@ -47,7 +47,8 @@ class MemoryTopics:
             kafka=FakeKafka(self.cluster),
             topic=TOPICS.dead_letters,
             group="ecticket-adapter.dead-letters",
-            events_topics=(TOPICS.issuances, TOPICS.collected),
+            events_topic=TOPICS.issuances,
+            collected_topic=TOPICS.collected,
         )
 
     def put(self, *records: Record) -> None:

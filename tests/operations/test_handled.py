@@ -42,6 +42,7 @@ DEAD_LETTER = DeadLetter(
 )
 UNPLANNED = replace(DEAD_LETTER, stage="map", reason="unmapped-item", trade_nos=())
 CONFIRMATION = replace(DEAD_LETTER, stage="confirm", origin="ecticket.confirmations/1/7", trade_nos=("N2",))
+COLLECTION = replace(CONFIRMATION, stage="collect")
 
 
 def _event(kind: str, trade_no: str | None = "N2", at: datetime = LATER, order_record: str = ORDER) -> PublishedEvent:
@@ -66,6 +67,9 @@ def _event(kind: str, trade_no: str | None = "N2", at: datetime = LATER, order_r
         (CONFIRMATION, _event("failed"), True),
         (CONFIRMATION, _event("submitted"), False),
         (CONFIRMATION, _event("issued", "N1"), False),
+        (COLLECTION, _event("collected"), True),
+        (COLLECTION, _event("issued"), False),
+        (COLLECTION, _event("collected", "N1"), False),
         (replace(DEAD_LETTER, origin=None, order_record=None), _event("submitted"), False),
         (replace(UNPLANNED, stage="deliver", reason="sink-failed", sink="chat"), _event("issued"), False),
     ],

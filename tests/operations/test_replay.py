@@ -102,6 +102,7 @@ def test_an_order_goes_back_as_it_came_with_its_clocks_reset() -> None:
         ("map", TOPICS.orders_deferred),
         ("submit", TOPICS.orders_deferred),
         ("confirm", TOPICS.confirmations),
+        ("collect", TOPICS.confirmations),
     ],
 )
 def test_the_stage_decides_where_it_goes(stage: str, topic: str) -> None:

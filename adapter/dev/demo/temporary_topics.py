@@ -20,7 +20,7 @@ _GONE = {NoError.errno, UnknownTopicOrPartitionError.errno}
 def unique_names() -> Mapping[str, str]:
     """Settings with unique names of topics and groups."""
     run = f"demo-{uuid.uuid4().hex[:8]}"
-    topics = {f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()}
+    topics = {f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().names().items()}
     return {"kafka.group_prefix": run, **topics}
 
 
