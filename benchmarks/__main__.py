@@ -17,6 +17,7 @@ from benchmarks import (
     backlog,
     bulkhead,
     callbacks,
+    collecting,
     compression,
     hooks,
     order_path,
@@ -58,6 +59,10 @@ async def _reservations(here: Ground, asked: argparse.Namespace, console: Consol
 
 async def _waiting(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await waiting.measure(here, console, count=asked.waiting)
+
+
+async def _collect(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await collecting.measure(here, console, count=asked.collected)
 
 
 async def _backlog(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -111,6 +116,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "submit": (_submit, "orders to submitted, beside a plain loop"),
     "reservations": (_reservations, "what reservations cost"),
     "waiting": (_waiting, "confirmations that wait"),
+    "collect": (_collect, "issuances of three days that wait for their tickets"),
     "backlog": (_backlog, "a large backlog"),
     "callbacks": (_callbacks, "notifications a second, and the time of each"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
@@ -140,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-plain", action="store_true", help="submit without the plain loop")
     parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help="reservations: so many (%(default)s)")
     parser.add_argument("--waiting", type=int, default=waiting.COUNT, metavar="N", help="so many wait (%(default)s)")
+    parser.add_argument("--collected", type=int, default=collecting.COUNT, metavar="N", help="collect: (%(default)s)")
     parser.add_argument("--backlog", type=int, default=backlog.COUNT, metavar="N", help="orders (%(default)s)")
     parser.add_argument("--worked", type=int, default=backlog.WORKED, metavar="N", help="of the backlog (%(default)s)")
     parser.add_argument("--orders", type=int, default=QUICK_ORDERS, metavar="N", help="quick: so many (%(default)s)")
