@@ -61,13 +61,15 @@ def parked(reason: ParkReason, state: PartState) -> Park:
 
 def unresolved(trade_no: TradeNo, clause: str) -> str:
     """Return the message for tickets that may exist; `clause` gives the reason for the doubt."""
-    return _UNRESOLVED.format(number=number_name(trade_no), value=trade_no.value, reason=clause, query=_query(trade_no))
+    return _UNRESOLVED.format(
+        number=number_name(trade_no), value=trade_no.value, reason=clause, query=query_command(trade_no)
+    )
 
 
 def other_order_message(trade_no: TradeNo, *, order_id: str, other: str) -> str:
     """Return the message for an order whose number belongs to another order at ECTicket."""
     return _OTHER_ORDER.format(
-        number=number_name(trade_no), order=order_id, other=other, value=trade_no.value, query=_query(trade_no)
+        number=number_name(trade_no), order=order_id, other=other, value=trade_no.value, query=query_command(trade_no)
     )
 
 
@@ -79,7 +81,7 @@ def other_plan_message(found: Sequence[tuple[TradeNo, int]], unsent: Sequence[Tr
     return _OTHER_PLAN.format(
         found=" and ".join(f"{number_name(trade_no)} (part {part})" for trade_no, part in found),
         unsent=" and ".join(map(number_name, unsent)),
-        query=_query(found[0][0]),
+        query=query_command(found[0][0]),
         value=unsent[0].value,
     )
 
@@ -89,7 +91,8 @@ def number_name(trade_no: TradeNo) -> str:
     return f"{trade_no.kind.field_name} {trade_no.value}"
 
 
-def _query(trade_no: TradeNo) -> str:
+def query_command(trade_no: TradeNo) -> str:
+    """Return the command that queries this number, without the program's name."""
     return f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
 
 
