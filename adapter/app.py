@@ -38,6 +38,7 @@ from adapter.flows.messages.events import Notified
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
+from adapter.flows.reconcile_stage import ReconcileSchedule, ReconcileStage
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.collecting import CollectPolicy
 from adapter.issuance.confirm import ConfirmPolicy
@@ -64,7 +65,7 @@ from adapter.web.server import WebServer
 S = TypeVar("S")
 T = TypeVar("T")
 
-STAGES = ("submit", "confirm", "collect", "deliver", "receive")
+STAGES = ("submit", "confirm", "collect", "reconcile", "deliver", "receive")
 STUCK_AFTER_SECONDS = 60.0
 """A loop that did not run for so long is blocked; a restart helps."""
 STUCK_THREADS_MAX = 8
@@ -203,6 +204,8 @@ class Adapter:
             observer=self._metrics.sinks,
             now=now,
         )
+        if set(only) == {"reconcile"} and not settings.reconcile.at:
+            raise SettingsError("--only names reconcile, but reconcile.at is empty. Set it to a time, such as 05:00.")
         self._metrics.watch_log(dropped_log_lines)
         self._metrics.watch_sinks(self._sink_runner.stuck)
         self._metrics.watch_hooks(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads)
@@ -346,6 +349,8 @@ class Adapter:
             stage = self._collect_stage(provider)
             self._metrics.watch_collecting(stage.waiting, self._now)
             yield "collect", self._engine(stage)
+        if "reconcile" in self._only and self._settings.reconcile.at:
+            yield "reconcile", self._reconcile_stage(provider)
         if self._receiving is not None:
             yield "receive", self._receiving
 
@@ -419,6 +424,22 @@ class Adapter:
             observer=self._metrics.flows,
             now=self._now,
             signer=self._signer,
+        )
+
+    def _reconcile_stage(self, provider: EcticketClient) -> ReconcileStage:
+        settings = self._settings
+        return ReconcileStage(
+            kafka=AioKafka(self._connection),
+            topic=settings.topics.reconciliations,
+            group=wiring.reconcile_group(settings),
+            merchants=self._merchants,
+            reconciler=wiring.reconciler(settings, self._connection, provider, now=self._now),
+            schedule=ReconcileSchedule(
+                at=datetime.strptime(settings.reconcile.at, "%H:%M").time(), days=settings.reconcile.days
+            ),
+            report_interval_seconds=settings.reports.interval_seconds,
+            observer=self._metrics.reconciliations,
+            now=self._now,
         )
 
     def _receive_stage(self) -> ReceiveStage | None:

@@ -6,6 +6,7 @@ ECTicket. PARK: a person, with the record on the dead letters.
 AdapterError
 ├── SettingsError              STOP     a setting is missing, misspelt or out of range
 ├── PluginRejected             STOP     a plugin cannot be loaded or breaks the rules of hooks
+├── NoTemporarySpace           STOP     a temporary file cannot be written
 ├── LocalKafkaError            STOP     the local broker cannot be fetched, started or stopped
 ├── OrderError                 PARK     this record cannot become tickets without a change
 │   ├── Unreadable
@@ -61,6 +62,10 @@ class SettingsError(AdapterError):
 
 class PluginRejected(AdapterError):
     """A plugin cannot be used; the message names plugin, hook and cure."""
+
+
+class NoTemporarySpace(AdapterError):
+    """A temporary file could not be written or read, for example because the disk is full; nothing was published."""
 
 
 class LocalKafkaError(AdapterError):

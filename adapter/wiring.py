@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import ssl
 from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +26,12 @@ from adapter.flows.messages.order_paid import order_of_record
 from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.ports import Clock, FlowObserver, Topics
+from adapter.flows.reconcile import OrderReports, Reconciler
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
+from adapter.issuance.reconciliation import ReconcilePolicy
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.reader import read_tail
+from adapter.kafka.producers import exclusive_producer
+from adapter.kafka.reader import read_tail, read_to_end
 from adapter.kafka.topics import TopicSpec
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
@@ -51,6 +55,46 @@ TAIL_PAUSE_SECONDS = 0.25
 """Pause between two reads; look-ups during a read share the next one."""
 LARGE_RECORD_BYTES = 2 * 1024 * 1024
 """Size of an order of 1 MiB with its plan (docs/events.md, "Topics")."""
+
+
+RECONCILE_TRANSACTION_SECONDS = 120.0
+"""How long brokers keep the transaction of a comparison open: 120 s are enough for a million differences."""
+
+
+def reconcile_group(settings: Settings) -> str:
+    """The consumer group of the reconcile stage, and the beginning of its transactional ids."""
+    return f"{settings.kafka.group_prefix}.reconcile"
+
+
+def reconcile_policy(settings: Settings) -> ReconcilePolicy:
+    """Return the rules by which events and report are compared."""
+    return ReconcilePolicy(
+        settles_after=timedelta(seconds=settings.submit.reissue_after_seconds),
+        result_within=timedelta(hours=settings.confirm.give_up_after_hours),
+        ignore_prefixes=settings.reconcile.ignore_prefixes,
+    )
+
+
+def reconciler(
+    settings: Settings,
+    connection: KafkaConnection,
+    provider: EcticketClient,
+    *,
+    now: Clock,
+    reports: OrderReports | None = None,
+) -> Reconciler:
+    """Return what compares a merchant's events with ECPay's order report, from `reports` or the provider."""
+    seconds = max(RECONCILE_TRANSACTION_SECONDS, connection.transaction_timeout_seconds)
+    return Reconciler(
+        topics=flow_topics(settings),
+        reports=reports or provider.reports,
+        queries=provider,
+        read=partial(read_to_end, connection),
+        open_writer=partial(exclusive_producer, connection, transaction_timeout_seconds=seconds),
+        transactional_prefix=reconcile_group(settings),
+        policy=reconcile_policy(settings),
+        now=now,
+    )
 
 
 def skips_group(settings: Settings) -> str:
@@ -214,6 +258,7 @@ def flow_topics(settings: Settings) -> Topics:
         tickets=topics.tickets,
         collected=topics.collected or topics.tickets,
         dead_letters=topics.dead_letters,
+        reconciliations=topics.reconciliations,
     )
 
 

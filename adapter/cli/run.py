@@ -17,7 +17,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="STAGES",
-        help="Only these stages, comma-separated: submit, confirm, collect, deliver, receive.",
+        help="Only these stages, comma-separated: submit, confirm, collect, reconcile, deliver, receive.",
     ),
 ]
 

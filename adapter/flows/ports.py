@@ -88,6 +88,7 @@ class Topics:
     tickets: str
     collected: str
     dead_letters: str
+    reconciliations: str
 
     def topic_for(self, event: type[EventData]) -> str:
         """The name of the topic for events of this type."""

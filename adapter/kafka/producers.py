@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
@@ -30,6 +31,9 @@ TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 ALONE = 1
 """A batch size with which each record has a batch of its own: no record is smaller."""
+
+_UNACKNOWLEDGED_MAX = 5000
+"""Records of one write that may wait for their acknowledgement."""
 
 LEAVE_SECONDS = 2.0
 """How long a clean leave may take; otherwise the group notices a session time-out later."""
@@ -93,23 +97,44 @@ class ExclusiveProducer:
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
 
-    async def write(self, producer_records: Sequence[ProducerRecord]) -> None:
-        """Write all records or none. Raises StreamError if a later producer has started or a topic rejects one."""
+    async def write(self, producer_records: Iterable[ProducerRecord]) -> None:
+        """Write all records or none; they are taken one by one, so that not all need be in memory.
+
+        Raises StreamError if a later producer has started or a topic rejects one.
+        """
+        topics: set[str] = set()
         try:
             async with self._producer.transaction():
-                for each in producer_records:
-                    await self._producer.send_and_wait(each.topic, each.value, each.key, headers=list(each.headers))
+                await self._send_all(producer_records, topics)
         except (KafkaError, IllegalOperation) as error:
             raise StreamError(
-                f"Writing to {', '.join(sorted({each.topic for each in producer_records}))} failed ({error}). If "
-                "another process runs the same command, its result counts. Run the command again: it reads what was "
-                "written."
+                f"Writing to {', '.join(sorted(topics))} failed ({error}). If another process runs the same command, "
+                "its result counts. Run the command again: it reads what was written."
             ) from error
+
+    async def _send_all(self, producer_records: Iterable[ProducerRecord], topics: set[str]) -> None:
+        unacknowledged: deque[asyncio.Future[object]] = deque()
+        try:
+            for each in producer_records:
+                topics.add(each.topic)
+                sent = await self._producer.send(each.topic, each.value, each.key, headers=list(each.headers))
+                unacknowledged.append(sent)
+                if len(unacknowledged) >= _UNACKNOWLEDGED_MAX:
+                    await unacknowledged.popleft()
+            while unacknowledged:
+                await unacknowledged.popleft()
+        finally:
+            for future in unacknowledged:
+                future.add_done_callback(retrieve_exception)
 
 
 @asynccontextmanager
-async def exclusive_producer(connection: KafkaConnection, name: str) -> AsyncIterator[ExclusiveProducer]:
+async def exclusive_producer(
+    connection: KafkaConnection, name: str, *, transaction_timeout_seconds: float | None = None
+) -> AsyncIterator[ExclusiveProducer]:
     """Open the only producer with this transactional id, for commands that write records of their own.
+
+    The brokers abort a transaction after `transaction_timeout_seconds`, by default those of the connection.
 
     Of two processes that run the same command at once, only the later one writes, and what it reads after its start is
     final. Raises BrokerUnavailable, StreamError.
@@ -117,7 +142,7 @@ async def exclusive_producer(connection: KafkaConnection, name: str) -> AsyncIte
     producer = AIOKafkaProducer(
         **connection.client_options(),
         transactional_id=name,
-        transaction_timeout_ms=round(connection.transaction_timeout_seconds * 1000),
+        transaction_timeout_ms=round(1000 * (transaction_timeout_seconds or connection.transaction_timeout_seconds)),
         acks="all",
         enable_idempotence=True,
         max_request_size=LARGEST_REQUEST,

@@ -6,6 +6,7 @@ start, warnings are logged. Does not look at anything but the settings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -48,6 +49,7 @@ def check_settings(settings: Settings) -> tuple[SettingsIssue, ...]:
         *_calls(settings),
         *_kafka(settings),
         *_callbacks(settings),
+        *_reconciling(settings),
     )
 
 
@@ -157,6 +159,27 @@ def _confirming(settings: Settings) -> Iterator[SettingsIssue]:
                 f"{key} is {seconds:g}, and issuances are parked after {confirm.give_up_after_hours * 3600:g} s "
                 "(confirm.give_up_after_hours): a slow issuance would be parked without another query.",
                 "Lower it, or raise confirm.give_up_after_hours.",
+            )
+
+
+def _reconciling(settings: Settings) -> Iterator[SettingsIssue]:
+    reconcile, own = settings.reconcile, settings.submit.trade_no_prefix.upper()
+    hours = settings.confirm.give_up_after_hours
+    if reconcile.at and reconcile.days * 24 < hours:
+        yield _warning(
+            "reconcile.days",
+            f"reconcile.days is {reconcile.days}, and a result may take {hours:g} hours "
+            "(confirm.give_up_after_hours): issuances whose result comes later would not be compared.",
+            f"Set it to {math.ceil(hours / 24)} or more.",
+        )
+    for prefix in reconcile.ignore_prefixes:
+        if own and (own.startswith(prefix.upper()) or prefix.upper().startswith(own)):
+            yield _warning(
+                "reconcile.ignore_prefixes",
+                f"reconcile.ignore_prefixes has {prefix}, and this adapter derives numbers that begin with "
+                f"{settings.submit.trade_no_prefix} (submit.trade_no_prefix): an own issuance without events would be "
+                "accepted as another program's.",
+                "Give the other program, or this one, another prefix.",
             )
 
 

@@ -301,6 +301,24 @@ class ReportSettings(Group):
     """Seconds that a whole download may take; a report may have any size."""
 
 
+def _time_of_day(value: object) -> object:
+    """Accept `5:30` too."""
+    return f"0{value}" if isinstance(value, str) and re.fullmatch(r"\d:\d\d", value) else value
+
+
+class ReconcileSettings(Group):
+    """How published events are compared with ECPay's order report."""
+
+    at: Annotated[str, BeforeValidator(_time_of_day), Field(pattern=r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9])?$")] = ""
+    """Time of the daily comparison in Taipei, such as `05:00`; without one, none runs."""
+    days: Annotated[int, Field(ge=1, le=28)] = 3
+    """Complete days that each comparison repeats, because jobs end late."""
+    ignore_prefixes: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")], ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """First characters of trade numbers that other programs issue; such issuances are no differences."""
+
+
 class CallbackSettings(Group):
     """Where ECTicket's notifications arrive."""
 
@@ -453,6 +471,7 @@ class Settings(BaseSettings):
     collect: CollectSettings = CollectSettings()
     deliver: DeliverSettings = DeliverSettings()
     reports: ReportSettings = ReportSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
     callbacks: CallbackSettings = CallbackSettings()
     admin: AdminSettings = AdminSettings()
     plugins: PluginSettings = PluginSettings()

@@ -27,12 +27,16 @@ from adapter.flows.messages.events import (
     OrderRefunded,
     OrderSkipped,
     Origin,
+    ReconciliationCompleted,
+    ReconciliationData,
+    ReconciliationDifference,
     TicketCollected,
     TicketStatusChanged,
     issuance_event,
     notification_event,
     notification_event_id,
     order_event,
+    reconciliation_event,
 )
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.clock import NOON
@@ -110,8 +114,29 @@ SAMPLES: Final[Mapping[type[EventData], Mapping[str, object]]] = {
         "refund_amount": 200,
         "total_refund_amount": 500,
     },
+    ReconciliationDifference: {
+        "merchant_id": MERCHANT,
+        "issue_date": NOON.date(),
+        "trade_no_kind": "merchant",
+        "order_id": "A-1",
+        "kind": "ticket-count",
+        "published": {"state": "issued", "ticket_count": 2},
+        "reported": {"state": "issued", "ticket_count": 3},
+        "message": "It was published with 2 tickets, and ECPay's report has 3. Ask ECPay which tickets exist.",
+    },
+    ReconciliationCompleted: {
+        "merchant_id": MERCHANT,
+        "from": NOON.date(),
+        "to": NOON.date(),
+        "reported": 1,
+        "published": 1,
+        "differences": 1,
+        "by_kind": {"ticket-count": 1},
+    },
 }
 """The data of each type of event, unless a test gives other values."""
+_NUMBERED: Final = (IssuanceData, Notified, ReconciliationDifference)
+"""The types with a trade number."""
 
 
 class Events:
@@ -156,6 +181,14 @@ class Events:
         """ECTicket reported that money of an order was refunded."""
         return self.of(OrderRefunded, **data)
 
+    def difference(self, **data: object) -> Event:
+        """Events and ECPay's order report differ."""
+        return self.of(ReconciliationDifference, **data)
+
+    def completed(self, **data: object) -> Event:
+        """A merchant's days were compared."""
+        return self.of(ReconciliationCompleted, **data)
+
     def of_every_type(self) -> tuple[Event, ...]:
         """One of each."""
         return tuple(self.of(model) for model in EVENTS)
@@ -166,7 +199,7 @@ class Events:
         Raises ValueError for data that such an event cannot hold.
         """
         number = next(self._numbers)
-        own = {"trade_no": f"T{number:06}"} if issubclass(model, IssuanceData | Notified) else {}
+        own = {"trade_no": f"T{number:06}"} if issubclass(model, _NUMBERED) else {}
         return _read(_published(model.model_validate({**SAMPLES[model], **own, **data}), number))
 
 
@@ -179,6 +212,8 @@ def _published(data: EventData, number: int) -> ProducerRecord:
     if isinstance(data, Notified):
         event_id = notification_event_id(MERCHANT, f"notification {number}", NOON.date())
         return notification_event(data, topic=TOPICS.tickets, event_id=event_id, now=NOON)
+    if isinstance(data, ReconciliationData):
+        return reconciliation_event(data, topic=TOPICS.reconciliations, now=NOON)
     raise TypeError(f"There is no sample of {data.TYPE}.")
 
 

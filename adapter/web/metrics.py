@@ -9,6 +9,7 @@ takes longer than counting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -36,6 +37,7 @@ class Metrics:
         self.flows = FlowMetrics(self.registry)
         self.callbacks = CallbackMetrics(self.registry)
         self.sinks = SinkMetrics(self.registry, self.flows)
+        self.reconciliations = ReconciliationMetrics(self.registry)
 
     def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
         """Show the plugins' hook counters, read when scraped."""
@@ -173,6 +175,35 @@ class ProviderMetrics:
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
         self._breaker.labels(merchant_id).set(0 if state is BreakerState.CLOSED else 1)
+
+
+class ReconciliationMetrics:
+    """Metrics of the comparisons with ECPay's order report."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._differences = Counter(
+            "ecticket_reconciliation_differences",
+            "ALARM: published differences to ECPay's report.",
+            ("merchant_id", "kind"),
+            registry=registry,
+        )
+        self._completed = Gauge(
+            "ecticket_reconciliation_completed_timestamp_seconds",
+            "When this process last completed a comparison.",
+            ("merchant_id",),
+            registry=registry,
+        )
+        self._failures = Counter(
+            "ecticket_reconciliation_failures", "Comparisons that failed.", ("merchant_id",), registry=registry
+        )
+
+    def reconciled(self, merchant_id: str, new_by_kind: Mapping[str, int], at: datetime) -> None:
+        self._completed.labels(merchant_id).set(at.timestamp())
+        for kind, count in new_by_kind.items():
+            self._differences.labels(merchant_id, kind).inc(count)
+
+    def reconciliation_failed(self, merchant_id: str) -> None:
+        self._failures.labels(merchant_id).inc()
 
 
 class FlowMetrics:

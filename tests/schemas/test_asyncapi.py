@@ -137,7 +137,7 @@ def test_a_new_event_is_described_by_being_one(monkeypatch: pytest.MonkeyPatch) 
     document = yaml.safe_load(asyncapi_document(version="1", topics=topics, examples={}))
 
     assert document["components"]["messages"]["TicketTorn"]["name"] == "ecticket.ticket.torn.v1"
-    assert list(document["channels"]["reconciliations"]["messages"]) == ["TicketTorn"]
+    assert "TicketTorn" in document["channels"]["reconciliations"]["messages"]
     assert document["operations"]["send_reconciliations"]["action"] == "send"
     assert {"name": "ticket"} in document["info"]["tags"]
     assert "ticket-torn.v1.json" in schemas.schema_files()

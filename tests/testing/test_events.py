@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.flows.messages.events import EVENTS, Notified
+from adapter.flows.messages.events import EVENTS, Notified, ReconciliationData
 from adapter.testing import NOON, Events
 from adapter.testing.events import SAMPLES
 
@@ -22,7 +22,9 @@ def test_they_are_of_every_type(events: Events) -> None:
     assert len({event.id for event in found}) == len(found)
     assert {event.time for event in found} == {NOON}
     for event, model in zip(found, EVENTS, strict=True):
-        assert issubclass(model, Notified) or event.extensions["orderref"].startswith("orders.paid/0/")
+        assert issubclass(model, Notified | ReconciliationData) or event.extensions["orderref"].startswith(
+            "orders.paid/0/"
+        )
 
 
 def test_data_is_what_the_test_says(events: Events) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -62,6 +62,8 @@ def _observed_everything() -> Metrics:
     callbacks.connection_closed("too-slow")
     sinks = metrics.sinks
     sinks.attempted("chat", "delivered", 0.02)
+    metrics.reconciliations.reconciled("1", {"state": 2}, datetime(2026, 3, 1, tzinfo=UTC))
+    metrics.reconciliations.reconciliation_failed("1")
     metrics.watch_log(lambda: 4)
     metrics.watch_sinks(lambda: {"chat": 3})
     hooks = HookCounters()
@@ -103,6 +105,9 @@ def test_metrics_count_what_observers_receive() -> None:
         "ecticket_log_lines_dropped_total 4.0",
         'ecticket_deliveries_total{outcome="delivered",sink="chat"} 1.0',
         'ecticket_deliveries_stuck{sink="chat"} 3.0',
+        'ecticket_reconciliation_differences_total{kind="state",merchant_id="1"} 2.0',
+        'ecticket_reconciliation_completed_timestamp_seconds{merchant_id="1"} 1.7723232e+09',
+        'ecticket_reconciliation_failures_total{merchant_id="1"} 1.0',
     ):
         assert line in shown
 

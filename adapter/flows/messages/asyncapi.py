@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from adapter.flows.messages.events import EVENTS, EventData, OrderNotIssued
+from adapter.flows.messages.events import EVENTS, EventData, OrderNotIssued, ReconciliationCompleted
 from adapter.flows.messages.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS, ORDER_HEADERS, headers_of
 from adapter.flows.messages.schemas import ORDER_PAID
 
@@ -156,11 +156,17 @@ def _event(event: type[EventData], examples: Examples) -> Described:
         "title": _title_of(event.__name__),
         "summary": event.__doc__,
         "tags": _tags(_tag(event)),
-        "traits": _traits("event", "keyed_by_order" if issubclass(event, OrderNotIssued) else "keyed_by_issuance"),
+        "traits": _traits("event", _key_trait(event)),
         "headers": headers_of(event),
         "payload": _data(event.SCHEMA),
         **_examples(examples.get(event.SCHEMA, {})),
     }
+
+
+def _key_trait(event: type[EventData]) -> str:
+    if issubclass(event, OrderNotIssued):
+        return "keyed_by_order"
+    return "keyed_by_merchant" if event is ReconciliationCompleted else "keyed_by_issuance"
 
 
 def _dead_letter() -> Described:
@@ -207,6 +213,7 @@ _TRAITS: Described = {
             "orders.paid/3/41",
         )
     },
+    "keyed_by_merchant": {"bindings": _key("The merchant's id.", "3085676")},
 }
 
 

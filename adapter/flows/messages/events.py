@@ -271,6 +271,93 @@ class OrderRefunded(Notified):
     """Amount given back in all so far, in NT$ (TotalRefundAmount)."""
 
 
+class PublishedSide(BaseModel):
+    """An issuance as the events have it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    state: Literal["submitted", "issued", "failed"]
+    """Its last state."""
+    ticket_count: Annotated[int, Field(ge=1)]
+    """Number of tickets in all."""
+
+
+class ReportedSide(BaseModel):
+    """An issuance as ECPay's order report has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    state: Literal["issued", "failed", "in_progress"] | None
+    """Its status; null where the report has no documented one."""
+    ticket_count: int | None
+    """Number of tickets in all; null where the report has no readable number."""
+
+
+class ReconciliationData(EventData):
+    """The fields of every event about a reconciliation."""
+
+    TOPIC = "reconciliations"
+    merchant_id: str
+    """MerchantID at ECPay."""
+
+
+class ReconciliationDifference(ReconciliationData):
+    """The published events of an issuance and ECPay's order report differ; published once."""
+
+    TYPE = "ecticket.reconciliation.difference.v1"
+    SCHEMA = "reconciliation-difference.v1"
+    issue_date: date | None
+    """Day of issue in Taipei: the report's, else the day of submission; null where the report's cannot be read."""
+    trade_no: Annotated[str, Field(min_length=1)]
+    """MerchantTradeNo or FreeTradeNo of this issuance, as the report or the events have it."""
+    trade_no_kind: Literal["merchant", "free"]
+    """Which of the two it is."""
+    order_id: str | None
+    """The shop's order number; null where no event has this issuance."""
+    kind: Literal["not-published", "not-reported", "state", "ticket-count"]
+    """How they differ."""
+    published: PublishedSide | None
+    """The events' side; null for `not-published`."""
+    reported: ReportedSide | None
+    """The report's side; null for `not-reported`."""
+    message: str
+    """What differs and what to do next, without customer data."""
+
+
+class DifferenceCounts(BaseModel):
+    """Numbers of differences by kind."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True, validate_by_name=True
+    )
+    not_published: Annotated[int, Field(ge=0, alias="not-published")] = 0
+    """In the report, and in no event."""
+    not_reported: Annotated[int, Field(ge=0, alias="not-reported")] = 0
+    """Published, and not in the report."""
+    state: Annotated[int, Field(ge=0)] = 0
+    """In states that exclude each other."""
+    ticket_count: Annotated[int, Field(ge=0, alias="ticket-count")] = 0
+    """With different numbers of tickets."""
+
+
+class ReconciliationCompleted(ReconciliationData):
+    """A merchant's days were compared; published once for each merchant and period."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
+    TYPE = "ecticket.reconciliation.completed.v1"
+    SCHEMA = "reconciliation-completed.v1"
+    first_day: Annotated[date, Field(alias="from")]
+    """First issue date, in Taipei."""
+    last_day: Annotated[date, Field(alias="to")]
+    """Last issue date, included; if it was the day of the comparison, up to that moment."""
+    reported: Annotated[int, Field(ge=0)]
+    """Issuances of these days in ECPay's report, without those of other programs that are accepted by rule."""
+    published: Annotated[int, Field(ge=0)]
+    """Issuances of these days that were published as submitted."""
+    differences: Annotated[int, Field(ge=0)]
+    """Differences of these days, those included that were published by an earlier comparison."""
+    by_kind: DifferenceCounts
+    """The same by kind."""
+
+
 EVENTS: tuple[type[EventData], ...] = (
     IssuanceSubmitted,
     IssuanceIssued,
@@ -281,6 +368,8 @@ EVENTS: tuple[type[EventData], ...] = (
     TicketCollected,
     TicketStatusChanged,
     OrderRefunded,
+    ReconciliationDifference,
+    ReconciliationCompleted,
 )
 
 
@@ -334,6 +423,22 @@ def notification_event_id(merchant_id: str, pseudonym: str, day: date) -> str:
     `pseudonym` stands for the text: with a plain hash, anyone could try out which ticket number the text holds.
     """
     return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{pseudonym}/{day.isoformat()}"))
+
+
+def reconciliation_event_id(data: ReconciliationData) -> str:
+    """The id of a reconciliation's event.
+
+    A difference has the same id for the same merchant, issue date, number and kind; a completed comparison for the same
+    merchant and period.
+    """
+    if isinstance(data, ReconciliationDifference):
+        number = f"{data.trade_no_kind}/{data.trade_no.upper()}"
+        fact = f"{data.merchant_id}/{data.issue_date}/{number}/{data.kind}/{data.TYPE}"
+    elif isinstance(data, ReconciliationCompleted):
+        fact = f"{data.merchant_id}/{data.first_day}/{data.last_day}/{data.TYPE}"
+    else:
+        raise TypeError(f"{data.TYPE} has no id of a reconciliation")
+    return str(uuid.uuid5(NAMESPACE, fact))
 
 
 def issuance_key(merchant_id: str, trade_no: str) -> str:
@@ -390,6 +495,19 @@ def notification_event(data: Notified, *, topic: str, event_id: str, now: dateti
     subject = data.trade_no or data.ticket_trade_no or ticket or event_id
     attributes = {"id": event_id, "source": f"{SOURCE}/merchants/{data.merchant_id}", "subject": subject}
     key = issuance_key(data.merchant_id, subject)
+    return _event_record(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
+
+
+def reconciliation_event(data: ReconciliationData, *, topic: str, now: datetime) -> ProducerRecord:
+    """A reconciliation's fact as a record for `topic`: about a number, or about the merchant."""
+    attributes = {"id": reconciliation_event_id(data), "source": f"{SOURCE}/merchants/{data.merchant_id}"}
+    if isinstance(data, ReconciliationDifference):
+        attributes["subject"] = data.trade_no
+        if data.order_id is not None:
+            attributes["orderid"] = data.order_id
+        key = issuance_key(data.merchant_id, data.trade_no)
+    else:
+        attributes["subject"] = key = data.merchant_id
     return _event_record(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
 
 

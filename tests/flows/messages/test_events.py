@@ -21,6 +21,9 @@ from adapter.flows.messages.events import (
     OrderRefunded,
     OrderSkipped,
     Origin,
+    ReconciliationCompleted,
+    ReconciliationData,
+    ReconciliationDifference,
     TicketCollected,
     TicketStatusChanged,
     issuance_event,
@@ -29,6 +32,7 @@ from adapter.flows.messages.events import (
     notification_event_id,
     order_event,
     order_event_id,
+    reconciliation_event_id,
     rfc3339,
 )
 from adapter.settings.groups import TopicSettings
@@ -85,6 +89,29 @@ TICKET = {
     "expire_date": None,
     "status": "unused",
 }
+RECONCILED: dict[type[ReconciliationData], dict[str, object]] = {
+    ReconciliationDifference: {
+        "merchant_id": "3085676",
+        "issue_date": "2026-03-01",
+        "trade_no": "CBX20260302153064851",
+        "trade_no_kind": "merchant",
+        "order_id": "A-1",
+        "kind": "state",
+        "published": {"state": "failed", "ticket_count": 2},
+        "reported": {"state": "issued", "ticket_count": 2},
+        "message": "x",
+    },
+    ReconciliationCompleted: {
+        "merchant_id": "3085676",
+        "from": "2026-02-26",
+        "to": "2026-03-01",
+        "reported": 1,
+        "published": 1,
+        "differences": 1,
+        "by_kind": {"state": 1},
+    },
+}
+
 FROZEN = {
     "ecticket.issuance.submitted.v1": "33567499-34f2-5427-adbf-848070138e5d",
     "ecticket.issuance.issued.v1": "cee792ae-3116-589f-9196-93624ca01aec",
@@ -95,6 +122,8 @@ FROZEN = {
     "ecticket.order.parked.v1": "dc8f0992-65de-58b8-a8ca-0a376bd73002",
     "ecticket.ticket.status-changed.v1": "2709d0fd-6e0d-5d9c-a8d1-69c3bad25df3",
     "ecticket.order.refunded.v1": "34b97624-ad4f-5892-a030-7b76dc196e14",
+    "ecticket.reconciliation.difference.v1": "ceb139b5-7347-5365-bc2a-9b89d1832eab",
+    "ecticket.reconciliation.completed.v1": "79fccde0-703d-55ac-99f2-c5b5b1206c09",
 }
 
 
@@ -111,6 +140,7 @@ def _one_of_each() -> dict[str, str]:
     return ids | {
         TicketStatusChanged.TYPE: notification_event_id("3085676", "0" * 32, date(2026, 3, 1)),
         OrderRefunded.TYPE: notification_event_id("3085676", "1" * 32, date(2026, 3, 1)),
+        **{kind.TYPE: reconciliation_event_id(kind.model_validate(data)) for kind, data in RECONCILED.items()},
     }
 
 
@@ -133,6 +163,40 @@ def test_ids_are_frozen() -> None:
 def test_the_same_fact_has_the_same_id(changes: dict[str, object]) -> None:
     """Whatever else is known about it, merchant, trade number and type are the fact."""
     assert issuance_event_id(_submitted(**changes)) == issuance_event_id(_submitted())
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"message": "y"}, True),
+        ({"order_id": None}, True),
+        ({"reported": None}, True),
+        ({"trade_no": "cbx20260302153064851"}, True),
+        ({"kind": "ticket-count"}, False),
+        ({"issue_date": "2026-03-02"}, False),
+        ({"issue_date": None}, False),
+        ({"merchant_id": "2"}, False),
+        ({"trade_no_kind": "free"}, False),
+        ({"trade_no": "OTHER1"}, False),
+    ],
+)
+def test_a_difference_is_its_merchant_date_number_and_kind(changes: dict[str, object], same: bool) -> None:
+    """What else is known about it may change from day to day."""
+    known = RECONCILED[ReconciliationDifference]
+    first = reconciliation_event_id(ReconciliationDifference.model_validate(known))
+    second = reconciliation_event_id(ReconciliationDifference.model_validate({**known, **changes}))
+
+    assert (first == second) == same
+
+
+@pytest.mark.parametrize(("changes", "same"), [({"reported": 9}, True), ({"from": "2026-02-25"}, False)])
+def test_a_completed_comparison_is_its_merchant_and_period(changes: dict[str, object], same: bool) -> None:
+    """A repeated one has the same id."""
+    known = RECONCILED[ReconciliationCompleted]
+    first = reconciliation_event_id(ReconciliationCompleted.model_validate(known))
+    second = reconciliation_event_id(ReconciliationCompleted.model_validate({**known, **changes}))
+
+    assert (first == second) == same
 
 
 @pytest.mark.parametrize("changes", [{"merchant_id": "2"}, {"trade_no": "OTHER1"}])
