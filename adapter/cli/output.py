@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -178,6 +179,39 @@ def print_json_list(values: Iterable[object]) -> None:
         sys.stdout.write(("[\n" if empty else ",\n") + textwrap.indent(text, "  "))
         empty = False
     print_line("[]" if empty else "\n]")
+
+
+class ReadOnce(list[object]):
+    """A list for `JsonDocuments` whose values are made while they are written, so that no two are in memory."""
+
+    def __init__(self, values: Iterable[object]) -> None:
+        super().__init__()
+        self._values = iter(values)
+        self._first = list(islice(self._values, 1))
+
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
+    def __iter__(self) -> Iterator[object]:
+        return chain(self._first, self._values)
+
+
+class JsonDocuments:
+    """Prints one JSON list of documents, one by one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def print(self, document: object) -> None:
+        """Print the next document."""
+        sys.stdout.write(",\n" if self._count else "[\n")
+        for text in json.JSONEncoder(ensure_ascii=False, indent=2, default=str).iterencode(document):
+            sys.stdout.write(text)
+        self._count += 1
+
+    def end(self) -> None:
+        """Print the end of the list."""
+        print_line("\n]" if self._count else "[]")
 
 
 @contextmanager

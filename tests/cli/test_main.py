@@ -81,6 +81,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "dead-letters skip",
         "resolve",
         "reissue",
+        "reconcile",
         "schemas write",
         "schemas check",
     }
