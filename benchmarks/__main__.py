@@ -23,6 +23,7 @@ from benchmarks import (
     order_path,
     profiles,
     quick,
+    reconciling,
     reports,
     reservations,
     sinks,
@@ -108,6 +109,10 @@ async def _report(asked: argparse.Namespace) -> Report:
     return await reports.measure(asked.tickets)
 
 
+async def _reconcile(asked: argparse.Namespace) -> Report:
+    return await reconciling.measure(asked.reported)
+
+
 async def _compression(_asked: argparse.Namespace) -> Report:
     return await compression.measure()
 
@@ -128,6 +133,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
 ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost between a record and its parts; without a broker"),
+    "reconcile": (_reconcile, "memory and time of a comparison with ECPay's report; without a broker"),
     "path": (_path, "the files and hops of one plain order; without a broker"),
     "report": (_report, "what a report of a million tickets costs the command; without a broker"),
     "compression": (_compression, "what each codec of kafka.compression costs and saves; without a broker"),
@@ -154,6 +160,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks: so many (%(default)s)")
     parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
     parser.add_argument("--tickets", type=int, default=reports.TICKETS, metavar="N", help="report: (%(default)s)")
+
+    parser.add_argument(
+        "--reported", type=int, default=reconciling.COUNT, metavar="N", help="reconcile: so many (%(default)s)"
+    )
     parser.add_argument("--verbose", action="store_true", help="path: print all hops in their order")
     parser.add_argument("--stacks", type=Path, default=Path("profile.stacks"), metavar="FILE", help="profile: to here")
     return parser
