@@ -16,10 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helm.cases import PARTS
-from helm.examples import all_examples
-from helm.renderer import find_renderer
-from helm.settings_values import CHART
+from helm.rendered_cases import CASES, objects_of
 
 ACCEPTED, REJECTED, NO_CLUSTER = 0, 1, 2
 _UNKNOWN_KIND = ("no matches for kind", "the server doesn't have a resource type", "ensure CRDs are installed first")
@@ -37,17 +34,13 @@ class Answer:
 
 def everything() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every object of every part and example, with the name of where it comes from; the same object once."""
-    renderer = find_renderer()
     seen = set()
-    for name, rendered in [
-        *((part, renderer.render(CHART, values).objects) for part, values in PARTS.items()),
-        *((f"example {each.name}", [*each.render(renderer).objects, *each.beside]) for each in all_examples()),
-    ]:
-        for each in rendered:
+    for case in CASES:
+        for each in objects_of(case):
             text = json.dumps(each, sort_keys=True)
             if text not in seen:
                 seen.add(text)
-                yield name, each
+                yield case, each
 
 
 def submit(each: dict[str, Any], source: str, *, namespace: str) -> Answer:

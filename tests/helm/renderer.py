@@ -152,7 +152,9 @@ class HelmCommand:
         with _with_dependencies(chart) as whole, _values_file(values) as file:
             arguments = [release, str(whole), "--namespace", NAMESPACE, "--values", str(file)]
             text = self._run("template", *arguments)
-            dry = json.loads(self._run("install", *arguments, "--dry-run=client", "--output", "json"))
+            dry = json.loads(
+                self._run("install", *arguments, "--dry-run=client", "--render-subchart-notes", "--output", "json")
+            )
         files: dict[str, str] = {}
         for document in re.split(r"^---$", text, flags=re.MULTILINE):
             source = re.search(r"^# Source: (\S+)$", document, flags=re.MULTILINE)

@@ -6,7 +6,6 @@ and quantities fit together, and every rule of the restricted Pod Security Stand
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +17,10 @@ from helm.cases import PARTS
 from helm.examples import Example, all_examples
 from helm.object_schemas import NEWEST, OLDEST, errors_in
 from helm.objects import Pod, pods, selected, walk
-from helm.renderer import Rendered, Renderer, find_renderer
+from helm.rendered_cases import CASES, EXAMPLES, objects_of, rendered_case
+from helm.renderer import Renderer
 from helm.settings_values import CHART
 
-EXAMPLES = {f"example {each.name}": each for each in all_examples()}
-CASES = [*PARTS, *EXAMPLES]
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 DNS_1035_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([a-z0-9]|-(?!-)){0,13}[a-z0-9]")
@@ -32,20 +30,6 @@ QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 LONGEST_RELEASE = "a-release-with-the-longest-name-that-helm-takes-53-chars"[:53]
 
 
-@functools.cache
-def _rendered(case: str, release: str = "tickets") -> Rendered:
-    example = EXAMPLES.get(case)
-    renderer: Renderer = find_renderer()
-    if example is not None:
-        return renderer.render(example.chart, example.values, release=release)
-    return renderer.render(CHART, PARTS[case], release=release)
-
-
-def _objects(case: str) -> list[dict[str, Any]]:
-    beside = EXAMPLES[case].beside if case in EXAMPLES else []
-    return [*_rendered(case).objects, *beside]
-
-
 every_case = pytest.mark.parametrize("case", CASES)
 
 
@@ -53,16 +37,16 @@ every_case = pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_objects_fit_the_schemas(case: str, version: str) -> None:
     """Strictly: an unknown field is an error."""
-    assert [error for each in _objects(case) for error in errors_in(each, version)] == []
+    assert [error for each in objects_of(case) for error in errors_in(each, version)] == []
 
 
 def test_the_schemas_find_mistakes() -> None:
     """A misspelt field, a wrong type and an unknown kind are found: the test above can fail."""
-    deployment = _rendered("minimal").one("Deployment")
+    deployment = rendered_case("minimal").one("Deployment")
     misspelt = {**deployment, "spec": {**deployment["spec"], "replica": 1}}
     mistyped = {**deployment, "spec": {**deployment["spec"], "replicas": "two"}}
     unknown = {**deployment, "kind": "Deploiment"}
-    monitor = _rendered("pod monitor").one("PodMonitor")
+    monitor = rendered_case("pod monitor").one("PodMonitor")
     wrong_monitor = {**monitor, "spec": {**monitor["spec"], "endpoints": []}}
 
     for each in (misspelt, mistyped, unknown, wrong_monitor):
@@ -88,12 +72,12 @@ def test_the_strict_lint_finds_mistakes(renderer: Renderer) -> None:
 @every_case
 def test_names_are_unique_and_short_enough(case: str) -> None:
     """Names are DNS labels, although some kinds take longer ones; a Service's begins with a letter."""
-    names = [(each["kind"], each["metadata"]["name"]) for each in _rendered(case).objects]
+    names = [(each["kind"], each["metadata"]["name"]) for each in rendered_case(case).objects]
 
     assert len(names) == len(set(names))
     for kind, name in names:
         assert (DNS_1035_LABEL if kind == "Service" else DNS_LABEL).fullmatch(name), (kind, name)
-    for pod in pods(_rendered(case).objects):
+    for pod in pods(rendered_case(case).objects):
         for named in ([each["name"] for each in pod.containers], [each["name"] for each in pod.spec["volumes"]]):
             assert all(DNS_LABEL.fullmatch(name) for name in named), named
             assert len(named) == len(set(named))
@@ -102,7 +86,7 @@ def test_names_are_unique_and_short_enough(case: str) -> None:
 @pytest.mark.parametrize("case", PARTS)
 def test_the_longest_release_name_makes_valid_names(case: str) -> None:
     """Helm takes 53 characters; a pod's name has a hash appended, a label 63."""
-    for each in _rendered(case, LONGEST_RELEASE).objects:
+    for each in rendered_case(case, LONGEST_RELEASE).objects:
         assert DNS_LABEL.fullmatch(each["metadata"]["name"]), each["metadata"]["name"]
         for path, labels in walk(each):
             if path.endswith((".labels", ".matchLabels")):
@@ -112,7 +96,7 @@ def test_the_longest_release_name_makes_valid_names(case: str) -> None:
 @every_case
 def test_labels_are_labels(case: str) -> None:
     """Keys and values within their limits, values as texts."""
-    for each in _rendered(case).objects:
+    for each in rendered_case(case).objects:
         for path, labels in walk(each):
             if path.endswith((".labels", ".matchLabels")):
                 assert all(LABEL_KEY.fullmatch(key) for key in labels), labels
@@ -122,14 +106,14 @@ def test_labels_are_labels(case: str) -> None:
 @every_case
 def test_selectors_select_what_they_are_for(case: str) -> None:
     """A Deployment, a budget and a spread select the pods of their own Deployment and no others."""
-    everything = pods(_rendered(case).objects)
+    everything = pods(rendered_case(case).objects)
     for pod in everything:
         if pod.owner["kind"] != "Deployment":
             continue
         spreads = [each["labelSelector"] for each in pod.spec.get("topologySpreadConstraints", [])]
         for selector in [pod.owner["spec"]["selector"], *spreads]:
             assert [each for each in everything if selected(selector, each.labels)] == [pod]
-    for budget in _rendered(case).all("PodDisruptionBudget"):
+    for budget in rendered_case(case).all("PodDisruptionBudget"):
         (pod,) = (each for each in everything if selected(budget["spec"]["selector"], each.labels))
         assert pod.owner["metadata"]["name"] == budget["metadata"]["name"]
 
@@ -137,7 +121,7 @@ def test_selectors_select_what_they_are_for(case: str) -> None:
 @every_case
 def test_services_and_monitors_reach_a_port_that_their_pods_have(case: str) -> None:
     """The callbacks' Service selects pods that receive, and all of them."""
-    rendered = _rendered(case)
+    rendered = rendered_case(case)
     running = [pod for pod in pods(rendered.objects) if pod.owner["kind"] == "Deployment"]
     for service in rendered.all("Service"):
         behind = [pod for pod in running if selected({"matchLabels": service["spec"]["selector"]}, pod.labels)]
@@ -171,7 +155,7 @@ def test_services_and_monitors_reach_a_port_that_their_pods_have(case: str) -> N
 @every_case
 def test_routes_forward_exactly_the_two_paths_to_the_callbacks(case: str) -> None:
     """To a Service and a port of it that exist."""
-    rendered = _rendered(case)
+    rendered = rendered_case(case)
     services = {each["metadata"]["name"]: each for each in rendered.all("Service")}
     backends, paths = [], []
     for ingress in rendered.all("Ingress"):
@@ -200,7 +184,7 @@ def test_routes_forward_exactly_the_two_paths_to_the_callbacks(case: str) -> Non
 @every_case
 def test_scalers_scale_deployments_without_a_number_of_their_own(case: str) -> None:
     """At most one for each Deployment; a Deployment without one has a number."""
-    rendered = _rendered(case)
+    rendered = rendered_case(case)
     scalers = [*rendered.all("HorizontalPodAutoscaler"), *rendered.all("ScaledObject")]
     targets = [each["spec"]["scaleTargetRef"]["name"] for each in scalers]
     deployments = {each["metadata"]["name"]: each["spec"] for each in rendered.all("Deployment")}
@@ -214,7 +198,7 @@ def test_scalers_scale_deployments_without_a_number_of_their_own(case: str) -> N
 @every_case
 def test_probes_ask_ports_that_the_container_has(case: str) -> None:
     """/livez starts and restarts; /readyz is for a workload of its own, never for a sidecar."""
-    for pod in pods(_rendered(case).objects):
+    for pod in pods(rendered_case(case).objects):
         for container in pod.containers:
             probes = {key: container[key]["httpGet"] for key in container if key.endswith("Probe")}
             ports = {each["name"] for each in container.get("ports", [])}
@@ -230,7 +214,7 @@ def test_probes_ask_ports_that_the_container_has(case: str) -> None:
 @every_case
 def test_mounted_volumes_exist_and_mounts_do_not_overlap(case: str) -> None:
     """And no volume of the adapter is unused; a ConfigMap that is mounted is rendered with the mounted keys."""
-    rendered = _rendered(case)
+    rendered = rendered_case(case)
     config_maps = {each["metadata"]["name"]: each for each in rendered.all("ConfigMap")}
     for pod in pods(rendered.objects):
         used = set()
@@ -249,11 +233,11 @@ def test_mounted_volumes_exist_and_mounts_do_not_overlap(case: str) -> None:
 @every_case
 def test_the_settings_name_files_that_are_mounted(case: str) -> None:
     """`secrets_dir`, the plugin files and every path of the settings lie in a volume."""
-    for pod in pods(_rendered(case).objects):
+    for pod in pods(rendered_case(case).objects):
         (adapter,) = pod.adapters
         mounts = [f"{each['mountPath']}/" for each in adapter["volumeMounts"]]
         config = pod.volumes["ecticket-config"]["configMap"]["name"]
-        settings = yaml.safe_load(_rendered(case).one("ConfigMap", config)["data"]["settings.yaml"])
+        settings = yaml.safe_load(rendered_case(case).one("ConfigMap", config)["data"]["settings.yaml"])
         named = [value for _, value in walk(settings) if isinstance(value, str) and value.startswith("/")]
         named += [each["value"] for each in adapter["env"] if each["value"].startswith("/")]
         for path in named:
@@ -263,7 +247,7 @@ def test_the_settings_name_files_that_are_mounted(case: str) -> None:
 @every_case
 def test_quantities_are_quantities(case: str) -> None:
     """And every container has requests, and a limit on memory that is at least its request."""
-    for pod in pods(_rendered(case).objects):
+    for pod in pods(rendered_case(case).objects):
         for path, value in walk(pod.spec):
             if path.endswith((".memory", ".cpu", ".sizeLimit")):
                 assert QUANTITY.fullmatch(str(value)), (path, value)
@@ -281,7 +265,7 @@ def _bytes(quantity: str) -> float:
 @every_case
 def test_the_sidecar_is_a_native_one(case: str) -> None:
     """An init container that is always restarted, after those of its plugins; the pod's grace includes its own."""
-    for pod in pods(_rendered(case).objects):
+    for pod in pods(rendered_case(case).objects):
         starting = pod.spec.get("initContainers", [])
         always = [each for each in starting if each.get("restartPolicy") == "Always"]
         assert all("restartPolicy" not in each for each in pod.spec["containers"])
@@ -296,7 +280,7 @@ def test_the_sidecar_is_a_native_one(case: str) -> None:
 @every_case
 def test_the_restricted_standard_holds(case: str) -> None:
     """Every rule of the restricted Pod Security Standard, for each container of each pod."""
-    for pod in pods(_rendered(case).objects):
+    for pod in pods(rendered_case(case).objects):
         assert _violations(pod) == []
 
 
@@ -326,7 +310,7 @@ def test_the_restricted_standard_holds(case: str) -> None:
 )
 def test_each_rule_of_the_standard_is_checked(change: Mapping[str, Any]) -> None:
     """A pod that breaks one rule is found: the test above can fail."""
-    pod = pods(_rendered("minimal").objects)[0]
+    pod = pods(rendered_case("minimal").objects)[0]
     (container,) = pod.spec["containers"]
     context = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
     container = {**container, "securityContext": {**context, **change.get("container", {})}}
@@ -379,12 +363,12 @@ def _violations(pod: Pod) -> list[str]:
 @every_case
 def test_no_secret_is_in_a_config_map(case: str) -> None:
     """Secrets are mounted files: the settings have no key that is one, and the environment refers to none."""
-    for config_map in _rendered(case).all("ConfigMap"):
+    for config_map in rendered_case(case).all("ConfigMap"):
         settings = yaml.safe_load(config_map["data"]["settings.yaml"])
         keys = {path.rpartition(".")[2] for path, _ in walk(settings)}
         assert not keys & {"hash_key", "hash_iv", "sasl_password", "signing_key", "secrets"}
-    assert _rendered(case).all("Secret") == []
-    for pod in pods(_rendered(case).objects):
+    assert rendered_case(case).all("Secret") == []
+    for pod in pods(rendered_case(case).objects):
         for container in pod.containers:
             assert "envFrom" not in container
             assert all(each.keys() == {"name", "value"} for each in container.get("env", []))
@@ -393,7 +377,7 @@ def test_no_secret_is_in_a_config_map(case: str) -> None:
 @every_case
 def test_the_notes_name_what_exists(case: str) -> None:
     """Every Deployment and Job in a command of the notes is rendered; no template mark is left."""
-    rendered = _rendered(case)
+    rendered = rendered_case(case)
     notes = rendered.notes
     deployments = {each["metadata"]["name"] for each in rendered.all("Deployment")}
     jobs = {each["metadata"]["name"] for each in rendered.all("Job")}
