@@ -103,6 +103,9 @@ async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: GuardedK
         "confirm__give_up_after_hours": "0.002",
         "callbacks__port": str(port),
         "plugins__paths": str(plugin),
+        "collect__issue_types": "electronic,paper,serial_number,convenience_store",
+        "collect__interval_seconds": "1",
+        "collect__give_up_after_hours": "0.003",
     }
     async with open_cluster(guarded.connection(), tmp_path, **settings) as cluster:
 
@@ -123,12 +126,12 @@ async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: GuardedK
             await ecpay.insist("CBX1")
         stages = set[str]()
         async with asyncio.timeout(SLOW_MACHINE * 90):
-            while not {"parse", "confirm", "deliver"} <= stages or await cluster.uncommitted():
+            while not {"parse", "confirm", "collect", "deliver"} <= stages or await cluster.uncommitted():
                 dead_letters = await all_there(cluster.kafka, cluster.topic("dead_letters"))
                 stages = {dict(each.headers)["ecticket-stage"].decode() for each in dead_letters}
                 await asyncio.sleep(0.5)
         assert await all_there(cluster.kafka, cluster.topic("orders_deferred"))
-        assert [await worker.dismiss() for worker in workers] == [0, 0, 0, 0]
+        assert [await worker.dismiss() for worker in workers] == [0] * len(STAGES)
 
     allowed, denied = guarded.used()
     granted = set().union(*(rights_of(user) for user in ROLES.values()))
