@@ -240,7 +240,7 @@ async def open_ground(roles: Collection[str]) -> AsyncIterator[Ground]:
     """A broker with a user for each role, and an ECTicket; closed at the end."""
     users = {user_of(role): PASSWORD for role in roles}
     broker = LocalKafka(users=users)
-    async with RunningSandbox(SandboxSettings(port=0, job_seconds=0.2)) as sandbox:
+    async with RunningSandbox(SandboxSettings(port=0, job_seconds=0.2, report_interval_seconds=0)) as sandbox:
         sandbox.faults.arm(
             FaultRule(behaviour=AnswerLostAfter(), endpoint=Endpoint.ISSUE, trade_no=RECOVERED),
             FaultRule(behaviour=AnswerLostBefore(), endpoint=Endpoint.ISSUE, trade_no_prefix=IN_DOUBT),

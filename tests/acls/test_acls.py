@@ -29,10 +29,10 @@ TAKEN_AWAY: Sequence[tuple[str, Right | None]] = (
 )
 """What is tried here; `make acls` tries everything."""
 TABLE = """
-| resource | `a b` | `submit` | `confirm` | `deliver` | `receive` |
-|---|---|---|---|---|---|
-| topic `t` | Read, Write | | | | Describe |
-| transactional id `g.*` | | Write | | | |
+| resource | `a b` | `submit` | `confirm` | `collect` | `deliver` | `receive` |
+|---|---|---|---|---|---|---|
+| topic `t` | Read, Write | | | | | Describe |
+| transactional id `g.*` | | Write | | | | |
 
 | reason | what |
 |---|---|

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 import time
@@ -248,6 +249,40 @@ async def confirmed(trial: Trial) -> bool:
     return types == {"issued", "parked", "delayed"} and len(found["dead_letters"]) == 2
 
 
+async def for_collect(trial: Trial) -> None:
+    """Issued issuances: one that the report has, and one that it never has."""
+    ground, prefix = trial.ground, trial.prefix
+    await _give_up_batch(trial, "confirmations")
+    submitted_event = ground.event("submitted")
+    data = json.loads(submitted_event.value or b"")
+    for number in (ACCEPTED, trial.number):
+        issued = data | {"trade_no": number, "submitted_at": datetime.now(UTC).isoformat(), "queries": 1}
+        headers = tuple(
+            (name, _with_number(value and value.replace(b".submitted.v1", b".issued.v1"), number))
+            for name, value in submitted_event.headers
+        )
+        event = replace(
+            submitted_event,
+            value=json.dumps(issued).encode(),
+            key=_with_number(submitted_event.key, number),
+            headers=headers,
+        )
+        await ground.copy(prefix, "issuances", [event])
+    trial.changes |= {
+        "collect.issue_types": "electronic",
+        "collect.interval_seconds": "1",
+        "collect.give_up_after_hours": "0.001",
+        "reports.interval_seconds": "0.5",
+    }
+
+
+async def collected(trial: Trial) -> bool:
+    """The tickets of one are published, the other is parked, and a batch is given up."""
+    found = await trial.found()
+    parked = [event_name(each) for each in found["issuances"]].count("parked")
+    return bool(found["tickets"]) and parked >= 2 and len(found["dead_letters"]) == 2
+
+
 async def for_deliver(trial: Trial) -> None:
     """A sink that notes what it gets and rejects failures, and events of both topics."""
     ground, prefix = trial.ground, trial.prefix
@@ -373,10 +408,13 @@ def _record(written: ProducerRecord, timestamp: datetime) -> Record:
 
 
 async def for_resolve(trial: Trial) -> None:
-    """An order whose two parts are both in doubt; published events show a number that ECTicket knows."""
+    """An order whose two parts have been in doubt for two days; events show a number that ECTicket knows."""
     ground, prefix = trial.ground, trial.prefix
+    long_ago = datetime.now(UTC) - timedelta(days=2)
     await ground.copy(prefix, "issuances", ground.records["issuances"])
-    await ground.copy(prefix, "dead_letters", ground.records["dead_letters"])
+    await ground.copy(
+        prefix, "dead_letters", [replace(each, timestamp=long_ago) for each in ground.records["dead_letters"]]
+    )
     (dead_letter,) = ground.records["dead_letters"]
     trial.changes["submit.reissue_after_seconds"] = "0"
     trial.words["number"] = re.findall(rf"{IN_DOUBT}[0-9A-Z]+", str(dead_letter.headers))[0]
@@ -403,6 +441,7 @@ WORK: Mapping[str, Work] = {
     "run": Work(commands=(("run",),), prepare=for_run, done=ran),
     "submit": Work(commands=_run_only("submit"), prepare=for_submit, done=submitted),
     "confirm": Work(commands=_run_only("confirm"), prepare=for_confirm, done=confirmed),
+    "collect": Work(commands=_run_only("collect"), prepare=for_collect, done=collected),
     "deliver": Work(commands=_run_only("deliver"), prepare=for_deliver, done=delivered),
     "receive": Work(commands=_run_only("receive"), prepare=for_receive, done=received),
     "check": Work(commands=(("check",),), prepare=nothing),

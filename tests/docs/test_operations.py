@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import get_args
 
 import yaml
+from helm.renderer import find_renderer
 
 from adapter.flows.messages.events import ParkReason
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "operations"
-RENDERED = ROOT / "helm" / "examples" / "shop" / "rendered.yaml"
+SHOP = ROOT / "helm" / "examples" / "shop"
+RENDERED = SHOP / "rendered.yaml"
 
 
 def sections(page: str) -> list[str]:
@@ -39,3 +42,17 @@ def test_no_section_is_empty() -> None:
     for page in ("dead-letters.md", "alerts.md"):
         texts = re.split(r"^## .+$", (PAGES / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
         assert min(len(text.split()) for text in texts) > 15, page
+
+
+def test_the_values_of_the_installation_are_accepted() -> None:
+    """By the example of a shop's chart; they bring the sidecar, the Job for the topics and the alerts."""
+    page = (PAGES / "installation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    values = yaml.safe_load(textwrap.dedent(block).replace("sha256:...", f"sha256:{'0' * 64}"))
+
+    rendered = find_renderer().render(SHOP, values)
+
+    pod = rendered.one("Deployment")["spec"]["template"]["spec"]
+    assert [each["name"] for each in pod["initContainers"]] == ["ecticket-adapter"]
+    assert rendered.all("Job")
+    assert rendered.all("PrometheusRule")
