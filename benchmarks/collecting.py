@@ -127,8 +127,10 @@ def _aims(rows: list[dict[str, Cell]]) -> list[Aim]:
     return [
         Aim(what=f"under {MOST_MIB} MiB", measured=f"{highest:.0f} MiB", met=highest < MOST_MIB),
         Aim(
-            what="collected with at most 3 reports", measured=f"{last - before:.0f}", met=last - before <= 3
-        ),  # the aim's own number
+            what=f"collected with at most {MOST_REPORTS} reports",
+            measured=f"{last - before:.0f}",
+            met=last - before <= MOST_REPORTS,
+        ),
     ]
 
 
