@@ -13,7 +13,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "rights.md"
 RUN = "run"
-STAGES = ("submit", "confirm", "collect", "deliver", "receive")
+STAGES = ("submit", "confirm", "collect", "reconcile", "deliver", "receive")
 _RESOURCE = re.compile(r"(?P<kind>topic|group|transactional id) `(?P<name>[^`*]+)(?P<all>\*?)`")
 _ROLE = re.compile(r"`([^`]+)`")
 

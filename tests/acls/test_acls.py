@@ -13,6 +13,7 @@ from acls.__main__ import trials_of, wrong_with
 from acls.ground import open_ground
 from acls.rights import PAGE, RUN, STAGES, Right, rights_by_role
 from acls.trial import WORK, Result, Trial
+from adapter.app import STAGES as STAGES_OF_ADAPTER
 
 USERS = Path(__file__).parents[2] / "helm" / "examples" / "strimzi" / "kafka-users.yaml"
 ROLE_OF_USER: Mapping[str, str] = {"ecticket-adapter": RUN, **{f"ecticket-{stage}": stage for stage in STAGES}}
@@ -29,10 +30,10 @@ TAKEN_AWAY: Sequence[tuple[str, Right | None]] = (
 )
 """What is tried here; `make acls` tries everything."""
 TABLE = """
-| resource | `a b` | `submit` | `confirm` | `collect` | `deliver` | `receive` |
-|---|---|---|---|---|---|---|
-| topic `t` | Read, Write | | | | | Describe |
-| transactional id `g.*` | | Write | | | | |
+| resource | `a b` | `submit` | `confirm` | `collect` | `reconcile` | `deliver` | `receive` |
+|---|---|---|---|---|---|---|---|
+| topic `t` | Read, Write | | | | | | Describe |
+| transactional id `g.*` | | Write | | | | | |
 
 | reason | what |
 |---|---|
@@ -66,8 +67,9 @@ async def test_roles_work_with_their_rights_and_not_without_one(
 
 
 def test_every_role_of_the_page_has_work_to_try_it_with(page: Mapping[str, frozenset[Right]]) -> None:
-    """And nothing is tried that the page does not name."""
+    """And nothing is tried that the page does not name; the stages are those of the adapter."""
     assert set(page) == set(WORK)
+    assert set(STAGES_OF_ADAPTER) == set(STAGES)
 
 
 def test_every_right_is_taken_away_once(page: Mapping[str, frozenset[Right]]) -> None:

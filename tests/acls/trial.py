@@ -283,6 +283,19 @@ async def collected(trial: Trial) -> bool:
     return bool(found["tickets"]) and parked >= 2 and len(found["dead_letters"]) == 2
 
 
+async def for_reconcile(trial: Trial) -> None:
+    """Events, also on the topic where earlier differences would be; the stage is due at any time of the day."""
+    events = trial.ground.records["issuances"]
+    await trial.ground.copy(trial.prefix, "issuances", events)
+    await trial.ground.copy(trial.prefix, "reconciliations", events[:1])
+    trial.changes |= {"reconcile.at": "00:00", "reports.interval_seconds": "0.5"}
+
+
+async def reconciled(trial: Trial) -> bool:
+    """The comparison is completed."""
+    return "completed" in [event_name(each) for each in (await trial.found())["reconciliations"]]
+
+
 async def for_deliver(trial: Trial) -> None:
     """A sink that notes what it gets and rejects failures, and events of both topics."""
     ground, prefix = trial.ground, trial.prefix
@@ -442,6 +455,7 @@ WORK: Mapping[str, Work] = {
     "submit": Work(commands=_run_only("submit"), prepare=for_submit, done=submitted),
     "confirm": Work(commands=_run_only("confirm"), prepare=for_confirm, done=confirmed),
     "collect": Work(commands=_run_only("collect"), prepare=for_collect, done=collected),
+    "reconcile": Work(commands=_run_only("reconcile"), prepare=for_reconcile, done=reconciled),
     "deliver": Work(commands=_run_only("deliver"), prepare=for_deliver, done=delivered),
     "receive": Work(commands=_run_only("receive"), prepare=for_receive, done=received),
     "check": Work(commands=(("check",),), prepare=nothing),
@@ -462,6 +476,9 @@ WORK: Mapping[str, Work] = {
     ),
     "resolve": Work(
         commands=(("resolve", "{number}", "--as", "failed", "--why", "ECPay: never arrived"),), prepare=for_resolve
+    ),
+    "reconcile --publish": Work(
+        commands=(("reconcile", "--publish", "--from", "2026-01-01", "--to", "2026-01-01"),), prepare=for_reconcile
     ),
     "reissue": Work(commands=(("reissue", "A-3"),), prepare=for_reissue),
 }
