@@ -113,7 +113,7 @@ def _with_dependencies(chart: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / chart.name
         shutil.copytree(chart, copy, ignore=shutil.ignore_patterns("charts", "Chart.lock"))
-        for each in needed:
+        for each in {each["name"]: each for each in needed}.values():  # one copy for all its aliases
             source = (chart / each["repository"].removeprefix("file://")).resolve()
             assert yaml.safe_load((source / "Chart.yaml").read_text())["version"] == each["version"]
             shutil.copytree(source, copy / "charts" / each["name"])

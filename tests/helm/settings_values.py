@@ -34,7 +34,7 @@ _WIDTH = 118
 _UNUSED = ("title", "default", "format", "$defs")
 """Keywords that pydantic writes and Helm does not need."""
 _ADDED = {
-    "kafka.client_id": "null: NAMESPACE.RELEASE.",
+    "kafka.client_id": "null: NAMESPACE.FULLNAME, the name of the objects.",
     "merchants": 'Keys are files (existingSecret); an entry names the merchant: "3085676": {known_trade_no: ...}.',
     "platforms": 'Keys are files; an entry names the platform: "1000031": {}.',
 }

@@ -113,7 +113,7 @@ def test_the_default_config_map_is_the_adapters_defaults(renderer: Renderer, tmp
 
     expected = Settings().model_dump(mode="json")
     expected["secrets_dir"] = OWN_DEFAULTS["secrets_dir"]
-    expected["kafka"]["client_id"] = "shop.tickets"
+    expected["kafka"]["client_id"] = "shop.tickets-ecticket-adapter"
     expected["kafka"]["bootstrap_servers"] = "kafka-bootstrap.kafka:9092"
     expected["submit"]["operator"] = "web"
     merchants = settings.model_dump(mode="json").pop("merchants")
@@ -164,14 +164,29 @@ def test_texts_arrive_unchanged(renderer: Renderer, tmp_path: Path) -> None:
 
 
 def test_a_release_has_a_client_id_of_its_own(renderer: Renderer, tmp_path: Path) -> None:
-    """Namespace and release, for an own workload and a sidecar; a name in config counts more."""
+    """Namespace and full name, for an own workload and a sidecar; a name in config counts more."""
 
     def client_id(rendered: Rendered) -> str:
         return _settings_of(rendered.one("ConfigMap", "tickets-ecticket-adapter"), tmp_path).kafka.client_id
 
-    assert client_id(renderer.render(CHART, minimal())) == "shop.tickets"
-    assert client_id(renderer.render(FOLDER / "shop")) == "shop.tickets"
+    assert client_id(renderer.render(CHART, minimal())) == "shop.tickets-ecticket-adapter"
+    assert client_id(renderer.render(FOLDER / "shop")) == "shop.tickets-ecticket-adapter"
     assert client_id(renderer.render(CHART, minimal({"config": {"kafka": {"client_id": "eu.shop"}}}))) == "eu.shop"
+
+
+def test_two_aliases_in_one_release_have_two_client_ids(renderer: Renderer, tmp_path: Path) -> None:
+    """Else the adapter would take them for one deployment, and they would share a group unseen."""
+    chart = yaml.safe_load((FOLDER / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
+    (dependency,) = chart["dependencies"]
+    dependency["repository"] = f"file://{CHART}"
+    chart["dependencies"] = [{**dependency, "alias": each} for each in ("prod", "stage")]
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    rendered = renderer.render(shop, {"prod": minimal(), "stage": minimal()})
+
+    ids = {_settings_of(each, tmp_path).kafka.client_id for each in rendered.all("ConfigMap")}
+    assert ids == {"shop.tickets-prod", "shop.tickets-stage"}
 
 
 def test_null_leaves_a_setting_out(renderer: Renderer, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@
 {{- end }}
 {{- end }}
 {{- if not $config.kafka.client_id }}
-{{- $_ := set $config.kafka "client_id" (printf "%s.%s" .Release.Namespace .Release.Name) }}
+{{- /* The full name differs between two aliases in one release. 63 + 1 + 48 characters; the setting takes 200. */}}
+{{- $_ := set $config.kafka "client_id" (printf "%s.%s" .Release.Namespace (include "ecticket-adapter.fullname" .)) }}
 {{- end }}
 {{- $paths := default list $config.plugins.paths }}
 {{- range $file := keys .Values.plugins.files | sortAlpha }}
