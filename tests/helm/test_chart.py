@@ -267,7 +267,7 @@ def test_the_network_policy_opens_the_ports_of_the_settings(
     renderer: Renderer, provider: Mapping[str, str], ports: set[int]
 ) -> None:
     """Brokers, ECTicket and DNS out; callbacks and metrics in."""
-    kafka = {"bootstrap_servers": "a:9093, b:9094,[::1]:9095,c"}
+    kafka = {"bootstrap_servers": "a:9093, b:9094,[fd00::1]:9095,c"}
     values = minimal({"networkPolicy": {"enabled": True}, "config": {"kafka": kafka, "provider": provider}})
     spec = renderer.render(CHART, values).one("NetworkPolicy")["spec"]
     dns, brokers, ecticket = ({each["port"] for each in rule["ports"]} for rule in spec["egress"])
@@ -277,6 +277,21 @@ def test_the_network_policy_opens_the_ports_of_the_settings(
     assert ecticket == ports
     assert [{each["port"] for each in rule["ports"]} for rule in spec["ingress"]] == [{8600}, {8601}]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_the_ports_of_dns_are_a_value(renderer: Renderer) -> None:
+    """OpenShift's DNS pods listen on another port."""
+    ports = [{"port": 5353, "protocol": "UDP"}]
+    policy = renderer.render(CHART, minimal({"networkPolicy": {"enabled": True, "dns": {"ports": ports}}}))
+
+    assert policy.one("NetworkPolicy")["spec"]["egress"][0]["ports"] == ports
+
+
+def test_recreating_has_no_rolling_update(renderer: Renderer) -> None:
+    """Kubernetes refuses both together, and rollingUpdate has defaults here."""
+    rendered = renderer.render(CHART, minimal({"strategy": {"type": "Recreate"}}))
+
+    assert rendered.one("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_every_metric_of_the_alerts_exists() -> None:

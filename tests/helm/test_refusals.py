@@ -36,6 +36,58 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         minimal({"config": {"kafka": {"bootstrap_servers": "localhost:9092"}}}),
         "config.kafka.bootstrap_servers is localhost:9092",
     ),
+    "a broker in the pod beside another": (
+        minimal({"config": {"kafka": {"bootstrap_servers": "kafka:9092, 127.0.0.1:9092"}}}),
+        "config.kafka.bootstrap_servers is kafka:9092, 127.0.0.1:9092",
+    ),
+    "a broker in the pod by IPv6": (
+        minimal({"config": {"kafka": {"bootstrap_servers": "[::1]:9092"}}}),
+        "config.kafka.bootstrap_servers is [::1]:9092",
+    ),
+    "custom without an address": (
+        minimal({"config": {"provider": {"environment": "custom"}}}),
+        "config.provider.environment is custom",
+    ),
+    "an address without custom": (
+        minimal({"config": {"provider": {"base_url": "https://proxy.example"}}}),
+        "config.provider.base_url is set and environment is stage",
+    ),
+    "an address that is none": (
+        minimal({"config": {"provider": {"environment": "custom", "base_url": "proxy.example"}}}),
+        "config.provider.base_url is no http or https address",
+    ),
+    "a password in an address": (
+        minimal({"config": {"provider": {"environment": "custom", "base_url": "https://a:topsecret@proxy.example"}}}),
+        "config.provider.base_url has user info",
+    ),
+    "issuance without a payment provider": (
+        minimal({"config": {"provider": {"family": "issuance"}}}),
+        "config.provider.family is issuance",
+    ),
+    "one topic for two": (
+        minimal({"config": {"topics": {"tickets": "ecticket.issuances"}}}),
+        "config.topics.issuances and config.topics.tickets are both ecticket.issuances",
+    ),
+    "no folder of secrets": (minimal({"config": {"secrets_dir": None}}), "config.secrets_dir is null"),
+    **{
+        f"a policy that cuts off {host}": (
+            minimal(
+                {
+                    "networkPolicy": ON,
+                    "config": {"provider": {"environment": "custom", "base_url": f"http://{host}:8700"}},
+                }
+            ),
+            "networkPolicy is enabled, config.provider.base_url names",
+        )
+        for host in (
+            "sandbox",
+            "sandbox.shop.svc",
+            "sandbox.shop.svc.cluster.local",
+            "10.1.2.3",
+            "172.20.0.9",
+            "[fd00::1]",
+        )
+    },
     "no operator": (minimal({"config": {"submit": {"operator": None}}}), "config.submit.operator is not set"),
     "no merchant": (NO_MERCHANT, "config.merchants names no merchant"),
     "SASL without a user": (
@@ -274,6 +326,19 @@ def test_a_csi_volume_needs_no_merchant_in_config(renderer: Renderer) -> None:
     values["config"]["merchants"] = {}
 
     assert renderer.render(CHART, values).one("Deployment")
+
+
+def test_values_that_only_resemble_a_contradiction_are_allowed(renderer: Renderer) -> None:
+    """A broker whose name begins with localhost; tickets and their codes on one topic; public hosts."""
+    hosts = ("10.example.com", "172.32.0.1", "ecticket.svcs.example")
+    for host in hosts:
+        provider = {"environment": "custom", "base_url": f"https://{host}"}
+        config = {
+            "kafka": {"bootstrap_servers": "localhost-kafka.example:9092"},
+            "topics": {"tickets": "t", "collected": "t"},
+            "provider": provider,
+        }
+        assert renderer.render(CHART, minimal({"networkPolicy": ON, "config": config})).one("NetworkPolicy")
 
 
 def test_words_that_only_resemble_a_secret_are_allowed(renderer: Renderer) -> None:

@@ -2,6 +2,7 @@
 
 {{- define "ecticket-adapter.problems" -}}
 {{- include "ecticket-adapter.missingValues" . }}
+{{- include "ecticket-adapter.settingsProblems" . }}
 {{- include "ecticket-adapter.secretsInConfig" . }}
 {{- include "ecticket-adapter.secretSources" . }}
 {{- include "ecticket-adapter.modeProblems" . }}
@@ -15,7 +16,7 @@
 {{- if not .Values.image.repository }}
 - image.repository is empty. Set it to the repository that holds the image built by `make image`.
 {{- end }}
-{{- if hasPrefix "localhost" .Values.config.kafka.bootstrap_servers }}
+{{- if regexMatch "(^|,) *(localhost|127([.][0-9]+){3}|\\[?::1\\]?)(:[0-9]+)? *(,|$)" .Values.config.kafka.bootstrap_servers }}
 - config.kafka.bootstrap_servers is {{ .Values.config.kafka.bootstrap_servers }}, and there is no broker in the pod. Set it to the brokers, such as kafka-bootstrap.kafka:9092.
 {{- end }}
 {{- if not .Values.config.submit.operator }}
@@ -26,6 +27,41 @@
 {{- end }}
 {{- if and (hasPrefix "SASL" .Values.config.kafka.security_protocol) (or (not .Values.config.kafka.sasl_mechanism) (not .Values.config.kafka.sasl_username)) }}
 - config.kafka.security_protocol is {{ .Values.config.kafka.security_protocol }}, which needs sasl_mechanism and sasl_username. Set both.
+{{- end }}
+{{- end }}
+
+{{/* What the adapter refuses when it reads its settings (adapter/settings/groups.py). */}}
+{{- define "ecticket-adapter.settingsProblems" -}}
+{{- $provider := .Values.config.provider }}
+{{- $url := default "" $provider.base_url }}
+{{- if and (eq $provider.environment "custom") (not $url) }}
+- config.provider.environment is custom and base_url is not set. Set base_url, or choose stage or production.
+{{- end }}
+{{- if and (ne $provider.environment "custom") $url }}
+- config.provider.base_url is set and environment is {{ $provider.environment }}. Set environment: custom, or remove base_url.
+{{- end }}
+{{- if and $url (not (regexMatch "^https?://[^/[:space:]]+" $url)) }}
+- config.provider.base_url is no http or https address. Write it as https://ecticket.example.
+{{- else if regexMatch "^https?://[^/?#]*@|[?#]" $url }}
+- config.provider.base_url has user info (before an @), a query or a fragment, which are not sent to ECTicket. Give scheme, host, port and path alone.
+{{- else if and .Values.networkPolicy.enabled (not .Values.networkPolicy.provider.to) (regexMatch "^([^.:]+|.*[.]svc([.].*)?|(10|127)([.][0-9]+){3}|(192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))([.][0-9]+){2}|f[cd][0-9a-f]{2}:.*|fe[89ab][0-9a-f]:.*)$" (urlParse $url).hostname) }}
+- networkPolicy is enabled, config.provider.base_url names {{ (urlParse $url).hostname }}, and networkPolicy.provider.to is empty, which allows public addresses only. Set it to the peers of that host.
+{{- end }}
+{{- if and (eq $provider.family "issuance") (kindIs "invalid" $provider.payment_provider) }}
+- config.provider.family is issuance and payment_provider is not set. Set it to 1 if ECPay took the payment, else to 2.
+{{- end }}
+{{- $roles := dict }}
+{{- range $role := keys .Values.config.topics | sortAlpha }}
+{{- $name := index $.Values.config.topics $role }}
+{{- $first := get $roles (default "" $name) }}
+{{- if and $first (ne (printf "%s %s" $first $role) "collected tickets") }}
+- config.topics.{{ $first }} and config.topics.{{ $role }} are both {{ $name }}, so the adapter would read its own records as new ones. Give each a topic of its own.
+{{- else if $name }}
+{{- $_ := set $roles $name $role }}
+{{- end }}
+{{- end }}
+{{- if not .Values.config.secrets_dir }}
+- config.secrets_dir is null, and the chart mounts the secrets there. Set it to a path, or leave it out.
 {{- end }}
 {{- end }}
 
