@@ -180,6 +180,13 @@ def test_the_grace_period_follows_the_settings(renderer: Renderer) -> None:
     assert grace({"terminationGracePeriodSeconds": 90}) == (90, False)
 
 
+def test_the_grace_period_of_a_sidecar_can_be_set(renderer: Renderer) -> None:
+    """The shop's pod then gets the shop's own 30 seconds and these."""
+    rendered = renderer.render(FOLDER / "shop", {"ecticket-adapter": {"terminationGracePeriodSeconds": 90}})
+
+    assert rendered.one("Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 30 + 90
+
+
 def test_commands_in_a_pod_use_the_same_settings(renderer: Renderer) -> None:
     """The settings file is named by a variable, so `kubectl exec ... ecticket-adapter check` finds it."""
     for container in (

@@ -148,6 +148,30 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         f"{name} of a sidecar": (minimal(SIDECAR, {name: ON}), f"{name} is enabled and mode is sidecar")
         for name in ("hpa", "keda", "pdb", "topologySpread", "networkPolicy")
     },
+    **{
+        f"{name} of a sidecar": (minimal({"mode": "sidecar"}, {name: value}), f"{name} is set and mode is sidecar")
+        for name, value in {
+            "podLabels": {"a": "b"},
+            "podAnnotations": {"a": "b"},
+            "imagePullSecrets": [{"name": "login"}],
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "money",
+            "serviceAccountName": "adapter",
+        }.items()
+    },
+    **{
+        f"{key} of a plugin in config": (
+            minimal({"config": {"plugins": {"settings": {"crm": {key: "topsecret"}}}}}),
+            f"config.plugins.settings.crm.{key} looks like a secret",
+        )
+        for key in ("Authorization", "dsn", "db_pwd", "passphrase")
+    },
+    "a password in a plugin's address": (
+        minimal({"config": {"plugins": {"settings": {"crm": {"hosts": ["https://a:topsecret@crm.example"]}}}}}),
+        "config.plugins.settings.crm.hosts holds an address with a password",
+    ),
     "components of a sidecar": (
         minimal(SIDECAR, {"components": {"submit": {}}}),
         "components is set and mode is sidecar",

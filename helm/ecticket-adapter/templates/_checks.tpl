@@ -95,8 +95,10 @@
 {{- range $index, $each := $value }}
 {{- include "ecticket-adapter.secretsBelow" (list (printf "%s.%s[%d]" $path $key $index) $each) }}
 {{- end }}
-{{- else if regexMatch "(?i)(^|[_-])(secrets?|passw(or)?d|tokens?|(api|access|private|signing|secret|hash)[_-]?keys?|hash[_-]iv|credentials?)$" $key }}
+{{- else if regexMatch "(?i)(^|[_-])(secrets?|passw(or)?d|tokens?|(api|access|private|signing|secret|hash)[_-]?keys?|hash[_-]iv|credentials?|authorization|dsn|pwd|passphrase)$" $key }}
 - {{ $path }}.{{ $key }} looks like a secret, and config becomes a ConfigMap. Remove it, mount it as a file (secretFiles), and give the plugin the path, such as the webhook's secret_files.
+{{- else if regexMatch "://[^/@: ]*:[^/@ ]+@" (toString $value) }}
+- {{ $path }}.{{ $key }} holds an address with a password, and config becomes a ConfigMap. Remove it, mount it as a file (secretFiles), and give the plugin the path.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -133,6 +135,15 @@
 {{- range $name := list "hpa" "keda" "pdb" "topologySpread" "networkPolicy" }}
 {{- if (index $values $name).enabled }}
 - {{ $name }} is enabled and mode is sidecar. It applies to whole pods, which are the shop's: put it into the shop's chart.
+{{- end }}
+{{- end }}
+{{- $pod := list "podLabels" "podAnnotations" }}
+{{- if not .Values.topicsJob.enabled }}
+{{- $pod = concat $pod (list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" "priorityClassName" "serviceAccountName") }}
+{{- end }}
+{{- range $name := $pod }}
+{{- if index $values $name }}
+- {{ $name }} is set and mode is sidecar. The shop's pod template decides it: set it there.
 {{- end }}
 {{- end }}
 {{- if .Values.components }}

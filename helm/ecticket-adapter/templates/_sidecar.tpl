@@ -42,7 +42,7 @@ checksum/ecticket-adapter-config: {{ include "ecticket-adapter.checksum" $scope 
 {{- define "ecticket-adapter.gracePeriodSeconds" -}}
 {{- $scope := default . (index .Subcharts "ecticket-adapter") }}
 {{- include "ecticket-adapter.checkSidecar" $scope }}
-{{- include "ecticket-adapter.stopSeconds" $scope }}
+{{- default (include "ecticket-adapter.stopSeconds" $scope) $scope.Values.terminationGracePeriodSeconds }}
 {{- end }}
 
 {{/* Refuse a scope that is not this chart's, and a release that would run the adapter twice. */}}
