@@ -190,9 +190,10 @@ class Cluster:
         worker.process = await launch(worker.command, worker.environment, worker.log)
 
     async def until_shared(self, *, seconds: float = 60) -> None:
-        """Wait until the partitions of the order topics are shared out among all workers, each having some."""
+        """Wait until the partitions of the order topics are shared out among all running workers, each having some."""
+        running = [worker for worker in self.workers if worker.process.returncode is None]
         async with asyncio.timeout(SLOW_MACHINE * seconds):
-            while not self._shared([await worker.partitions("submit") for worker in self.workers]):  # noqa: ASYNC110  # as `until`
+            while not self._shared([await worker.partitions("submit") for worker in running]):  # noqa: ASYNC110  # as `until`
                 await asyncio.sleep(0.1)
 
     def _shared(self, parts: Sequence[frozenset[str]]) -> bool:

@@ -103,10 +103,12 @@ async def test_sigterm_in_the_middle_of_a_rebalance_loses_and_repeats_nothing(
         await _until_given_away(giving, given_away)
         codes = [await giving.dismiss()]
         await joining.until_ready()
+        await cluster.until_shared()
         await cluster.feed(source.orders(80))
         given_away = _given_away(staying)
         leaving = await cluster.start(ready=False)
         await _until_given_away(staying, given_away)
+        await _until_it_handles_signals(leaving)
         codes.append(await leaving.dismiss())
         await cluster.all_delivered(seconds=60)
 
@@ -122,3 +124,8 @@ def _given_away(worker: Worker) -> int:
 async def _until_given_away(worker: Worker, before: int) -> None:
     """Wait until it has released one more partition, and has not got the others back yet."""
     await until(lambda: _given_away(worker) > before, seconds=60)
+
+
+async def _until_it_handles_signals(worker: Worker) -> None:
+    """Wait for its first log line: the stages of another process may still release partitions while it is imported."""
+    await until(lambda: worker.log.stat().st_size > 0, seconds=60)
