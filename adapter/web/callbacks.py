@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from adapter.errors import EnvelopeError, StreamError
 from adapter.flows.receive import Receiver, reason
 from adapter.protocol.notification import CallbackKind
-from adapter.web.connection_limits import ConnectionLimits, limited_protocol
+from adapter.web.connection_limits import ConnectionLimits
 from adapter.web.refusal_log import RefusalLog
 from adapter.web.server import WebServer
 
@@ -118,7 +118,7 @@ def callbacks_app(
     refusals: RefusalLog | None = None,
 ) -> Starlette:
     """Return the receiver's application; `paths` are those that Issue requests contain."""
-    refusals = refusals or RefusalLog()
+    refusals = refusals or RefusalLog("callbacks")
     routes = [
         Route(path, _NotificationEndpoint(kind, receiver, observer, refusals), methods=["POST"])
         for kind, path in paths.items()
@@ -161,18 +161,8 @@ class ReceiveStage:
         limits: ConnectionLimits | None = None,
     ) -> None:
         self._publisher = publisher
-        refusals = RefusalLog()
-
-        def closed(reason: str) -> None:
-            observer.connection_closed(reason)
-            refusals.log(reason, "connection")
-
         self._server = WebServer(
-            app,
-            host=host,
-            port=port,
-            purpose="callbacks",
-            protocol=limited_protocol(limits or ConnectionLimits(), closed),
+            app, host=host, port=port, purpose="callbacks", limits=limits, on_closed=observer.connection_closed
         )
         self._stop = asyncio.Event()
 

@@ -1,8 +1,12 @@
 """Limits connections: their number, the time of a request and of its answer, and the size of a request.
 
 uvicorn has no time limit for a request that is incomplete or for an answer that is not read, and no limit for the size
-of headers and the number of pipelined requests. That is fine for probes inside a pod, but not for a port that is
-reachable from the internet.
+of headers and the number of pipelined requests. Every server of the adapter needs these limits: one port is reachable
+from the internet, and a probe must be answered whatever else is connected to the other.
+
+If all connections are in use, a newcomer takes the place of one that waits for its client. Otherwise a few hundred
+silent connections would keep every other client out. The address with the most waiting connections gives up its oldest
+one, so one address cannot displace the others. A request that is complete is always answered.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -34,28 +39,86 @@ class _TooMuchError(Exception):
     """Stops the parser, which would otherwise complete the request."""
 
 
+class _Slots:
+    """The open connections of one server, and those that wait for their client, by address, the oldest first."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._open: set[_Slot] = set()
+        self._waiting: dict[str, dict[_Slot, None]] = {}
+
+    def admit(self, newcomer: _Slot) -> _Slot | None:
+        """Return the connection that must be closed for the newcomer, which is the newcomer if none waits."""
+        victim = None
+        if len(self._open) >= self._count:
+            crowd = max(self._waiting.values(), key=len, default=None)
+            if crowd is None:
+                return newcomer
+            victim = next(iter(crowd))
+            self.remove(victim)
+        self._open.add(newcomer)
+        self.set_waiting(newcomer, waits=True)
+        return victim
+
+    def remove(self, slot: _Slot) -> None:
+        """Remove a connection that is closed. May be called again."""
+        self._open.discard(slot)
+        self.set_waiting(slot, waits=False)
+
+    def set_waiting(self, slot: _Slot, *, waits: bool) -> None:
+        """Note whether a connection waits for its client, from now on."""
+        peers = self._waiting.setdefault(slot.address, {})
+        peers.pop(slot, None)
+        if waits and slot in self._open:
+            peers[slot] = None
+        if not peers:
+            del self._waiting[slot.address]
+
+
+class _Slot:
+    """One connection; `close` closes it with a reason."""
+
+    def __init__(self, address: str, close: Callable[[str], None]) -> None:
+        self.address = address
+        self.close = close
+
+
+def _block(host: str) -> str:
+    """Return the address; of IPv6 the first 64 bits, because one client has as many addresses as it likes in them."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return host if address.version == 4 else address.packed[:8].hex()
+
+
 def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None]) -> type[HttpToolsProtocol]:
     """Return uvicorn's protocol with limits: it closes a connection that exceeds them and calls `on_closed`.
 
     The reason is `too-many`, `too-slow` or `too-much`.
     """
 
+    slots = _Slots(limits.connections)
+
     class LimitedProtocol(HttpToolsProtocol):
         """One connection."""
 
+        _slot: _Slot
         _deadline: asyncio.TimerHandle | None = None
         _in_head = True
         _received = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
             super().connection_made(transport)
-            if len(self.connections) > limits.connections:
-                self._close("too-many")
-            else:
-                self._start_timer(limits.request_seconds)
+            self._slot = _Slot(_block(self.client[0]) if self.client else "", self._close)
+            self._start_timer(limits.request_seconds)
+            victim = slots.admit(self._slot)
+            if victim is not None:
+                victim.close("too-many")
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._cancel_timer()
+            slots.remove(self._slot)
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -78,11 +141,13 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
             super().on_message_complete()
             answered = self.cycle.response_complete  # already before the request was complete, as for too large ones
             self._start_timer(limits.request_seconds if answered else limits.answer_seconds)
+            slots.set_waiting(self._slot, waits=answered)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self in self.connections:  # also a closing one: it would stay until the client has read everything
                 self._start_timer(limits.request_seconds)
+                slots.set_waiting(self._slot, waits=self.cycle.more_body or self.cycle.response_complete)
 
         def _start_timer(self, seconds: float) -> None:
             self._cancel_timer()
@@ -96,6 +161,8 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
         def _close(self, reason: str) -> None:
             """Close immediately: a client that sends slowly would also read slowly."""
             on_closed(reason)
+            slots.remove(self._slot)
+            self._cancel_timer()
             self.transport.abort()
 
     return LimitedProtocol

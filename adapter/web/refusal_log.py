@@ -1,7 +1,7 @@
-"""Logs refused requests to the callbacks' port.
+"""Logs refused requests to a port.
 
-Anyone can send requests there. So a line holds only the adapter's own words (the reason, the kind of address), and
-nothing of the request.
+Anyone can send requests to the callbacks' port. So a line holds only the adapter's own words (the reason, the kind of
+address), and nothing of the request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _log = structlog.stdlib.get_logger(__name__)
 class RefusalLog:
     """Logs refusals: for each reason and address one a minute, with the number of those in between."""
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, port: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._port = port
         self._lines = LogThrottle(EVERY_SECONDS, clock=monotonic)
 
     def log(self, reason: str, address: str) -> None:
@@ -29,7 +30,8 @@ class RefusalLog:
         withheld = self._lines.passes(reason, address)
         if withheld is not None:
             _log.warning(
-                "a request to the callbacks' port was refused",
+                "a request was refused",
+                port=self._port,
                 reason=reason,
                 address=address,
                 refused_since_last_line=withheld,

@@ -1,4 +1,4 @@
-"""Serves an application on the running event loop.
+"""Serves an application on the running event loop, within the limits of `connection_limits`.
 
 uvicorn handles signals by default. Inside the adapter it must not: `app` handles SIGTERM, because it must commit before
 the process ends.
@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from adapter.errors import SettingsError
+from adapter.web.connection_limits import ConnectionLimits, limited_protocol
+from adapter.web.refusal_log import RefusalLog
 
 _BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's own number."""
@@ -31,7 +32,10 @@ class _QuietServer(uvicorn.Server):
 
 
 class WebServer:
-    """Serves one application on one port; for `port` 0, `.port` is the free port that `start` took."""
+    """Serves one application on one port; for `port` 0, `.port` is the free port that `start` took.
+
+    `on_closed` is called with the reason for each connection that exceeds the limits; such a reason is also logged.
+    """
 
     def __init__(
         self,
@@ -40,11 +44,19 @@ class WebServer:
         host: str,
         port: int,
         purpose: str,
-        protocol: type[asyncio.Protocol] = HttpToolsProtocol,
+        limits: ConnectionLimits | None = None,
+        on_closed: Callable[[str], None] | None = None,
     ) -> None:
+        refusals = RefusalLog(purpose)
+
+        def closed(reason: str) -> None:
+            refusals.log(reason, "connection")
+            if on_closed is not None:
+                on_closed(reason)
+
         config = uvicorn.Config(
             app,
-            http=protocol,
+            http=limited_protocol(limits or ConnectionLimits(), closed),
             ws="none",
             log_config=None,
             access_log=False,

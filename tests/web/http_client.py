@@ -20,7 +20,7 @@ from adapter.protocol.envelope import Response, open_response, seal_request
 from adapter.protocol.notification import CallbackKind
 from adapter.stream.records import ProducerRecord
 from adapter.web.callbacks import callbacks_app
-from adapter.web.connection_limits import ConnectionLimits, limited_protocol
+from adapter.web.connection_limits import ConnectionLimits
 from adapter.web.server import WebServer
 
 PLATFORM = Credentials(hash_key="b15bd8514fed472c", hash_iv="9c8458263def47cd")
@@ -193,7 +193,8 @@ async def running_callback_server(limits: ConnectionLimits | None = None) -> Asy
         host="127.0.0.1",
         port=0,
         purpose="callbacks",
-        protocol=limited_protocol(limits or ConnectionLimits(), callback_server.connection_closed),
+        limits=limits,
+        on_closed=callback_server.connection_closed,
     )
     await server.start()
     callback_server.port, callback_server.server = server.port, server

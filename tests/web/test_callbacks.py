@@ -449,24 +449,6 @@ async def test_half_a_body_is_counted_and_not_published(callback_server: Callbac
     assert callback_server.published == []
 
 
-async def test_more_connections_than_may_be_are_closed() -> None:
-    """The ones that are there are served on."""
-    async with running_callback_server(ConnectionLimits(connections=3)) as callback_server:
-        held = [await callback_server.connect() for _ in range(3)]
-        for reader, writer in held:
-            writer.write(request(sealed()))
-            assert (await answered(reader))[0] == 200
-
-        turned_away = await callback_server.post(sealed())
-
-        assert turned_away == (0, b"")
-        assert callback_server.closed == {"too-many": 1}
-        for reader, writer in held:
-            writer.write(request(sealed()))
-            assert (await answered(reader))[0] == 200
-            writer.close()
-
-
 # -- trouble of our own --------------------------------------------------------------------------------------------
 
 
@@ -535,7 +517,7 @@ async def test_refusals_are_logged_without_their_content_and_not_each(callback_s
 def test_what_was_refused_between_two_lines_is_counted() -> None:
     """A minute later the next line says how many there were."""
     now = 0.0
-    refusals = RefusalLog(monotonic=lambda: now)
+    refusals = RefusalLog("callbacks", monotonic=lambda: now)
     with capture_logs() as lines:
         for _ in range(1000):
             refusals.log("wrong-checksum", "refund")

@@ -1,0 +1,371 @@
+"""Hostile clients of a port: whoever connects how often and how slowly, whole requests are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from adapter.web.admin import admin_app
+from adapter.web.connection_limits import ConnectionLimits
+from adapter.web.server import WebServer
+from web.http_client import USE_STATUS, CallbackServer, answered, request, running_callback_server, sealed, until
+
+ANOTHER_ADDRESS = "127.0.0.2"
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class _Healthy:
+    def liveness_problems(self) -> Sequence[str]:
+        return ()
+
+    def readiness_problems(self) -> Sequence[str]:
+        return ()
+
+    def info(self) -> Mapping[str, object]:
+        return {}
+
+
+async def _connect(port: int, address: str = "127.0.0.1") -> Connection:
+    return await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+
+
+async def _closed(connection: Connection) -> bool:
+    """Whether the server closed the connection without an answer."""
+    try:
+        return await asyncio.wait_for(connection[0].read(1), 10) == b""
+    except ConnectionError:
+        return True
+
+
+async def _is_answered(connection: Connection) -> int:
+    connection[1].write(request(sealed()))
+    return (await answered(connection[0]))[0]
+
+
+# -- many connections ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beginning", [b"", b"P", request(sealed())[:-1]], ids=["silent", "a byte", "all but a byte"])
+async def test_a_newcomer_takes_the_slot_of_the_connection_that_waits_longest(beginning: bytes) -> None:
+    """However much of a request that one has sent; the others stay."""
+    async with running_callback_server(ConnectionLimits(connections=3)) as server:
+        waiting = []
+        for _ in range(3):
+            waiting.append(await server.connect())
+            waiting[-1][1].write(beginning)
+            count = len(waiting)
+            await until(lambda count=count: len(server._connections()) == count)  # type: ignore[misc]
+
+        newcomer = await server.connect()
+
+        assert await _closed(waiting[0])
+        assert await _is_answered(newcomer) == 200
+        assert server.closed == {"too-many": 1}
+        assert len(server._connections()) == 3
+        for _, writer in (*waiting, newcomer):
+            writer.close()
+
+
+async def test_an_idle_connection_waits_from_its_last_answer_on() -> None:
+    """The one that was used last stays."""
+    async with running_callback_server(ConnectionLimits(connections=2)) as server:
+        first, second = await server.connect(), await server.connect()
+        assert [await _is_answered(each) for each in (first, second, first)] == [200, 200, 200]
+
+        third = await server.connect()
+
+        assert await _is_answered(third) == 200
+        assert await _closed(second)
+        assert await _is_answered(first) == 200
+        assert server.closed == {"too-many": 1}
+
+
+async def test_a_complete_request_keeps_its_slot() -> None:
+    """If all connections have one, it is the newcomer that is closed."""
+    async with running_callback_server(ConnectionLimits(connections=2)) as server:
+        server.open.clear()
+        busy = [asyncio.create_task(server.post(sealed())) for _ in range(2)]
+        await until(lambda: server.waiting == 2)
+
+        assert await server.post(sealed()) == (0, b"")
+        server.open.set()
+
+        assert [status for status, _ in await asyncio.gather(*busy)] == [200, 200]
+        assert server.closed == {"too-many": 1}
+
+
+async def test_a_request_behind_a_complete_one_does_not_keep_the_slot() -> None:
+    """A client that sends one request and the beginning of another one waits as soon as the first is answered."""
+    async with running_callback_server(ConnectionLimits(connections=1)) as server:
+        greedy = await server.connect()
+        greedy[1].write(request(sealed()) + request(sealed())[:-1])
+        assert (await answered(greedy[0]))[0] == 200
+
+        assert (await server.post(sealed()))[0] == 200
+        assert await _closed(greedy)
+
+
+async def test_one_address_displaces_only_its_own_connections() -> None:
+    """It opens hundreds; those of another address stay, although they are older."""
+    async with running_callback_server(ConnectionLimits(connections=8)) as server:
+        honest = [await _connect(server.port, ANOTHER_ADDRESS) for _ in range(2)]
+        hostile = [await _connect(server.port) for _ in range(200)]
+        await until(lambda: server.closed["too-many"] == 194)
+
+        assert [await _is_answered(each) for each in honest] == [200, 200]
+        assert len(server._connections()) == 8
+        for _, writer in hostile:
+            writer.close()
+
+
+async def test_half_open_connections_are_displaced_too() -> None:
+    """Their clients are gone without a word: no FIN and no reset arrives."""
+    async with running_callback_server(ConnectionLimits(connections=4)) as server:
+        clients = []
+        for _ in range(12):
+            client = socket.socket()
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", server.port))
+            clients.append(client)
+        await until(lambda: server.closed["too-many"] == 8)
+
+        assert (await server.post(sealed()))[0] == 200
+        for client in clients:
+            client.close()
+
+
+async def test_connections_that_are_reset_leave_nothing_behind() -> None:
+    """At every point of a request."""
+    whole = request(sealed())
+    async with running_callback_server(ConnectionLimits(connections=4)) as server:
+        for place in range(0, len(whole), 40):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", server.port))
+            await loop.sock_sendall(client, whole[:place])
+            client.close()
+        await until(lambda: not server._connections())
+
+        assert (await server.post(sealed()))[0] == 200
+        assert server.outcomes["published"] == 1
+
+
+async def test_honest_requests_are_answered_while_silent_connections_are_opened_all_the_time() -> None:
+    """With every slot in use at every moment."""
+    async with running_callback_server(ConnectionLimits(connections=16)) as server:
+        stop = asyncio.Event()
+
+        async def attack() -> None:
+            held: list[asyncio.StreamWriter] = []
+            while not stop.is_set():
+                _, writer = await server.connect()
+                writer.write(b"P")
+                held.append(writer)
+            for writer in held:
+                writer.close()
+
+        attacking = asyncio.create_task(attack())
+        await until(lambda: server.closed["too-many"] > 0)
+        statuses = [(await server.post(sealed()))[0] for _ in range(100)]
+        stop.set()
+        await attacking
+
+        assert statuses == [200] * 100
+
+
+# -- the admin port ------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _admin_server(limits: ConnectionLimits | None = None) -> AsyncIterator[WebServer]:
+    server = WebServer(
+        admin_app(_Healthy(), CollectorRegistry()), host="127.0.0.1", port=0, purpose="admin", limits=limits
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def _probe(port: int) -> int:
+    reader, writer = await _connect(port)
+    try:
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: pod\r\n\r\n")
+        return (await answered(reader))[0]
+    finally:
+        writer.close()
+
+
+async def test_a_probe_is_answered_although_silent_connections_have_every_slot() -> None:
+    """With the limits that `run` uses."""
+    async with _admin_server() as server:
+        silent = [await _connect(server.port) for _ in range(ConnectionLimits().connections + 50)]
+
+        assert [await _probe(server.port) for _ in range(5)] == [200] * 5
+        for _, writer in silent:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"GET /" + b"a" * 400_000,
+        b"GET /livez HTTP/1.1\r\n" + b"x: y\r\n" * 60_000,
+        b"GET / HTTP/1.1\r\nx: " + b"y" * 9**6,
+    ],
+    ids=["path", "headers", "value"],
+)
+async def test_an_endless_head_is_cut_off_at_the_admin_port(endless: bytes) -> None:
+    """Little of it is kept."""
+    async with _admin_server() as server:
+        hostile = await _connect(server.port)
+        hostile[1].write(endless)
+
+        assert await _closed(hostile)
+        assert await _probe(server.port) == 200
+
+
+async def test_a_slow_client_of_the_admin_port_is_cut_off() -> None:
+    """After the time for one request."""
+    async with _admin_server(ConnectionLimits(request_seconds=0.2)) as server:
+        slow = await _connect(server.port)
+        slow[1].write(b"GET /livez HTTP/1.1\r\n")
+
+        assert await _closed(slow)
+
+
+# -- requests that two servers read differently --------------------------------------------------------------------
+
+HIDDEN = request(sealed())
+"""A whole notification, as a proxy might take it for a part of the request before it."""
+
+
+def _outer(
+    *lines: str, body: bytes = HIDDEN, end: bytes = b"\r\n", start: str = f"POST {USE_STATUS} HTTP/1.1"
+) -> bytes:
+    return (
+        end.join([start.encode(), b"host: shop.example", *(line.encode("latin-1") for line in lines), b"", b""]) + body
+    )
+
+
+AMBIGUOUS: Mapping[str, bytes] = {
+    "length and chunks": _outer("content-length: 4", "transfer-encoding: chunked", body=b"0\r\n\r\n" + HIDDEN),
+    "chunks and length": _outer("transfer-encoding: chunked", "content-length: 4", body=b"0\r\n\r\n" + HIDDEN),
+    "two lengths": _outer("content-length: 0", f"content-length: {len(HIDDEN)}"),
+    "the same length twice": _outer(f"content-length: {len(HIDDEN)}", f"content-length: {len(HIDDEN)}"),
+    "two lengths in one": _outer(f"content-length: 0, {len(HIDDEN)}"),
+    "a signed length": _outer(f"content-length: +{len(HIDDEN)}"),
+    "a negative length": _outer("content-length: -1"),
+    "a length in hex": _outer("content-length: 0x10"),
+    "a length with a blank": _outer("content-length: 1 0"),
+    "a blank before the colon": _outer(f"content-length : {len(HIDDEN)}"),
+    "a folded length": _outer("content-length:", f" {len(HIDDEN)}"),
+    "a folded coding": _outer("transfer-encoding:", " chunked", body=b"0\r\n\r\n" + HIDDEN),
+    "an unknown coding": _outer("transfer-encoding: xchunked", body=b"0\r\n\r\n" + HIDDEN),
+    "chunks and more": _outer("transfer-encoding: chunked, identity", body=b"0\r\n\r\n" + HIDDEN),
+    "two codings": _outer("transfer-encoding: chunked", "transfer-encoding: identity", body=b"0\r\n\r\n" + HIDDEN),
+    "a vertical tab": _outer("transfer-encoding: \x0bchunked", body=b"0\r\n\r\n" + HIDDEN),
+    "a NUL in a name": _outer("content-length\0: 0"),
+    "a NUL in a value": _outer("x: \0", "content-length: 0"),
+    "bare line feeds": _outer(f"content-length: {len(HIDDEN)}", end=b"\n"),
+    "bare carriage returns": _outer(f"content-length: {len(HIDDEN)}", end=b"\r"),
+    "a bare line feed in a head": _outer(f"x: y\ncontent-length: {len(HIDDEN)}"),
+    "no colon": _outer("content-length 5"),
+    "an empty name": _outer(": 5"),
+    "a chunk size in letters": _outer("transfer-encoding: chunked", body=b"zz\r\n" + HIDDEN),
+    "a chunk size with a sign": _outer("transfer-encoding: chunked", body=b"+5\r\nhello\r\n0\r\n\r\n" + HIDDEN),
+    "a chunk size of many digits": _outer("transfer-encoding: chunked", body=b"f" * 17 + b"\r\n" + HIDDEN),
+    "a chunk without its end": _outer("transfer-encoding: chunked", body=b"1\r\nxy0\r\n\r\n" + HIDDEN),
+    "a chunk with a bare line feed": _outer("transfer-encoding: chunked", body=b"1\nx\n0\n\n" + HIDDEN),
+    "chunks under HTTP/1.0": _outer(
+        "transfer-encoding: chunked", start=f"POST {USE_STATUS} HTTP/1.0", body=b"0\r\n\r\n" + HIDDEN
+    ),
+    "a length after the body": _outer(
+        "transfer-encoding: chunked", body=b"1\r\nx\r\n0\r\ncontent-length: 9\r\n\r\n" + HIDDEN
+    ),
+    "another version": _outer("content-length: 0", start=f"POST {USE_STATUS} HTTP/1.2"),
+    "HTTP/2 without TLS": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HIDDEN,
+    "a tunnel": _outer(start="CONNECT shop.example:443 HTTP/1.1"),
+    "an upgrade": _outer("connection: upgrade", "upgrade: h2c", f"content-length: {len(HIDDEN)}"),
+}
+
+
+@pytest.fixture
+async def callback_server() -> AsyncIterator[CallbackServer]:
+    async with running_callback_server(ConnectionLimits(request_seconds=0.3)) as server:
+        yield server
+
+
+async def _until_closed(connection: Connection) -> bytes:
+    read = b""
+    try:
+        while piece := await asyncio.wait_for(connection[0].read(65536), 10):
+            read += piece
+    except ConnectionError:
+        pass
+    connection[1].close()
+    return read
+
+
+@pytest.mark.parametrize("form", AMBIGUOUS)
+async def test_nothing_of_an_ambiguous_request_is_published(callback_server: CallbackServer, form: str) -> None:
+    """Neither it nor what it hides: it is refused, and the rest of its connection is not read as a request."""
+    connection = await callback_server.connect()
+    connection[1].write(AMBIGUOUS[form])
+    answers = await _until_closed(connection)
+
+    assert b"HTTP/1.1 200" not in answers, answers
+    assert callback_server.published == []
+    assert answers.count(b"HTTP/1.1 ") <= 1
+
+
+PLAIN: Mapping[str, Callable[[bytes], bytes]] = {
+    "a length": lambda body: _outer(f"content-length: {len(body)}", body=body),
+    "one chunk": lambda body: _outer("transfer-encoding: chunked", body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
+    "a chunk with an extension": lambda body: _outer(
+        "transfer-encoding: chunked", body=b"%x;a=b\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    ),
+    "a trailer": lambda body: _outer(
+        "transfer-encoding: chunked", body=b"%x\r\n%s\r\n0\r\nx: y\r\n\r\n" % (len(body), body)
+    ),
+}
+
+
+@pytest.mark.parametrize("form", PLAIN)
+async def test_a_request_in_the_body_of_another_one_is_no_request(callback_server: CallbackServer, form: str) -> None:
+    """The body is refused, and what follows it is read from where it ends."""
+    connection = await callback_server.connect()
+    connection[1].write(PLAIN[form](HIDDEN) + request(sealed()))
+    answers = await _until_closed(connection)
+
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"400", b"200"]
+    assert len(callback_server.published) == 1
+
+
+async def test_a_body_that_comes_byte_by_byte_is_read_within_its_time() -> None:
+    """And not after it."""
+    async with running_callback_server(ConnectionLimits(request_seconds=300)) as server:
+        assert (await server.send_raw(*(bytes([byte]) for byte in request(sealed()))))[0] == 200
+    async with running_callback_server(ConnectionLimits(request_seconds=0.2)) as server:
+        connection = await server.connect()
+
+        async def drip() -> None:
+            for byte in request(sealed()):
+                connection[1].write(bytes([byte]))
+                await asyncio.sleep(0.01)
+
+        dripping = asyncio.create_task(drip())
+        assert await _closed(connection)
+        dripping.cancel()
+        assert server.closed == {"too-slow": 1}
+        assert server.published == []
