@@ -181,6 +181,21 @@ async def test_a_recovered_issuance_is_looked_for_further_back(collecting: Colle
     assert begins == [1, 2, 4, 8]
 
 
+async def test_a_report_that_cannot_have_an_issuance_does_not_count_for_it(collecting: Collecting) -> None:
+    """A report has 60 days: one that was issued later is looked for in the next one, and is not given up before."""
+    collecting.policy = replace(collecting.policy, give_up_after_seconds=0)
+    collecting.restart()
+    early = await collecting.waiting("T1")
+    collecting.clock.passes(70 * 86_400)
+    late = await collecting.waiting("T2")
+    collecting.reports.rows = both("T2")
+
+    parked, published = await collecting.run(*early, *late)
+
+    assert (parked.types, published.types) == (["parked"], ["collected"])
+    assert [each.begin_date for each in collecting.reports.requests] == [date(2026, 2, 28), date(2026, 5, 9)]
+
+
 @pytest.mark.parametrize("kind", ["refused", "cut off", "missing column", "unknown merchant"])
 async def test_a_report_that_cannot_be_read_is_read_again(collecting: Collecting, kind: str) -> None:
     """Nothing of it is believed, a line says so once, and what waits is collected from a later one."""
@@ -307,6 +322,7 @@ async def test_handing_off_keeps_the_progress(collecting: Collecting) -> None:
     """Age, number of reports and the next due time go with the new record, whose signature is valid."""
     (waiting,) = await collecting.waiting("T1", recovered=True)
     due = await collecting.handle(*waiting)
+    collecting.clock.passes(30)
     (rewritten,) = collecting.reader.read(
         collecting.stage.hand_off(waiting[0], waiting[1], FakeRecordContext(waiting[0]))
     ).confirmations

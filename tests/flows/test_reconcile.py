@@ -79,6 +79,8 @@ class World:
     silent: bool = False
     queried: list[str] = field(default_factory=list)
     fence: int = 0
+    on_download: Callable[[], object] = lambda: None
+    on_open: Callable[[], object] = lambda: None
     before_write: Callable[[], object] = lambda: None
     waits: list[datetime] = field(default_factory=list)
     after_wait: Callable[[], object] = lambda: None
@@ -159,6 +161,7 @@ class World:
         self.requested.set()
         if self.refusal is not None:
             raise self.refusal
+        self.on_download()
         yield self.report
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
@@ -176,6 +179,7 @@ class World:
     @asynccontextmanager
     async def open_writer(self, name: str) -> AsyncIterator[Writer]:
         self.fence += 1
+        self.on_open()
         yield Writer(self, self.fence, name)
 
     async def wait(self, until: datetime, count: int) -> None:
@@ -403,6 +407,28 @@ async def test_what_was_published_after_the_report_was_requested_is_no_differenc
     assert world.waits == []
 
 
+async def test_what_is_published_while_a_report_is_downloaded_is_no_difference(world: World) -> None:
+    """A large report takes half an hour. It lacks what was issued meanwhile, and has what was then recovered."""
+
+    def half_an_hour() -> None:
+        world.issue("MEANWHILE", at=RUN_AT + timedelta(minutes=2), status=None)
+        world.issue("RECOVERED", learned_at=RUN_AT + timedelta(minutes=3), recovered=True)
+        world.time += timedelta(minutes=30)
+        world.on_download = lambda: None
+
+    world.on_download = half_an_hour
+
+    assert await world.run() == {}
+    assert len(world.requests) == 1
+
+
+async def test_events_from_before_the_first_day_belong_to_a_row_of_that_day(world: World) -> None:
+    """ECPay's clock was ahead of ours at midnight."""
+    world.issue("EARLY", at=PERIOD.begins() + timedelta(seconds=5), learned_at=PERIOD.begins() - timedelta(minutes=3))
+
+    assert await world.run() == {}
+
+
 # --- two processes ----------------------------------------------------------------------------------------------------
 
 
@@ -424,6 +450,18 @@ async def test_a_process_that_was_fenced_publishes_nothing(world: World) -> None
     assert len(world.published) == len(planted) + 1
 
 
+async def test_what_an_earlier_process_committed_before_it_was_fenced_is_not_published_again(world: World) -> None:
+    """Its transaction ended after this process had read report and events: the fence comes before reading back."""
+    planted = plant(world)
+    await world.run()
+    written = [each for each in world.log if each.topic == TOPICS.reconciliations]
+    world.log = [each for each in world.log if each not in written]
+    world.on_open = lambda: world.log.extend(written)
+
+    assert await world.run() == planted
+    assert len(world.published) == len(planted) + 1
+
+
 async def test_it_is_known_whether_a_period_is_completed(world: World) -> None:
     """Of this merchant and this period."""
     assert not await world.reconciler.is_completed(MERCHANT, PERIOD)
@@ -436,7 +474,8 @@ async def test_it_is_known_whether_a_period_is_completed(world: World) -> None:
 async def test_events_of_other_merchants_and_programs_are_not_compared(world: World) -> None:
     """Nor does a foreign record stop the comparison."""
     for record in list(world.log):
-        world.log.append(replace(record, key=(record.key or b"").replace(MERCHANT.encode(), b"2")))
+        value = (record.value or b"").replace(b"AGREES", b"OTHERS")
+        world.log.append(replace(record, key=(record.key or b"").replace(MERCHANT.encode(), b"2"), value=value))
     world.log.append(replace(world.log[0], key=f"{MERCHANT}/X".encode(), value=b"\xff", headers=()))
     foreign = ProducerRecord(topic=TOPICS.reconciliations, key=MERCHANT.encode(), value=b"{}")
     world.put(replace(foreign, headers=(("ce_type", b"ecticket.reconciliation.difference.v1"),)), NOON)

@@ -43,6 +43,7 @@ class Days:
     """Stands for the flow: which periods are done, who works on them, and what goes wrong."""
 
     done: set[tuple[str, ReconciledPeriod]] = field(default_factory=set)
+    looked_at: list[str] = field(default_factory=list)
     began: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -50,6 +51,8 @@ class Days:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def is_completed(self, merchant_id: str, period: ReconciledPeriod) -> bool:
+        self.looked_at.append(merchant_id)
+        self.changed.set()
         return (merchant_id, period) in self.done
 
     @asynccontextmanager
@@ -226,7 +229,9 @@ async def test_what_another_process_has_completed_is_not_compared_again(fleet: F
     await fleet.start(1)
     await fleet.cluster.assign(PARTITIONS)
     fleet.days.gate.set()
-    await fleet.days.until(lambda: fleet.days.merchants_done() == set(MERCHANTS))
+    await fleet.days.until(
+        lambda: len(fleet.days.looked_at) >= len(MERCHANTS) and fleet.days.merchants_done() == set(MERCHANTS)
+    )
 
     assert fleet.days.began == [MERCHANTS[0]]
 

@@ -152,14 +152,15 @@ def test_only_serial_numbers_need_a_redemption_code() -> None:
 
 
 def test_nothing_shows_a_number() -> None:
-    """Not the results, nor the steps, nor the message of a dead letter."""
+    """Not the results, nor the tickets themselves, nor the steps, nor the message of a dead letter."""
     shown = []
     for rows in ([_row(ticket_no="SECRET")], [_row(ticket_no="SECRET")] * 2):
         (result,) = _results([_awaited(count=1)], *rows)
         step = next_collect_step(_awaited(count=1), CollectProgress(since=T0), result, at(3 * DAY), POLICY)
         shown += [repr(result), repr(step), repr(rows)]
+        shown += map(repr, result.tickets if isinstance(result, TicketsComplete) else ())
 
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert not any("SECRET" in each for each in shown)
 
 

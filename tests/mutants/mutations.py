@@ -27,6 +27,7 @@ FLOWS = "tests/flows/"
 PROVIDER = "tests/provider/"
 KAFKA = "tests/kafka/"
 OPERATIONS = "tests/operations/"
+PROTOCOL = "tests/protocol/"
 
 
 def _stream(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
@@ -51,6 +52,10 @@ def _operations(name: str, module: str, old: str, new: str, *tests: str) -> Muta
 
 def _provider(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
     return _mutation(f"provider: {name}", f"adapter/provider/{module}.py", old, new, PROVIDER, tests)
+
+
+def _protocol(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"protocol: {name}", f"adapter/protocol/{module}.py", old, new, PROTOCOL, tests)
 
 
 def _mutation(name: str, file: str, old: str, new: str, folder: str, tests: tuple[str, ...]) -> Mutation:
@@ -657,5 +662,420 @@ MUTATIONS: tuple[Mutation, ...] = (
         "        return self._free_slots > 0 and (purpose is not Purpose.ITEM or self._free_item_slots > 0)\n",
         "        return self._free_slots > 0\n",
         "fair_rate_limiter",
+    ),
+    # --- collecting: every ticket once, complete, and never a guess ---------------------------------------------------
+    _issuance(
+        "an issuance is collected before all its tickets are in the report",
+        "collecting",
+        "        if len(self._tickets) == self._awaited.ticket_count:\n",
+        "        if self._tickets:\n",
+        "collecting",
+    ),
+    _issuance(
+        "more tickets than were issued are believed",
+        "collecting",
+        "        if len(self._tickets) + self._unusable > self._awaited.ticket_count:\n",
+        "        if False:\n",
+        "collecting",
+    ),
+    _issuance(
+        "a number that stands in the report twice is believed",
+        "collecting",
+        "    owner = owners.get(text)\n",
+        "    owner = None\n",
+        "collecting",
+    ),
+    _issuance(
+        "tickets of another issue type are believed",
+        "collecting",
+        "        if row.issue_type not in (None, self._awaited.issue_type):\n",
+        "        if False:\n",
+        "collecting",
+    ),
+    _issuance(
+        "a serial number is published without its redemption code",
+        "collecting",
+        "        if self._awaited.issue_type is IssueType.SERIAL_NUMBER and row.write_off_no is None:\n",
+        "        if False:\n",
+        "collecting",
+    ),
+    _issuance(
+        "a cell that cannot be read is published as empty",
+        "collecting",
+        "        return not any(cell.column is None or cell.column in _PUBLISHED_COLUMNS for cell in row.unreadable)\n",
+        "        return True\n",
+        "collecting",
+    ),
+    _issuance(
+        "an issuance is given up without a report",
+        "collecting",
+        "    if age >= policy.give_up_after_seconds and (result is not None or progress.failed >= FAILED_MAX):\n",
+        "    if age >= policy.give_up_after_seconds:\n",
+        "collecting",
+    ),
+    _issuance(
+        "an incomplete issuance waits for ever",
+        "collecting",
+        "    if age >= policy.give_up_after_seconds and (result is not None or progress.failed >= FAILED_MAX):\n",
+        "    if False:\n",
+        "collecting",
+    ),
+    _issuance(
+        "a recovered issuance is looked for on its last day only",
+        "collecting",
+        "        earlier = min(1 << min(reports, 8), MAX_EARLIER_DAYS) if self.recovered else 1\n",
+        "        earlier = 1\n",
+        "collecting",
+    ),
+    _issuance(
+        "a report is requested for more days than ECPay allows",
+        "collecting",
+        "    return ReportDays(begin=begin, end=max(each.end for each in ordered if each.end <= last))\n",
+        "    return ReportDays(begin=begin, end=max(each.end for each in ordered))\n",
+        "collecting",
+    ),
+    _issuance(
+        "a ticket shows its redemption code",
+        "collecting",
+        "    redemption_code: str | None = field(repr=False)\n",
+        "    redemption_code: str | None\n",
+        "collecting",
+        "/flows/collect",
+    ),
+    _flows(
+        "what waits is spread over the partitions",
+        "messages/collection",
+        "        key=collection.issuance.merchant_id.encode(),\n",
+        "        key=collection.issuance.trade_no.encode(),\n",
+        "collect",
+    ),
+    _flows(
+        "an event about an issuance has another id each time",
+        "messages/events",
+        '    return str(uuid.uuid5(NAMESPACE, f"{data.merchant_id}/{data.trade_no}/{data.TYPE}"))\n',
+        "    return str(uuid.uuid4())\n",
+        "collect",
+        "messages/events",
+    ),
+    _flows(
+        "every issue type is collected",
+        "collect",
+        "        return BeginCollecting(collection=collection) if is_wanted else None\n",
+        "        return BeginCollecting(collection=collection)\n",
+        "collect",
+    ),
+    _flows(
+        "an unsigned collection waits for the time that it names",
+        "collect",
+        "        due = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)\n",
+        "        due = due_within(claimed, record, now, longest_wait)\n",
+        "collect",
+    ),
+    _flows(
+        "a replayed issuance is given up at once",
+        "collect",
+        "                since=history.first_seen if history.replays else min(collection.since, now),\n",
+        "                since=min(collection.since, now),\n",
+        "collect",
+    ),
+    _flows(
+        "handing off forgets how long an issuance has waited",
+        "collect",
+        "            since=progress.since, reports=progress.reports, not_before=due\n",
+        "            since=now, reports=progress.reports, not_before=due\n",
+        "collect",
+    ),
+    _flows(
+        "handing off forgets the tickets that were found",
+        "collect",
+        "        ended = self._ended(record, subject)\n        if ended is not None:\n",
+        "        ended = None\n        if ended is not None:\n",
+        "collect",
+    ),
+    _flows(
+        "an issuance is looked for in a report of other days",
+        "report_rounds",
+        "        covered = [each for each in waiting if days.covers(each.days(today))]\n",
+        "        covered = waiting\n",
+        "collect",
+    ),
+    _flows(
+        "a report without the column of redemption codes is believed",
+        "report_rounds",
+        "    rows.require(*TICKET_NUMBER_COLUMNS)\n",
+        "",
+        "collect",
+    ),
+    _flows(
+        "each issuance reads a report of its own",
+        "report_rounds",
+        "        async with merchant.lock:\n            if not self._is_due(pending):\n                return None\n",
+        "        async with asyncio.Lock():\n",
+        "collect",
+    ),
+    _flows(
+        "the confirm stage takes what is to be collected",
+        "messages/collection",
+        "    return is_collection(record.value) or is_issued_event(record)\n",
+        "    return False\n",
+        "collect",
+    ),
+    # --- reconciling: each difference once, and never too early -------------------------------------------------------
+    _issuance(
+        "what the report cannot know yet is a difference",
+        "reconciliation",
+        "    if published.learned_at > days.requested_at:\n        return NotYet(until=None)\n",
+        "",
+        "reconciliation",
+    ),
+    _issuance(
+        "a running job is a difference",
+        "reconciliation",
+        "    if awaits_result and days.requested_at < submitted_at + policy.result_within:\n",
+        "    if False:\n",
+        "reconciliation",
+    ),
+    _issuance(
+        "a young event is judged",
+        "reconciliation",
+        "    return NotYet(until=ready_at) if days.requested_at < ready_at else None\n",
+        "    return None\n",
+        "reconciliation",
+    ),
+    _issuance(
+        "a young row of the report is judged",
+        "reconciliation",
+        "        if days.requested_at < ready_at:\n            return NotYet(until=ready_at)\n",
+        "",
+        "reconciliation",
+    ),
+    _issuance(
+        "numbers of other programs are differences",
+        "reconciliation",
+        "    if any(number.startswith(prefix.upper()) for prefix in policy.ignore_prefixes):\n",
+        "    if False:\n",
+        "reconciliation",
+    ),
+    _issuance(
+        "a prefix accepts only numbers of its own case",
+        "reconciliation",
+        "    if any(number.startswith(prefix.upper()) for prefix in policy.ignore_prefixes):\n",
+        "    if any(reported.trade_no.value.startswith(prefix) for prefix in policy.ignore_prefixes):\n",
+        "reconciliation",
+        "/flows/reconcile",
+    ),
+    _issuance(
+        "issuances of other days are compared",
+        "reconciliation",
+        "    return reported is not None if day is None else days.first <= day <= days.last\n",
+        "    return True\n",
+        "reconciliation",
+    ),
+    _issuance(
+        "a failed issuance that the report lacks is a difference",
+        "reconciliation",
+        "    if published.state is PublishedState.FAILED:\n        return None\n",
+        "",
+        "reconciliation",
+    ),
+    _issuance(
+        "a repeated row of the report counts twice",
+        "reconciliation",
+        "    counts = [row.ticket_count for row in distinct.values()]\n",
+        "    counts = [row.ticket_count for row in found if row.status is status]\n",
+        "reconciliation",
+    ),
+    _flows(
+        "a published difference is published again",
+        "reconciliation_table",
+        "                is_new = judgement.kind.value not in {row[3] for row in rows if row[1] == _KNOWN}\n",
+        "                is_new = True\n",
+        "reconcile",
+    ),
+    _flows(
+        "a completed period is completed again",
+        "reconcile",
+        "                is_new = reconciliation_event_id(completed) not in completed_ids\n",
+        "                is_new = True\n",
+        "reconcile",
+    ),
+    _flows(
+        "what was published is read before the fence",
+        "reconcile",
+        "        async with writing as writer:\n"
+        "            completed_ids = await self._add_known(table, merchant_id, period)\n",
+        "        completed_ids = await self._add_known(table, merchant_id, period)\n"
+        "        async with writing as writer:\n",
+        "reconcile",
+    ),
+    _flows(
+        "young numbers are published before they are compared again",
+        "reconcile",
+        "            is_final = not may_wait or counts.not_yet_until is None\n",
+        "            is_final = True\n",
+        "reconcile",
+    ),
+    _flows(
+        "a recovered issuance of an earlier day is a difference",
+        "reconcile",
+        "        return reply.rtn_code != RTN_OK\n",
+        "        return True\n",
+        "reconcile",
+    ),
+    _flows(
+        "a recovered issuance is judged without an answer",
+        "reconcile",
+        "            counts.not_yet += 1\n            return False\n",
+        "            return True\n",
+        "reconcile",
+    ),
+    _flows(
+        "the events are read before the report",
+        "reconcile",
+        "        findings = await self._add_report(table, merchant, request)\n"
+        "        await self._add_events(table, merchant_id, period)\n",
+        "        await self._add_events(table, merchant_id, period)\n"
+        "        findings = await self._add_report(table, merchant, request)\n",
+        "reconcile",
+    ),
+    _flows(
+        "the report counts as requested when it has arrived",
+        "reconcile",
+        "        findings = await self._add_report(table, merchant, request)\n",
+        "        findings = await self._add_report(table, merchant, request)\n"
+        "        days = ReconciledDays(first=period.first, last=period.last, requested_at=self.now())\n",
+        "reconcile",
+    ),
+    _flows(
+        "the report has the compared days only",
+        "reconcile",
+        "REPORT_MARGIN: Final = timedelta(days=1)\n",
+        "REPORT_MARGIN: Final = timedelta(0)\n",
+        "reconcile",
+    ),
+    _flows(
+        "events from before the first day are not read",
+        "reconcile",
+        "EVENTS_MARGIN: Final = timedelta(days=2)\n",
+        "EVENTS_MARGIN: Final = timedelta(0)\n",
+        "reconcile",
+    ),
+    _flows(
+        "days are not repeated",
+        "reconcile",
+        "        return cls(first=day - timedelta(days=days), last=day)\n",
+        "        return cls(first=day, last=day)\n",
+        "reconcile",
+        "reconcile_stage",
+    ),
+    _flows(
+        "a report that cannot be compared is compared",
+        "reconcile",
+        "    rows.require(*REQUIRED_COLUMNS)\n",
+        "",
+        "reconcile",
+    ),
+    _flows(
+        "another merchant's events are compared",
+        "reconcile",
+        '                if (record.key or b"").startswith(prefix):\n                    batch.append(record)\n'
+        "                if len(batch) >= BATCH:\n                    await _in_thread(table, _add_records",
+        "                if True:\n                    batch.append(record)\n"
+        "                if len(batch) >= BATCH:\n                    await _in_thread(table, _add_records",
+        "reconcile",
+    ),
+    _flows(
+        "the id of a difference changes with its time",
+        "messages/events",
+        '        fact = f"{data.merchant_id}/{data.issue_date}/{number}/{data.kind}/{data.TYPE}"\n',
+        '        fact = f"{uuid.uuid4()}"\n',
+        "reconcile",
+        "messages/events",
+    ),
+    _flows(
+        "every process reconciles every merchant",
+        "reconcile_stage",
+        "for each in self._merchants.ids if partitions and partition_of(each, partitions) in assigned\n",
+        "for each in self._merchants.ids if partitions\n",
+        "reconcile_stage",
+    ),
+    _flows(
+        "a process that lost a merchant continues to reconcile it",
+        "reconcile_stage",
+        "                if merchant_id not in self._mine:\n",
+        "                if False:\n",
+        "reconcile_stage",
+    ),
+    _flows(
+        "a completed period is compared again by the next process",
+        "reconcile_stage",
+        "            if await self._reconciler.is_completed(merchant_id, period):\n",
+        "            if False:\n",
+        "reconcile_stage",
+    ),
+    _flows(
+        "the day of a run is UTC's",
+        "reconcile_stage",
+        "        local = now.astimezone(TAIPEI)\n",
+        "        local = now\n",
+        "reconcile_stage",
+    ),
+    _issuance(
+        "the issue date is UTC's",
+        "reconciliation",
+        "        return taipei_day(reported.issued_at)\n",
+        "        return reported.issued_at.date()\n",
+        "reconciliation",
+        "/flows/reconcile",
+    ),
+    # --- reports: one per minute, whole, and of this merchant ---------------------------------------------------------
+    _provider(
+        "users of a process download at once",
+        "report_source",
+        "            async with turns.lock:\n",
+        "            async with asyncio.Lock():\n",
+        "report_source",
+    ),
+    _provider(
+        "a report follows the last one at once",
+        "report_source",
+        "                while (left := turns.free_at - self._clock.steady()) > 0:\n",
+        "                while (left := 0.0) > 0:\n",
+        "report_source",
+    ),
+    _provider(
+        "a report that ends with its connection is whole",
+        "client",
+        "            if not framed and not report_download.ends_with_line:\n",
+        "            if False:\n",
+        "reports",
+    ),
+    _provider(
+        "a report whose gzip is cut short is whole",
+        "exchange",
+        "    if inflater is not None and not inflater.eof:\n",
+        "    if False:\n",
+        "reports",
+    ),
+    _protocol(
+        "a report that was cut off is whole",
+        "report_csv",
+        "                if self._table.cut_off:\n",
+        "                if False:\n",
+        "order_detail",
+    ),
+    _protocol(
+        "another merchant's report is read",
+        "report_csv",
+        '            if _unguarded(cells[index].strip()) not in ("", self._merchant_id):\n',
+        "            if False:\n",
+        "order_detail",
+    ),
+    _protocol(
+        "a number that lost a character is read",
+        "report_csv",
+        "    return None if _REPLACEMENT in text else text\n",
+        "    return text\n",
+        "order_detail",
     ),
 )
