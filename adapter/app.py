@@ -25,7 +25,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from adapter import log, wiring
+from adapter import event_loop, log, wiring
 from adapter.errors import AdapterError, BrokerUnavailable, SettingsError, StreamError, TopicsMissing
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.hook_runner import HookRunner
@@ -112,7 +112,7 @@ def run_until_stopped(settings: Settings, only: Collection[str] = STAGES, *, on_
     """
     with log.log_stream() as (stream, dropped_log_lines):
         log.configure(style=settings.log.format, level=settings.log.level, stream=stream)
-        asyncio.run(_run(settings, only, dropped_log_lines, on_wait))
+        event_loop.run(_run(settings, only, dropped_log_lines, on_wait))
 
 
 async def _run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, MerchantId, command
 from adapter.cli.ecticket import all_merchants, ecticket_client, pick_merchant
 from adapter.cli.help import group
@@ -53,7 +53,7 @@ def check(context: CommandContext, merchant: MerchantId = None, json: Json = Fal
     merchants = all_merchants(settings) if merchant is None else [pick_merchant(settings, merchant)]
     entries = read_catalogue(settings.submit.catalogue)
     by_item_no = products(entries)
-    findings = asyncio.run(_compare(settings, merchants, by_item_no))
+    findings = event_loop.run(_compare(settings, merchants, by_item_no))
     not_compared = [sku for sku, entry in entries.items() if entry.item_no is None]
     if json:
         facts = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, command
 from adapter.cli.output import note, print_json, print_marked
 
@@ -39,7 +39,7 @@ def check(context: CommandContext, json: Json = False) -> int:
     """
     from adapter.operations.preflight import exit_code
 
-    findings = asyncio.run(_run(context, show=not json))
+    findings = event_loop.run(_run(context, show=not json))
     if json:
         print_json({"ok": exit_code(findings) == 0, "findings": [asdict(finding) for finding in findings]})
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, command, flag
 from adapter.cli.dead_letter_options import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters
 from adapter.cli.help import group
@@ -68,7 +68,7 @@ def list_(
 ) -> None:
     """List the open dead letters, the latest at the end, and their numbers by reason and by stage."""
     given_filters = filters(reason=reason, stage=stage, sink=sink, merchant=merchant, since=since, until=until)
-    dead_letters, still_open = asyncio.run(_read(context.settings()))
+    dead_letters, still_open = event_loop.run(_read(context.settings()))
     chosen = [
         (number, dead_letter)
         for number, dead_letter in enumerate(dead_letters, 1)
@@ -95,7 +95,7 @@ def show(
     json: Json = False,
 ) -> int:
     """Show one dead letter with its headers, the latest of that name; exit code 1 if there is none."""
-    found = asyncio.run(_find(context.settings(), which))
+    found = event_loop.run(_find(context.settings(), which))
     if found is None:
         note(f"There is no dead letter {which}. See: ecticket-adapter dead-letters list --all")
         return 1

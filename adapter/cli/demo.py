@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, command, flag
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def demo(
     with _Steps(console) as steps:
         if broker is None:
             LocalKafka(progress=steps).prepare()  # here, where Ctrl-C ends a download at once
-        done = asyncio.run(run_demo(orders=orders, keep=keep, broker=broker, console=console, progress=steps))
+        done = event_loop.run(run_demo(orders=orders, keep=keep, broker=broker, console=console, progress=steps))
     return 0 if done else 1
 
 

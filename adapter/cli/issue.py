@@ -7,7 +7,6 @@ answer as for a random number is enough, and the command says so.
 
 from __future__ import annotations
 
-import asyncio
 import json as json_text
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.ecticket import ecticket_client
 from adapter.cli.output import note, print_json, print_table
@@ -78,7 +78,7 @@ def issue(
     The command first queries ECTicket about every trade number. Nothing is published to Kafka.
     """
     value = sys.stdin.buffer.read() if str(order) == "-" else order.read_bytes()
-    return asyncio.run(_issue(context.settings(), value, merchant, dry_run=dry_run, as_json=json))
+    return event_loop.run(_issue(context.settings(), value, merchant, dry_run=dry_run, as_json=json))
 
 
 async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, dry_run: bool, as_json: bool) -> int:

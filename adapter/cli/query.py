@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.ecticket import catalogue_products, ecticket_client, pick_merchant, refuse_violations
 from adapter.cli.output import print_facts, print_json, print_line, print_marked, print_table
@@ -45,7 +45,7 @@ def query(
     who = pick_merchant(settings, merchant)
     number = TradeNo(kind=TradeNoKind.FREE if free else TradeNoKind.MERCHANT, value=trade_no)
     refuse_violations(result_violations(ResultRequest(merchant_id=who.merchant_id, trade_no=number)))
-    reply = asyncio.run(_query(settings, who, number))
+    reply = event_loop.run(_query(settings, who, number))
     facts = {
         "merchant_id": who.merchant_id,
         "trade_no": trade_no,
@@ -78,7 +78,7 @@ def item(
     who = pick_merchant(settings, merchant)
     refuse_violations(item_violations(ItemRequest(merchant_id=who.merchant_id, item_no=item_no)))
     uses = catalogue_products(settings).get(item_no, {})
-    reply = asyncio.run(_item(settings, who, item_no))
+    reply = event_loop.run(_item(settings, who, item_no))
     findings = tuple(differences(reply, uses))
     instructions = [
         {"issue_type": entry.issue_type.name.lower(), "description": entry.description} for entry in reply.instructions

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.ecticket import ecticket_client, pick_merchant, refuse_violations
 from adapter.cli.large_table import LargeTable
@@ -73,7 +74,7 @@ def reconcile(
     merchants = _merchants(settings, merchant)
     period = _period(settings, begin and begin.date(), end and end.date())
     _refuse_impossible(merchants, period)
-    return asyncio.run(_reconcile(settings, merchants, period, publish=publish, json=json))
+    return event_loop.run(_reconcile(settings, merchants, period, publish=publish, json=json))
 
 
 def _merchants(settings: Settings, merchant_id: str | None) -> list[Merchant]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.audit import audit
 from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.output import counting, note
@@ -58,7 +58,7 @@ def reissue_(
         dry_run=dry_run,
     )
     try:
-        order_id, reissued = asyncio.run(_operation(context.settings()).run(request))
+        order_id, reissued = event_loop.run(_operation(context.settings()).run(request))
     except AmbiguousOrder as error:
         raise typer.BadParameter(str(error)) from None
     except NotReissuable as error:

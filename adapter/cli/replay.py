@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.audit import audit
 from adapter.cli.context import CommandContext, flag
 from adapter.cli.dead_letter_options import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters
@@ -71,7 +71,7 @@ def replay(
     )
     settings = context.settings()
     report = ReplayReport(dry_run=dry_run, json=json, reissue_after_seconds=settings.submit.reissue_after_seconds)
-    return asyncio.run(_replay(settings, options, report))
+    return event_loop.run(_replay(settings, options, report))
 
 
 async def _replay(settings: Settings, options: ReplayOptions, report: ReplayReport) -> int:

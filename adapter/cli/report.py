@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import date, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, MerchantId, command
 from adapter.cli.ecticket import ecticket_client, pick_merchant, refuse_violations
 from adapter.cli.large_table import LargeTable
@@ -110,7 +110,7 @@ def report(
         end_date=end.date(),
     )
     refuse_violations(report_violations(request))
-    asyncio.run(_report(settings, chosen, request, output, json=json))
+    event_loop.run(_report(settings, chosen, request, output, json=json))
 
 
 async def _report(

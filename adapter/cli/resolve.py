@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.audit import audit
 from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.output import note
@@ -79,7 +79,7 @@ def resolve_(
         against_ecticket=against_ecticket,
         dry_run=dry_run,
     )
-    return asyncio.run(_resolve(context.settings(), request, ResolveReport(request=request, json=json)))
+    return event_loop.run(_resolve(context.settings(), request, ResolveReport(request=request, json=json)))
 
 
 async def _resolve(settings: Settings, request: ResolveRequest, report: ResolveReport) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.audit import audit
 from adapter.cli.context import CommandContext, flag
 from adapter.cli.output import note
@@ -55,7 +55,7 @@ def skip(
     operation = _operation(context.settings())
     try:
         partition, offset = operation.parse(where)
-        batch, request = asyncio.run(operation.run(partition, offset, why))
+        batch, request = event_loop.run(operation.run(partition, offset, why))
     except InvalidCoordinates as error:
         raise typer.BadParameter(str(error)) from None
     except NothingToSkip as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, command, flag
 from adapter.cli.output import note, print_json, print_line, print_marked, print_table
 
@@ -104,7 +104,7 @@ def topics(
 
     settings = context.settings()
     specs = topic_specs(settings, partitions=partitions, replication=replication)
-    found = asyncio.run(survey(kafka_connection(settings), specs, make=create))
+    found = event_loop.run(survey(kafka_connection(settings), specs, make=create))
     if json:
         print_json(_as_json(found))
     else:

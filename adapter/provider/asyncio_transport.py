@@ -24,6 +24,8 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from adapter.errors import SettingsError
+
 MAX_HEAD_BYTES = 64 * 1024
 """The limit of an answer's status line and headers, interim answers included; llhttp sets no limit."""
 
@@ -37,7 +39,8 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
     """An httpx transport with a connection pool of its own.
 
     `keep_alive_seconds` is how long an idle connection may be used again; it must be shorter than the server's.
-    Belongs to one event loop.
+    Belongs to one event loop, which must be asyncio's own: others write later than they are asked to (decision 14). On
+    another one, requests raise SettingsError.
     """
 
     calls_authorize_send = True
@@ -66,10 +69,16 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, origin: _Origin) -> _Connection:
         self._pool.raise_if_closed()
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, asyncio.SelectorEventLoop):
+            raise SettingsError(
+                f"The event loop {type(loop).__module__} may write a request after its permission was withdrawn. "
+                "Use asyncio's own loop."
+            )
         scheme, host, port = origin
         tls = self._tls if scheme == "https" else None
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(
+            _, connection = await loop.create_connection(
                 lambda: _Connection(origin, self._pool), host, port, ssl=tls, happy_eyeballs_delay=0.25
             )
         except OSError as failure:  # SSLError, CertificateError and gaierror are some

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from adapter import event_loop
+
 log = logging.getLogger(__name__)
 
 RUN_AGAIN_SECONDS = 30.0
@@ -91,7 +93,7 @@ class EngineThread:
 
     def _live(self) -> None:
         try:
-            asyncio.run(self._run())
+            event_loop.run(self._run())
         finally:
             self._ended.set_result(None)
 

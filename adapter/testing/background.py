@@ -27,7 +27,7 @@ class BackgroundLoop:
     """A loop that runs until the `with` block ends."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="adapter.testing", daemon=True)
 
     def __enter__(self) -> Self:

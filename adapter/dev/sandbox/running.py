@@ -16,6 +16,7 @@ from typing import Self
 import uvicorn
 from uvicorn.server import ServerState
 
+from adapter import event_loop
 from adapter.dev.sandbox.catalogue import ItemCatalogue
 from adapter.dev.sandbox.connection import SandboxProtocol
 from adapter.dev.sandbox.faults import Faults
@@ -187,7 +188,7 @@ def serve(settings: SandboxSettings, *, ready: Callable[[str], None] = lambda _b
     Raises:
         SettingsError: the host and port cannot be bound.
     """
-    asyncio.run(_serve(settings, ready))
+    event_loop.run(_serve(settings, ready))
 
 
 async def _serve(settings: SandboxSettings, ready: Callable[[str], None]) -> None:
