@@ -82,9 +82,17 @@ def final_failures(events: Sequence[PublishedEvent], which: str) -> tuple[Failed
 
 
 def orders_named(events: Iterable[PublishedEvent], which: str) -> frozenset[tuple[str | None, str | None]]:
-    """Merchant and order id of each order that `which` names, as its id or by a trade number."""
+    """Merchant and order id of each order that `which` names, as its id or by a trade number.
+
+    An event without a merchant is about an order that was parked before its merchant was known. It names no order of
+    its own if another event has a merchant for that order id.
+    """
+    named = {(event.merchant_id, event.order_id) for event in events if which in (event.trade_no, event.order_id)}
+    of_merchants = {order_id for merchant_id, order_id in named if merchant_id is not None}
     return frozenset(
-        (event.merchant_id, event.order_id) for event in events if which in (event.trade_no, event.order_id)
+        (merchant_id, order_id)
+        for merchant_id, order_id in named
+        if merchant_id is not None or order_id not in of_merchants
     )
 
 

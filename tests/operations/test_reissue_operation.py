@@ -14,13 +14,15 @@ from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.operations.reissue import Reissue
 from adapter.operations.reissue_order import AmbiguousOrder, NotReissuable, Planning, ReissueOperation, ReissueRequest
+from adapter.operations.resolve import Resolution, find_pending, resolve
 from adapter.protocol.issue import IssueType
 from adapter.stream.records import Record
-from adapter.testing.ecticket import REFUSED
+from adapter.stream.stage import Outcome
+from adapter.testing.ecticket import LOST_BEFORE, REFUSED
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 
-from .memory_topics import MemoryTopics, MemoryWriter
+from .memory_topics import MemoryTopics, MemoryWriter, impatient_harness, park_unresolved
 
 SECOND = derive_trade_no(MERCHANT, "A-1", 1, reissue=1)
 """The number after the first one failed."""
@@ -37,8 +39,8 @@ class OtherItem:
 class Desk:
     """The command's parts around one cluster in memory."""
 
-    def __init__(self) -> None:
-        self.harness = Harness()
+    def __init__(self, harness: Harness | None = None) -> None:
+        self.harness = harness or Harness()
         self.topics = MemoryTopics(self.harness)
         self.writer = MemoryWriter(self.harness, self.topics)
 
@@ -209,6 +211,43 @@ async def test_an_order_id_of_two_merchants_needs_the_merchant() -> None:
 
     assert mentions(str(refused.value), f"{MERCHANT}/A-1 {OTHER_MERCHANT}/A-1 --merchant")
     assert {part.request.merchant_id for part in reissued.parts} == {OTHER_MERCHANT}
+
+
+async def test_an_order_that_was_unresolved_and_then_failed_is_one_order() -> None:
+    """Its `parked` event names no merchant in its data, and is about the same order as its `failed` event."""
+    desk = Desk(impatient_harness())
+    desk.harness.ecticket.faults = [LOST_BEFORE]
+    dead_letter = await park_unresolved(desk.harness)
+    pending = find_pending(dead_letter, derived())
+    assert pending is not None
+    resolved = resolve(pending, Resolution.FAILED, "never arrived", topics=TOPICS, now=desk.harness.clock())
+    desk.harness.reader.read(Outcome(records=resolved.producer_records))
+    await desk.topics.put_events()
+
+    reissued = await desk.reissue(order=desk.harness.order().value)
+
+    assert [part.trade_no.value for part in reissued.parts] == [SECOND]
+
+
+async def test_an_order_that_was_parked_before_its_merchant_was_known_is_one_order() -> None:
+    """The shop sent it with a merchant without keys here, and then again with the right one."""
+    desk = Desk()
+    await desk.harness.run(desk.harness.order(merchant_id="9999999"))
+    await desk.fail()
+
+    reissued = await desk.reissue()
+
+    assert [part.trade_no.value for part in reissued.parts] == [SECOND]
+
+
+async def test_an_order_that_was_only_parked_is_refused() -> None:
+    """Nothing failed, with or without a known merchant."""
+    desk = Desk()
+    await desk.harness.run(desk.harness.order(merchant_id="9999999"))
+    await desk.topics.put_events()
+
+    with pytest.raises(NotReissuable, match="A-1"):
+        await desk.reissue()
 
 
 async def test_another_orders_record_at_the_same_coordinates_is_refused() -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from adapter.extensions.sinks import Event
-from adapter.flows.messages.events import EVENTS, SOURCE
+from adapter.flows.messages.events import EVENTS, MERCHANT_SOURCE, SOURCE
 from adapter.stream.records import ProducerRecord, Record
 
 _PREFIX = "ce_"
@@ -84,6 +84,7 @@ class PublishedEvent:
 
     name: str
     merchant_id: str | None
+    """None if the adapter did not know it: an order that was parked before its merchant was found."""
     order_id: str | None
     trade_no: str | None
     order_record: str | None
@@ -99,7 +100,7 @@ def read_published_event(record: Record) -> PublishedEvent | None:
         return None
     return PublishedEvent(
         name=name,
-        merchant_id=_text(data, "merchant_id"),
+        merchant_id=_text(data, "merchant_id") or _merchant_of(attributes.get("source", "")),
         order_id=_text(data, "order_id"),
         trade_no=_text(data, "trade_no"),
         order_record=attributes.get("orderref"),
@@ -113,6 +114,11 @@ def may_concern(record: Record, text: str) -> bool:
     wanted = text.encode()
     key = record.key or b""
     return key == wanted or key.endswith(b"/" + wanted) or ("ce_orderid", wanted) in record.headers
+
+
+def _merchant_of(source: str) -> str | None:
+    """The merchant that an event's source names; the data of an event about an order as a whole have none."""
+    return source.removeprefix(MERCHANT_SOURCE) if source.startswith(MERCHANT_SOURCE) else None
 
 
 def _text(data: Mapping[str, object], name: str) -> str | None:

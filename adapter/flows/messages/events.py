@@ -26,6 +26,8 @@ from adapter.protocol.order_detail import UseStatus
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 
 SOURCE = "/ecticket-adapter"
+MERCHANT_SOURCE = f"{SOURCE}/merchants/"
+"""With the merchant's id behind it, the source of every event whose merchant is known."""
 NAMESPACE = uuid.UUID("6f0f3d0e-6a0c-5f52-9d3b-0d7c5a7f4b11")
 """Namespace of all event ids (UUIDv5). Part of the contract with readers: it never changes."""
 
@@ -453,7 +455,7 @@ def issuance_event(
     key = issuance_key(data.merchant_id, data.trade_no)
     attributes = {
         "id": issuance_event_id(data),
-        "source": f"{SOURCE}/merchants/{data.merchant_id}",
+        "source": f"{MERCHANT_SOURCE}{data.merchant_id}",
         "subject": data.trade_no,
         "orderid": data.order_id,
     }
@@ -479,7 +481,7 @@ def order_event(
     key = data.order_id or str(origin)
     attributes = {
         "id": order_event_id(origin, data.TYPE, *distinctions),
-        "source": f"{SOURCE}/merchants/{merchant_id}" if merchant_id else SOURCE,
+        "source": f"{MERCHANT_SOURCE}{merchant_id}" if merchant_id else SOURCE,
         "subject": key,
     }
     if data.order_id is not None:
@@ -493,14 +495,14 @@ def notification_event(data: Notified, *, topic: str, event_id: str, now: dateti
     """A notified fact as a record for `topic`; one that names no order goes by its ticket, or by itself."""
     ticket = data.ticket_ref if isinstance(data, TicketStatusChanged) else None
     subject = data.trade_no or data.ticket_trade_no or ticket or event_id
-    attributes = {"id": event_id, "source": f"{SOURCE}/merchants/{data.merchant_id}", "subject": subject}
+    attributes = {"id": event_id, "source": f"{MERCHANT_SOURCE}{data.merchant_id}", "subject": subject}
     key = issuance_key(data.merchant_id, subject)
     return _event_record(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
 
 
 def reconciliation_event(data: ReconciliationData, *, topic: str, now: datetime) -> ProducerRecord:
     """A reconciliation's fact as a record for `topic`: about a number, or about the merchant."""
-    attributes = {"id": reconciliation_event_id(data), "source": f"{SOURCE}/merchants/{data.merchant_id}"}
+    attributes = {"id": reconciliation_event_id(data), "source": f"{MERCHANT_SOURCE}{data.merchant_id}"}
     if isinstance(data, ReconciliationDifference):
         attributes["subject"] = data.trade_no
         if data.order_id is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapter.flows.messages.event_reader import decode_event
+from adapter.flows.messages.event_reader import decode_event, read_published_event
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.fakes import FakeRecordContext
@@ -99,3 +99,17 @@ async def test_a_type_of_a_newer_version_is_an_event(harness: Harness) -> None:
 
     assert event is not None
     assert event.type == "ecticket.ticket.moved.v1"
+
+
+@pytest.mark.parametrize(("content", "merchant_id"), [({}, MERCHANT), ({"merchant_id": "9999999"}, None)])
+async def test_an_event_about_an_order_as_a_whole_has_the_merchant_of_its_source(
+    harness: Harness, content: dict[str, object], merchant_id: str | None
+) -> None:
+    """Its data have none; a merchant without keys here is not known."""
+    await harness.run(harness.order(order_id="A-7", customer={}, **content))
+
+    (record,) = [record async for record in harness.reader.tail({})]
+    event = read_published_event(record)
+
+    assert event is not None
+    assert (event.name, event.merchant_id, event.order_id) == ("parked", merchant_id, "A-7")
