@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from adapter.operations.dead_letter_filters import Filters
 
 WHICH_HELP = (
-    "Number in the list, order id, trade number, or TOPIC/PARTITION/OFFSET of the dead letter or of its origin."
+    "Number in the list, order id (the key, where the list shows no order id), trade number, or TOPIC/PARTITION/OFFSET "
+    "of the dead letter or of its origin."
 )
 Reason = Annotated[str | None, typer.Option(metavar="REASON", help="Only those parked for this reason.")]
 Stage = Annotated[str | None, typer.Option(metavar="STAGE", help="Only those parked at this stage.")]

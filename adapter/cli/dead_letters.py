@@ -122,7 +122,7 @@ def _print(
         note("There are no such dead letters.")
         return
     for number, dead_letter in shown:
-        title = "  ".join(filter(None, (dead_letter.reason or "(no reason)", dead_letter.order_id or dead_letter.key)))
+        title = "  ".join(filter(None, (dead_letter.reason or "(no reason)", dead_letter.label)))
         replays = f"replayed {dead_letter.replay_count}×" if dead_letter.replay_count else None
         done = None if dead_letter.name in still_open else "handled"
         sink = dead_letter.sink and f"sink {dead_letter.sink}"
@@ -202,14 +202,13 @@ async def _read(settings: Settings) -> tuple[tuple[DeadLetter, ...], frozenset[s
 
 async def _find(settings: Settings, which: str) -> tuple[Record, DeadLetter] | None:
     from adapter.cli.operation_parts import dead_letter_store
-    from adapter.operations.dead_letter_filters import is_meant
+    from adapter.operations.dead_letter_filters import named
 
     store = dead_letter_store(settings)
-    dead_letters = await store.read()
-    named = [dead_letter for number, dead_letter in enumerate(dead_letters, 1) if is_meant(which, dead_letter, number)]
-    if not named:
+    found = named(which, await store.read())
+    if not found:
         return None
-    meant = named[-1]
+    meant = found[-1]
     records = await store.collect(
         lambda record, dead_letter: (record, dead_letter) if dead_letter.name == meant.name else None
     )

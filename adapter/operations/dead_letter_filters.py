@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 NUMBER_DIGITS = 6
-"""A text of at most so many digits is a number in the list."""
+"""A text of at most so many digits is a number in the list, if the list is as long."""
 _MAX_REPLAYS_REACHED = (
     "It was replayed {times} times and came back each time. Fix what its message names, then replay it with a higher "
     "--max-replays."
@@ -107,31 +107,26 @@ def parse_time(text: str, now: datetime) -> datetime:
         ) from None
 
 
-def is_meant(which: str, dead_letter: DeadLetter, number: int) -> bool:
-    """Whether `which` names this dead letter: `number` (in the list, from 1), coordinates, order id or trade number.
+def named(which: str, dead_letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """The dead letters that `which` names, in their order: all that the list prints to name one is accepted.
 
-    The coordinates are those of the dead letter or of its origin. Up to NUMBER_DIGITS digits are always a number in
-    the list, even if an order has that id.
+    That is a number in the list (from 1), the order id, for a dead letter without one the record's key, a trade number,
+    and the coordinates of the dead letter or of its origin. A short number that the list has is the number, even if an
+    order has that id. `dead_letters` are all of them, the oldest first.
     """
-    if which.isascii() and which.isdigit() and len(which) <= NUMBER_DIGITS:
-        return which == str(number)
-    names = (
+    if which.isascii() and which.isdigit() and len(which) <= NUMBER_DIGITS and 1 <= int(which) <= len(dead_letters):
+        return [dead_letters[int(which) - 1]]
+    return [dead_letter for dead_letter in dead_letters if which in _names(dead_letter)]
+
+
+def _names(dead_letter: DeadLetter) -> tuple[str | None, ...]:
+    return (
         dead_letter.name,
         dead_letter.origin,
         f"{dead_letter.partition}/{dead_letter.offset}",
-        dead_letter.order_id,
+        dead_letter.label,
         *dead_letter.trade_nos,
     )
-    return which in names
-
-
-def unnamed(which: Sequence[str], dead_letters: Sequence[DeadLetter]) -> list[str]:
-    """Those of `which` that name none of the dead letters."""
-    return [
-        each
-        for each in which
-        if not any(is_meant(each, dead_letter, number) for number, dead_letter in enumerate(dead_letters, 1))
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +154,12 @@ def select(
 
     `dead_letters` are all of them, the oldest first: a number in `which` counts from there.
     """
+    by_name = {each: named(each, dead_letters) for each in which}
+    names = {dead_letter.name for found in by_name.values() for dead_letter in found}
     meant = [
         dead_letter
-        for number, dead_letter in enumerate(dead_letters, 1)
-        if filters.matches(dead_letter) and (not which or any(is_meant(each, dead_letter, number) for each in which))
+        for dead_letter in dead_letters
+        if filters.matches(dead_letter) and (not which or dead_letter.name in names)
     ]
     found = [dead_letter for dead_letter in meant if dead_letter.name in still_open]
     max_replays_reached = [dead_letter for dead_letter in found if dead_letter.replay_count >= max_replays]
@@ -171,19 +168,18 @@ def select(
         (dead_letter, _MAX_REPLAYS_REACHED.format(times=dead_letter.replay_count))
         for dead_letter in max_replays_reached
     ]
-    left_out += [(dead_letter, _HANDLED) for dead_letter in _named_but_handled(which, dead_letters, still_open)]
+    left_out += [(dead_letter, _HANDLED) for dead_letter in _named_but_handled(by_name.values(), still_open)]
     return Selection(
-        chosen=tuple(chosen[:limit]), left_out=tuple(left_out), unknown=tuple(unnamed(which, dead_letters))
+        chosen=tuple(chosen[:limit]),
+        left_out=tuple(left_out),
+        unknown=tuple(name for name, found in by_name.items() if not found),
     )
 
 
 def _named_but_handled(
-    which: Sequence[str], dead_letters: Sequence[DeadLetter], still_open: AbstractSet[str]
+    found_by_name: Iterable[Sequence[DeadLetter]], still_open: AbstractSet[str]
 ) -> Iterator[DeadLetter]:
     """The last dead letter of each name that names only handled ones."""
-    for each in which:
-        named = [
-            dead_letter for number, dead_letter in enumerate(dead_letters, 1) if is_meant(each, dead_letter, number)
-        ]
-        if named and not any(dead_letter.name in still_open for dead_letter in named):
-            yield named[-1]
+    for found in found_by_name:
+        if found and not any(dead_letter.name in still_open for dead_letter in found):
+            yield found[-1]

@@ -62,6 +62,11 @@ class DeadLetter:
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     @property
+    def label(self) -> str | None:
+        """What the list shows it by: its order id, else its record's key; None if it has neither."""
+        return self.order_id or self.key or None
+
+    @property
     def replay_count(self) -> int:
         """How often it was replayed before; 0 if that cannot be read."""
         text = self.replays or ""

@@ -17,7 +17,7 @@ from adapter.flows.messages.events import Origin, record_origin
 from adapter.flows.messages.record_history import RecordHistory
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.topics import TopicSpec, create
-from adapter.operations.dead_letter_filters import Filters, is_meant
+from adapter.operations.dead_letter_filters import Filters, named
 from adapter.operations.dead_letter_view import DeadLetter, header_texts, read_dead_letter
 from adapter.stream.records import ProducerRecord, Record
 
@@ -122,7 +122,7 @@ def test_the_parsed_ids_count_for_shops_with_a_format_of_their_own() -> None:
     dead_letter = _of_a_shop("SO-77")
 
     assert (dead_letter.order_id, dead_letter.merchant_id) == ("SO-77", "3085676")
-    assert is_meant("SO-77", dead_letter, 1)
+    assert named("SO-77", [dead_letter]) == [dead_letter]
     assert Filters(merchant="3085676").matches(dead_letter)
 
 
@@ -156,11 +156,9 @@ def test_headers_are_readable() -> None:
 @pytest.mark.parametrize("which", ["3", "dead/2/7", "2/7", "orders.paid/0/1"])
 def test_a_dead_letter_is_named_in_four_ways(which: str) -> None:
     """Its place in the list, its own coordinates, with or without the topic, or its origin's."""
-    dead_letter = read_dead_letter(_record(DEAD_LETTERS[0], 7))
+    first, second, dead_letter = (read_dead_letter(_record(DEAD_LETTERS[at], 7 - at)) for at in (2, 1, 0))
 
-    assert is_meant(which, dead_letter, 3)
-    assert not is_meant("4", dead_letter, 3)
-    assert not is_meant("orders.paid/0/2", dead_letter, 3)
+    assert named(which, [first, second, dead_letter]) == [dead_letter]
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +266,16 @@ def test_an_unreadable_dead_letter_is_shown(on_broker: Commands) -> None:
     assert result.code == 0
     assert "\x1b" not in result.out
     assert on_broker("dead-letters", "show", "5", "--value").code == 0
+
+
+def test_a_dead_letter_without_order_id_is_shown_by_its_key(on_broker: Commands) -> None:
+    """As the list prints it: bytes that are no text in hexadecimal."""
+    assert "unreadable  0xff" in on_broker("dead-letters", "list").out
+
+    result = on_broker("dead-letters", "show", "0xff")
+
+    assert result.code == 0
+    assert "unreadable" in result.out
 
 
 def test_a_missing_dead_letter_is_1(on_broker: Commands) -> None:

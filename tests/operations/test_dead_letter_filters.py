@@ -13,7 +13,7 @@ from adapter.operations.dead_letter_filters import (
     Filters,
     InvalidFilter,
     Selection,
-    is_meant,
+    named,
     parse_filters,
     parse_time,
     select,
@@ -103,10 +103,44 @@ def test_names_and_filters_go_together() -> None:
     assert _offsets(_chosen("A-0", "A-1", "A-2", filters=Filters(merchant="1"))) == [0, 1]
 
 
-def test_a_short_number_is_a_number_in_the_list() -> None:
-    """Even if an order has that id."""
-    assert not is_meant("17", _dead_letter(0, order_id="17"), 1)
-    assert is_meant("20260001", _dead_letter(0, order_id="20260001"), 1)
+def test_a_short_number_that_the_list_has_is_the_number() -> None:
+    """Even if an order has that id; any other number is an order id."""
+    dead_letters = [_dead_letter(0, order_id="2"), _dead_letter(1, order_id="17"), _dead_letter(2, order_id="20260001")]
+
+    assert [each.offset for each in named("2", dead_letters)] == [1]
+    assert [each.offset for each in named("17", dead_letters)] == [1]
+    assert [each.offset for each in named("20260001", dead_letters)] == [2]
+    assert named("0", dead_letters) == named("4", dead_letters) == []
+
+
+@pytest.mark.parametrize(
+    "dead_letter",
+    [
+        _dead_letter(0),
+        _dead_letter(0, order_id=None),
+        _dead_letter(0, order_id=None, key="cart 7/北"),
+        _dead_letter(0, order_id=None, key="4711"),
+        _dead_letter(0, order_id=None, trade_nos=(), origin=None),
+    ],
+)
+def test_what_the_list_shows_names_the_dead_letter(dead_letter: DeadLetter) -> None:
+    """The list shows the key where it knows no order id."""
+    assert dead_letter.label
+    assert named(dead_letter.label, [dead_letter]) == [dead_letter]
+
+
+def test_a_key_names_no_dead_letter_that_has_an_order_id() -> None:
+    """A shop may give all orders of a customer one key; the list shows it for none of them."""
+    assert _chosen("key-0").unknown == ("key-0",)
+
+
+def test_a_dead_letter_without_order_id_and_key_has_no_name_but_its_place() -> None:
+    """An empty text names nothing."""
+    bare = _dead_letter(0, order_id=None, key="", trade_nos=(), origin=None)
+
+    assert bare.label is None
+    assert named("", [bare]) == []
+    assert named("1", [bare]) == named("dead/0/0", [bare]) == [bare]
 
 
 def test_what_was_replayed_too_often_is_left_out_by_name() -> None:
