@@ -211,7 +211,8 @@ class Preflight:
         try:
             count = self.count_signing_keys()
         except SettingsError as error:
-            yield problem("keys.signing_key", str(error))
+            for sentence in error.problems:
+                yield problem("keys.signing_key", sentence)
             return
         if count:
             yield ok("keys.signing_key", f"Records are signed with the first of {count} signing keys.")

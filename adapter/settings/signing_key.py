@@ -1,15 +1,15 @@
 """Reads the adapter's own signing keys: from the setting `keys.signing_key` and the file `signing_key`.
 
-One key per line. The first one signs, and all are accepted. To replace a key, add the new one as the second line, and
-when every process has read it, move it to the top. The file, in `secrets_dir`, is read again while the adapter runs, as
-the merchants' files are.
+One key per line, of 32 to 100 visible ASCII characters. The first one signs, and all are accepted. To replace a key,
+add the new one as the second line, and when every process has read it, move it to the top. The file, in `secrets_dir`,
+is read again while the adapter runs, as the merchants' files are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,8 @@ from adapter.settings.secret_files import read_secret
 
 FILE_NAME: Final = "signing_key"
 KEY_MIN_CHARACTERS: Final = 32
+KEY_MAX_CHARACTERS: Final = 100
+"""No key needs more: HMAC-SHA256 has blocks of 64 bytes. Two keys of `openssl rand -hex 32` in one line have 128."""
 
 
 class SigningKeyTexts:
@@ -38,7 +40,7 @@ class SigningKeyTexts:
         self._read_at = float("-inf")
 
     def __call__(self) -> tuple[str, ...]:
-        """Return the current keys. If the file is unreadable or a key in it too short, the last ones stay."""
+        """Return the current keys. If the file is unreadable or a line in it is no key, the last ones stay."""
         now = self._monotonic()
         if now - self._read_at >= RELOAD_SECONDS:
             self._read_at = now
@@ -47,15 +49,22 @@ class SigningKeyTexts:
         return tuple(dict.fromkeys((*self._setting, *self._from_file)))
 
     def check(self) -> None:
-        """Raise SettingsError for a key that is too short or a file that cannot be read. It never contains a key."""
-        _ensure_long_enough(self._setting, "keys.signing_key")
-        self._from_file = self._read()
+        """Raise SettingsError for each line that is no key, and for a file that cannot be read. It never has a key."""
+        problems = list(_line_problems(self._setting, "keys.signing_key"))
+        try:
+            self._from_file = self._read()
+        except SettingsError as error:
+            problems += error.problems
+        if problems:
+            raise SettingsError(*problems)
 
     def _read(self) -> tuple[str, ...]:
         if self._path is None:
             return ()
         found = _lines(read_secret(self._path, optional=True) or "")
-        _ensure_long_enough(found, f"The secret file {self._path}")
+        problems = tuple(_line_problems(found, f"The secret file {self._path}"))
+        if problems:
+            raise SettingsError(*problems)
         return found
 
 
@@ -63,10 +72,24 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _ensure_long_enough(keys: tuple[str, ...], where: str) -> None:
-    short = [number for number, key in enumerate(keys, 1) if len(key) < KEY_MIN_CHARACTERS]
-    if short:
-        raise SettingsError(
-            f"{where}: line {short[0]} has fewer than {KEY_MIN_CHARACTERS} characters. Make a key with "
-            "`openssl rand -hex 32`."
-        )
+def _line_problems(keys: tuple[str, ...], where: str) -> Iterator[str]:
+    """What is wrong with each line that cannot be one key: too short, too long, or not one word of ASCII.
+
+    Two keys in one line would be a third one, which no other process accepts.
+    """
+    for number, key in enumerate(keys, 1):
+        wrong = _shape_problem(key)
+        if wrong:
+            yield f"{where}: line {number} {wrong} Make a key with `openssl rand -hex 32`."
+
+
+def _shape_problem(key: str) -> str | None:
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        return "holds a blank or a character that is not visible ASCII. Write each key on a line of its own."
+    if len(key) < KEY_MIN_CHARACTERS:
+        return f"has fewer than {KEY_MIN_CHARACTERS} characters."
+    glued = len(key) >= 2 * KEY_MIN_CHARACTERS and "=" in key.rstrip("=")  # the padding of base64 ends a key
+    if len(key) > KEY_MAX_CHARACTERS or glued:
+        most = f"a key has at most {KEY_MAX_CHARACTERS}"
+        return f"has {len(key)} characters and looks like two keys ({most}). Write each key on a line of its own."
+    return None

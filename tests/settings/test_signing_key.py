@@ -9,7 +9,7 @@ import pytest
 from adapter.errors import SettingsError
 from adapter.settings import load
 from adapter.settings.merchants import RELOAD_SECONDS
-from adapter.settings.signing_key import FILE_NAME, KEY_MIN_CHARACTERS, SigningKeyTexts
+from adapter.settings.signing_key import FILE_NAME, KEY_MAX_CHARACTERS, KEY_MIN_CHARACTERS, SigningKeyTexts
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.clock import NOON
 from adapter.wiring import merchant_book, record_signer
@@ -56,7 +56,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert texts() == (SECOND, FIRST)
 
 
-@pytest.mark.parametrize("content", [b"short\n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"short\n", b"\xff\xfe", 128 * b"a"])
 def test_a_file_that_cannot_be_used_changes_nothing_while_the_adapter_runs(tmp_path: Path, content: bytes) -> None:
     """Half-written, or a mistake: the keys that were read last count. A start is refused, without the key."""
     clock = Clock()
@@ -81,6 +81,44 @@ def test_a_short_key_stops_the_start_and_is_not_shown() -> None:
     assert "line 2" in message
     assert str(KEY_MIN_CHARACTERS) in message
     assert "hunter2" not in message
+
+
+BASE64 = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k="
+"""32 bytes, as `openssl rand -base64 32` prints them."""
+
+
+@pytest.mark.parametrize("key", [FIRST, SECOND, THIRD, BASE64, "d" * KEY_MAX_CHARACTERS])
+def test_a_key_of_any_usual_form_is_accepted(tmp_path: Path, key: str) -> None:
+    """Hexadecimal or base64, in the file and in the setting."""
+    (tmp_path / FILE_NAME).write_text(key)
+    for texts in (SigningKeyTexts(key), SigningKeyTexts(None, tmp_path)):
+        texts.check()
+        assert texts() == (key,)
+
+
+@pytest.mark.parametrize(
+    "line", [THIRD + "e" * 64, BASE64 + BASE64, f"{FIRST} {SECOND}", f"\ufeff{FIRST}", "鑰" * 40, f"{FIRST}\0{SECOND}"]
+)
+def test_a_line_that_is_not_one_key_stops_the_start(tmp_path: Path, line: str) -> None:
+    """Two keys without a line break would be a third one that no other process accepts; so would invisible bytes."""
+    (tmp_path / FILE_NAME).write_text(f"{FIRST}\n{line}\n", encoding="utf-8")
+
+    for texts in (SigningKeyTexts(f"{FIRST}\n{line}"), SigningKeyTexts(None, tmp_path)):
+        with pytest.raises(SettingsError) as caught:
+            texts.check()
+        (problem,) = caught.value.problems
+        assert "line 2" in problem
+        assert line not in problem
+
+
+def test_every_line_that_is_no_key_is_reported(tmp_path: Path) -> None:
+    """Of the setting and of the file."""
+    (tmp_path / FILE_NAME).write_text(f"short\n{THIRD}{THIRD}\n")
+
+    with pytest.raises(SettingsError) as caught:
+        SigningKeyTexts("tiny", tmp_path).check()
+
+    assert len(caught.value.problems) == 3
 
 
 def test_the_setting_signs_what_another_process_with_the_same_setting_accepts(tmp_path: Path) -> None:
