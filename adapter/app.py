@@ -178,15 +178,15 @@ class Adapter:
         if unknown or not only:
             named = ", ".join(unknown) or "nothing"
             raise SettingsError(f"--only names {named}; this version has the stages {', '.join(STAGES)}.")
-        _check_settings(settings)
+        self._merchants = wiring.merchant_book(settings)
+        problems = wiring.start_problems(settings, self._merchants)
+        if problems:
+            raise SettingsError(*problems)
+        _log_settings_warnings(settings)
         _check_codecs()
         self._settings = settings
         self._now = now
         self._connection = wiring.kafka_connection(settings)
-        self._merchants = wiring.merchant_book(settings)
-        self._merchants.check()
-        if not self._merchants.ids:
-            raise SettingsError(self._merchants.if_none)
         self._signer = wiring.record_signer(settings, self._merchants)
         self._metrics = Metrics()
         self._hook_runner = wiring.make_hook_runner(settings, self._merchants)
@@ -558,16 +558,8 @@ def _problems(engine: StageRunner) -> Iterator[str]:
         yield from (f"does not read everything: {cause}" for cause in causes)
 
 
-def _check_settings(settings: Settings) -> None:
-    """Log the warnings about settings.
-
-    Raises SettingsError for settings with which the adapter cannot issue.
-    """
-    issues = check_settings(settings)
-    problems = [str(each) for each in issues if each.level == "problem"]
-    if problems:
-        raise SettingsError(*problems)
-    for each in issues:
+def _log_settings_warnings(settings: Settings) -> None:
+    for each in check_settings(settings):
         _log.warning(str(each), setting=each.key)
 
 

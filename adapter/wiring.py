@@ -15,6 +15,7 @@ from pathlib import Path
 
 from adapter.errors import HookFailed, SettingsError
 from adapter.extensions.builtin import built_in_sources
+from adapter.extensions.builtin.catalogue_file import read_catalogue
 from adapter.extensions.builtin_sinks import sink_sources
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
@@ -39,6 +40,7 @@ from adapter.provider.limits import CallLimits, DownloadTimeouts, ReportLimits
 from adapter.provider.observer import ProviderObserver
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.settings import Settings
+from adapter.settings.checks import check_settings
 from adapter.settings.merchants import MerchantBook
 from adapter.settings.signing_key import SigningKeyTexts
 
@@ -141,6 +143,40 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
         session_timeout_seconds=kafka.session_timeout_seconds,
         transaction_timeout_seconds=kafka.transaction_timeout_seconds,
     )
+
+
+def start_problems(settings: Settings, merchants: MerchantBook) -> tuple[str, ...]:
+    """What prevents a start: mistakes in settings, in secret files, and in other files that settings name.
+
+    All of them, because each start of a pod takes its time. The catalogue is read only if something else is wrong;
+    otherwise loading the plugins reads it.
+    """
+
+    def keys() -> None:
+        merchants.check()
+        if not merchants.ids and settings.secrets_dir is not None:
+            raise SettingsError(merchants.if_none)
+
+    problems = [str(each) for each in check_settings(settings) if each.level == "problem"]
+    checks: list[Callable[[], object]] = [
+        lambda: kafka_connection(settings).client_options(),
+        lambda: settings.provider.ssl_ca_file and _tls(settings.provider.ssl_ca_file),
+        keys,
+        signing_key_texts(settings).check,
+    ]
+    for check in checks:
+        problems += _problems_of(check)
+    if problems and settings.submit.catalogue is not None:
+        problems += _problems_of(partial(read_catalogue, settings.submit.catalogue))
+    return tuple(dict.fromkeys(problems))
+
+
+def _problems_of(check: Callable[[], object]) -> tuple[str, ...]:
+    try:
+        check()
+    except SettingsError as error:
+        return error.problems
+    return ()
 
 
 def number_history(settings: Settings, connection: KafkaConnection, merchants: MerchantBook) -> NumberHistory:

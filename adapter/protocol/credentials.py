@@ -26,7 +26,7 @@ class Credentials:
 
     def __post_init__(self) -> None:
         """Reject keys that AES-128 or the checksum could not use."""
-        problems = [*_key_problems("hash_key", self.hash_key), *_key_problems("hash_iv", self.hash_iv)]
+        problems = [*key_problems("hash_key", self.hash_key), *key_problems("hash_iv", self.hash_iv)]
         if problems:
             raise SettingsError(*problems)
 
@@ -80,8 +80,8 @@ class Merchant:
         return (self.platform_credentials, self.credentials)
 
 
-def _key_problems(name: str, value: object) -> list[str]:
-    """Describe what is wrong with a key without repeating a character of it."""
+def key_problems(name: str, value: object) -> list[str]:
+    """What is wrong with a HashKey or HashIV, without a character of it; empty if nothing is."""
     if not isinstance(value, str):
         return [f"{name} must be text of {KEY_LENGTH} ASCII characters, and it is no text."]
     if len(value) != KEY_LENGTH:

@@ -6,7 +6,7 @@ The attribute docstrings are the reference that `settings reference` prints. `lo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -30,12 +30,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from adapter.settings.secret_files import read_secret
 from adapter.settings.texts import filled, structure
 
 ENV_PREFIX = "ECTICKET_"
 FILE_CONTENT = "_file_content"
 """Name under which the settings file's content is handed to `Settings`; no setting is called so."""
+SECRETS_CONTENT = "_secrets_content"
+"""The same for the secret files that are settings of their own."""
 URL_MAX_CHARACTERS = 200
 """RefundNotifyURL and UseStatusNotifyURL are String(200) (specification, Ticket Issuance)."""
 
@@ -416,33 +417,19 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class SecretFileSource(PydanticBaseSettingsSource):
-    """The secret files that are settings of their own, each at its dotted key as a path in `secrets_dir`.
+    """The secret files that are settings of their own (`secret_files.read_setting_files`)."""
 
-    Does not read the files that change while the adapter runs: those of merchants and platforms (`merchants`) and of
-    the signing keys (`signing_key`).
-    """
-
-    KEYS: ClassVar[Sequence[tuple[str, str]]] = (("kafka", "sasl_password"),)
-
-    def __init__(self, settings_cls: type[BaseSettings], lower: Mapping[str, object]) -> None:
+    def __init__(self, settings_cls: type[BaseSettings], tree: Mapping[str, object]) -> None:
         super().__init__(settings_cls)
-        self._lower = lower
+        self._tree = tree
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[None, str, bool]:
         """Return nothing: the whole tree comes from `__call__`."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, object]:
-        """Return the contents of the files that exist. Raises SettingsError for one that cannot be used."""
-        folder = self.current_state.get("secrets_dir") or self._lower.get("secrets_dir")
-        tree: dict[str, object] = {}
-        if not isinstance(folder, (str, Path)):
-            return tree
-        for group, name in self.KEYS:
-            text = read_secret(Path(folder) / group / name, optional=True)
-            if text is not None:
-                tree[group] = {name: text}
-        return tree
+        """Return the contents of the files that `load` has read."""
+        return dict(self._tree)
 
 
 class Settings(BaseSettings):
@@ -501,13 +488,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources by precedence; `load` passes the file's content under a name that no setting has."""
+
         assert isinstance(init_settings, InitSettingsSource)  # noqa: S101  # pydantic-settings' own default class
         given = dict(init_settings.init_kwargs)
         from_file = given.pop(FILE_CONTENT, {})
+        from_secrets = given.pop(SECRETS_CONTENT, {})
         return (
             InitSettingsSource(settings_cls, given),
             EnvironmentSource(settings_cls),
-            SecretFileSource(settings_cls, from_file),
+            SecretFileSource(settings_cls, from_secrets),
             InitSettingsSource(settings_cls, from_file),
         )

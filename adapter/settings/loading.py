@@ -19,8 +19,10 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError as UnparsableEnvironment
 
 from adapter.errors import SettingsError
-from adapter.settings.groups import ENV_PREFIX, FILE_CONTENT, EnvironmentSource, Group, Settings
-from adapter.settings.secret_files import reading_problem
+from adapter.settings.groups import ENV_PREFIX, FILE_CONTENT, SECRETS_CONTENT, EnvironmentSource, Group, Settings
+from adapter.settings.merchants import file_problems
+from adapter.settings.secret_files import read_setting_files, reading_problem
+from adapter.settings.signing_key import SigningKeyTexts
 from adapter.settings.termination_log import TERMINATION_LOG_VARIABLE
 from adapter.settings.texts import STRUCTURES, Shape, UnreadableText, filled, inside, read_yaml, shape_of, structure
 
@@ -37,21 +39,60 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
 
     `overrides` are the command line's, as dotted keys and texts (`{"submit.operator": "web"}`).
 
-    Raises SettingsError with one sentence for each error.
+    Raises SettingsError with one sentence for each error, those of all secret files included.
     """
     given, errors = _from_command_line(overrides or {})
     problems = [*_wrong_variables(os.environ), *errors]
-    if problems:
-        raise SettingsError(*problems)
-    config = config or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
-    arguments: dict[str, object] = {FILE_CONTENT: _read_file(config) if config else {}, **given}
+    path = config or _config_of_environment()
+    content: dict[str, object] = {}
+    try:
+        content = _read_file(path) if path else {}
+    except SettingsError as error:
+        problems += error.problems
+    folder = _secrets_dir(given, content)
+    from_secrets, secret_problems = read_setting_files(folder) if folder else ({}, ())
+    settings = None
+    if not problems:
+        settings, problems = _validated(given, from_secrets, content)
+    if settings is None or secret_problems:
+        raise SettingsError(*dict.fromkeys((*problems, *secret_problems, *_key_file_problems(folder))))
+    return settings
+
+
+def _validated(
+    given: Mapping[str, object], from_secrets: Mapping[str, object], content: Mapping[str, object]
+) -> tuple[Settings | None, list[str]]:
+    """The settings of all sources, or one sentence for each error."""
+    arguments: dict[str, object] = {FILE_CONTENT: content, SECRETS_CONTENT: from_secrets, **given}
     try:
         settings = Settings(**arguments)  # type: ignore[arg-type]  # texts, turned into their types by pydantic
-        return settings.with_overriding_ids(_overriding_ids(given, EnvironmentSource(Settings)()))
+        return settings.with_overriding_ids(_overriding_ids(given, EnvironmentSource(Settings)())), []
     except ValidationError as error:
-        raise SettingsError(*_sentences(error)) from None
+        return None, list(_sentences(error))
     except UnparsableEnvironment as error:
-        raise SettingsError(f"An environment variable cannot be read: {error}.") from None
+        return None, [f"An environment variable cannot be read: {error}."]
+
+
+def _config_of_environment() -> Path | None:
+    text = os.environ.get(CONFIG_VARIABLE, "").strip()
+    return Path(text) if text else None
+
+
+def _secrets_dir(given: Mapping[str, object], content: Mapping[str, object]) -> Path | None:
+    """The folder of the secret files, from the source that takes precedence."""
+    found = given.get("secrets_dir") or os.environ.get(variable("secrets_dir")) or content.get("secrets_dir")
+    return Path(found) if isinstance(found, str) and found.strip() else None
+
+
+def _key_file_problems(folder: Path | None) -> Iterator[str]:
+    """What is wrong with the key files, so that a start which fails for other settings reports them too."""
+    if folder is None:
+        return
+    yield from file_problems(folder)
+    try:
+        SigningKeyTexts(None, folder).check()
+    except SettingsError as error:
+        yield from error.problems
 
 
 def _overriding_ids(*sources: Mapping[str, object]) -> dict[str, frozenset[str]]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from adapter.errors import SettingsError
-from adapter.protocol.credentials import Credentials, Merchant
+from adapter.protocol.credentials import Credentials, Merchant, key_problems
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
 from adapter.protocol.value_descriptions import quoted
@@ -110,9 +110,8 @@ class MerchantBook:
         merchants, unread, problems = self._keys("merchants")
         platforms, _, platform_problems = self._keys("platforms")
         problems += platform_problems
-        problems += tuple(
-            problem for number in platforms if (problem := _number_problem(f"platforms.{number}", number))
-        )
+        for number, keys in platforms.items():
+            problems += tuple(_value_problems("platforms", number, _texts(keys)))
         known = {}
         for merchant_id, keys in merchants.items():
             try:
@@ -138,35 +137,86 @@ class MerchantBook:
     def _from_files(self, kind: str) -> dict[str, MerchantSettings | SettingsError]:
         if self._secrets_dir is None:
             return {}
-        parent = self._secrets_dir / kind
         try:
-            folders = sorted(path for path in parent.iterdir() if not path.name.startswith(".") and path.is_dir())
-        except FileNotFoundError:
-            if self._secrets_dir.is_dir():
-                return {}
-            problem = SettingsError(
-                f"The folder {self._secrets_dir} (secrets_dir) does not exist. Mount the Secret there, or correct "
-                "secrets_dir."
-            )
-            return {**dict.fromkeys(self._known, problem), parent.name: problem}
-        except OSError as error:
-            problem = SettingsError(f"The secrets folder {parent} cannot be read: {reading_problem(error)}")
-            return {**dict.fromkeys(self._known, problem), parent.name: problem}
-        return {folder.name: _from_folder(folder) for folder in folders}
+            return _read_files(self._secrets_dir, kind)
+        except SettingsError as problem:
+            return {**dict.fromkeys(self._known, problem), kind: problem}
+
+
+def file_problems(secrets_dir: Path) -> Iterator[str]:
+    """What is wrong with the files of merchants and platforms, each taken alone; the settings may complete them."""
+    for kind in ("merchants", "platforms"):
+        try:
+            found = _read_files(secrets_dir, kind)
+        except SettingsError as error:
+            yield from error.problems
+            continue
+        for number, keys in found.items():
+            if isinstance(keys, SettingsError):
+                yield from keys.problems
+            else:
+                yield from _value_problems(kind, number, _texts(keys))
+
+
+def _read_files(secrets_dir: Path, kind: str) -> dict[str, MerchantSettings | SettingsError]:
+    """The values of each folder, or what is wrong with it. Raises SettingsError if there are no folders to read."""
+    parent = secrets_dir / kind
+    try:
+        folders = sorted(path for path in parent.iterdir() if not path.name.startswith(".") and path.is_dir())
+    except FileNotFoundError:
+        if secrets_dir.is_dir():
+            return {}
+        raise SettingsError(
+            f"The folder {secrets_dir} (secrets_dir) does not exist. Mount the Secret there, or correct secrets_dir."
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"The secrets folder {parent} cannot be read: {reading_problem(error)}") from None
+    return {folder.name: _from_folder(folder) for folder in folders}
+
+
+_FILES: Mapping[str, bool] = {"hash_key": False, "hash_iv": False, "platform_id": True, "known_trade_no": True}
+"""The files of a merchant or platform, and whether one may be absent or empty."""
 
 
 def _from_folder(folder: Path) -> MerchantSettings | SettingsError:
-    try:
-        return MerchantSettings.model_validate(
-            {
-                "hash_key": read_secret(folder / "hash_key"),
-                "hash_iv": read_secret(folder / "hash_iv"),
-                "platform_id": read_secret(folder / "platform_id", optional=True, may_be_empty=True),
-                "known_trade_no": read_secret(folder / "known_trade_no", optional=True, may_be_empty=True),
-            }
+    """The values in the files; if one cannot be read, all that is wrong with any of them."""
+    texts: dict[str, str | None] = dict.fromkeys(_FILES)
+    problems: list[str] = []
+    for name, optional in _FILES.items():
+        try:
+            texts[name] = read_secret(folder / name, optional=optional, may_be_empty=optional)
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        return SettingsError(*problems, *_value_problems(folder.parent.name, folder.name, texts))
+    return MerchantSettings.model_validate(texts)
+
+
+def _texts(keys: MerchantSettings) -> dict[str, str | None]:
+    """The values as texts, as they are in files."""
+    secrets = {"hash_key": keys.hash_key, "hash_iv": keys.hash_iv}
+    return {
+        **{name: None if secret is None else secret.get_secret_value() for name, secret in secrets.items()},
+        "platform_id": keys.platform_id,
+        "known_trade_no": keys.known_trade_no,
+    }
+
+
+def _value_problems(kind: str, number: str, texts: Mapping[str, str | None]) -> Iterator[str]:
+    """What is wrong with the number and with each value that is there; never a value."""
+    if wrong := _number_problem(f"{kind}.{number}", number):
+        yield wrong
+    owner = f"{kind.removesuffix('s')} {number}"
+    for name in ("hash_key", "hash_iv"):
+        if texts[name] is not None:
+            for problem in key_problems(name, texts[name]):
+                yield f"The keys of {owner} are not usable: {problem}"
+    known_trade_no = texts["known_trade_no"]
+    if known_trade_no and not is_trade_no(TradeNo(kind=TradeNoKind.MERCHANT, value=known_trade_no)):
+        yield (
+            f"{owner.capitalize()}: known_trade_no must be 1 to 25 letters or digits, and it is not. "
+            "Give a trade number of this merchant that ECTicket has, or leave it out."
         )
-    except SettingsError as error:
-        return error
 
 
 def _combined(
@@ -188,21 +238,21 @@ def _combined(
 
 
 def _merchant(merchant_id: str, keys: MerchantSettings, platforms: Mapping[str, MerchantSettings]) -> Merchant:
+    """The merchant. Raises SettingsError with all that is wrong with its values, and with those of its platform."""
     platform_id = keys.platform_id or None
-    if wrong := _number_problem(f"merchants.{merchant_id}", merchant_id):
-        raise SettingsError(wrong)
-    known_trade_no = keys.known_trade_no or None
-    if known_trade_no is not None and not is_trade_no(TradeNo(kind=TradeNoKind.MERCHANT, value=known_trade_no)):
-        raise SettingsError(
-            f"Merchant {merchant_id}: known_trade_no must be 1 to 25 letters or digits, and it is not. "
-            "Give a trade number of this merchant that ECTicket has, or leave it out."
-        )
+    problems = [
+        *_value_problems("merchants", merchant_id, _texts(keys)),
+        *_missing_keys("merchants", merchant_id, keys),
+        *(_platform_problems(merchant_id, platform_id, platforms) if platform_id else ()),
+    ]
+    if problems:
+        raise SettingsError(*problems)
     return Merchant(
         merchant_id=merchant_id,
-        credentials=_credentials("merchants", merchant_id, keys),
+        credentials=_credentials(keys),
         platform_id=platform_id,
-        platform_credentials=_platform(merchant_id, platform_id, platforms) if platform_id else None,
-        known_trade_no=known_trade_no,
+        platform_credentials=_credentials(platforms[platform_id]) if platform_id else None,
+        known_trade_no=keys.known_trade_no or None,
     )
 
 
@@ -213,25 +263,25 @@ def _number_problem(where: str, number: str) -> str | None:
     return f"{where}: a MerchantID or PlatformID has 1 to 10 digits, and {quoted(number)} does not. Correct the number."
 
 
-def _platform(merchant_id: str, platform_id: str, platforms: Mapping[str, MerchantSettings]) -> Credentials:
+def _platform_problems(merchant_id: str, platform_id: str, platforms: Mapping[str, MerchantSettings]) -> Iterator[str]:
     wrong = _number_problem(f"merchants.{merchant_id}.platform_id", platform_id)
     if platform_id not in platforms:
-        raise SettingsError(
+        yield (
             f"Merchant {merchant_id} names platform {platform_id}, for which no keys are set; "
             + (wrong or f"set platforms.{platform_id}.hash_key and hash_iv.")
         )
-    if wrong:
-        raise SettingsError(wrong)
-    return _credentials("platforms", platform_id, platforms[platform_id])
+    elif wrong:
+        yield wrong
+    else:
+        yield from _missing_keys("platforms", platform_id, platforms[platform_id])
+        yield from _value_problems("platforms", platform_id, _texts(platforms[platform_id]))
 
 
-def _credentials(kind: str, number: str, keys: MerchantSettings) -> Credentials:
+def _missing_keys(kind: str, number: str, keys: MerchantSettings) -> Iterator[str]:
     if keys.hash_key is None or keys.hash_iv is None:
-        raise SettingsError(
-            f"{kind}.{number}.hash_key is missing. Put hash_key and hash_iv into secret files, or set both."
-        )
-    owner = f"{kind.removesuffix('s')} {number}"
-    try:
-        return Credentials(hash_key=keys.hash_key.get_secret_value(), hash_iv=keys.hash_iv.get_secret_value())
-    except SettingsError as error:
-        raise SettingsError(*(f"The keys of {owner} are not usable: {problem}" for problem in error.problems)) from None
+        yield f"{kind}.{number}.hash_key is missing. Put hash_key and hash_iv into secret files, or set both."
+
+
+def _credentials(keys: MerchantSettings) -> Credentials:
+    texts = _texts(keys)
+    return Credentials(hash_key=texts["hash_key"] or "", hash_iv=texts["hash_iv"] or "")

@@ -1,10 +1,11 @@
-"""Reads one secret from one file, as Kubernetes mounts them, and explains why it cannot be used."""
+"""Reads secrets from files, as Kubernetes mounts them, and explains why one cannot be used."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import Final, Literal, overload
 
 from adapter.errors import SettingsError
 
@@ -32,6 +33,32 @@ def read_secret(path: Path, *, optional: bool = False, may_be_empty: bool = Fals
     if not text and not may_be_empty:
         raise SettingsError(f"The secret file {path} is empty. Put the value into the Secret, or remove the key.")
     return text
+
+
+SETTING_FILES: Final[Sequence[tuple[str, str]]] = (("kafka", "sasl_password"),)
+"""Secret files that are settings of their own, each at its dotted key as a path in `secrets_dir`.
+
+Not those that change while the adapter runs: of merchants and platforms (`merchants`), and the signing keys
+(`signing_key`).
+"""
+
+
+def read_setting_files(folder: Path) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The values of `SETTING_FILES` that exist, as nested groups; and one sentence for each that cannot be used."""
+    tree: dict[str, object] = {}
+    problems: list[str] = []
+    for group, name in SETTING_FILES:
+        path = folder / group / name
+        try:
+            text = read_secret(path, optional=True)
+        except SettingsError as error:
+            problems += error.problems
+            continue
+        if text is not None and len(text.splitlines()) > 1:
+            problems.append(f"The secret file {path} has {len(text.splitlines())} lines. Put one value into it.")
+        elif text is not None:
+            tree[group] = {name: text}
+    return tree, tuple(problems)
 
 
 def reading_problem(error: OSError | UnicodeDecodeError) -> str:

@@ -152,6 +152,27 @@ def short_signing_key(given: BadInput) -> None:
     (given.folder / "secrets" / "signing_key").write_text(SECRET)
 
 
+@case(2, "signing_key", "128", "two keys")
+def glued_signing_keys(given: BadInput) -> None:
+    given.secrets()
+    (given.folder / "secrets" / "signing_key").write_text(SECRET * 8)
+
+
+@case(2, "hash_key", "16", "32")
+def glued_hash_keys(given: BadInput) -> None:
+    given.secrets(hash_key=2 * SECRET.encode())
+
+
+@case(2, "submit.operator", "kafka.sasl_mechanism", "hash_key", "hash_iv", "signing_key", "catalogue.yaml", "CA.crt")
+def mistakes_of_every_kind(given: BadInput) -> None:
+    given.secrets(hash_key=b"", hash_iv=SECRET[:-1].encode())
+    (given.folder / "secrets" / "signing_key").write_text(SECRET)
+    given.settings["submit"] = {"catalogue": str(given.folder / "catalogue.yaml")}
+    given.settings["kafka"] = {"security_protocol": "SASL_PLAINTEXT"}
+    provider = cast("dict[str, object]", settings_for(UNREACHABLE)["provider"])
+    given.settings["provider"] = {**provider, "ssl_ca_file": str(given.folder / "CA.crt")}
+
+
 @case(2, "kafka.ssl_ca_file", "ca.crt", "PEM")
 def missing_ca_file(given: BadInput) -> None:
     given.settings["kafka"] = _tls(given.folder / "ca.crt")

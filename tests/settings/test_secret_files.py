@@ -73,7 +73,11 @@ def test_without_the_file_the_settings_file_counts(tmp_path: Path) -> None:
     assert _password(_config(tmp_path, ", sasl_password: written")) == "written"
 
 
-@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe", None], ids=["empty", "blank", "no text", "folder"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b" \n", b"\xff\xfe", b"one\ntwo\n", None],
+    ids=["empty", "blank", "no text", "two lines", "folder"],
+)
 def test_a_password_file_that_cannot_be_used_is_named(
     tmp_path: Path, password_file: Path, content: bytes | None
 ) -> None:
@@ -89,3 +93,38 @@ def test_a_password_file_that_cannot_be_used_is_named(
 
     (problem,) = caught.value.problems
     assert str(password_file) in problem
+
+
+def _key_files(folder: Path, **texts: str) -> None:
+    folder.mkdir(parents=True)
+    for name, text in {"hash_key": "k" * 16, "hash_iv": "v" * 16, **texts}.items():
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [("{}", ()), ("{submit: {oprator: web}}", ("submit.oprator",)), ("submit: [", ("YAML",))],
+    ids=["good", "misspelt", "not YAML"],
+)
+def test_all_mistakes_of_secret_files_are_reported_at_once(
+    tmp_path: Path, password_file: Path, monkeypatch: pytest.MonkeyPatch, settings: str, problems: tuple[str, ...]
+) -> None:
+    """With those of the other settings, and without a character of a key."""
+    secrets = tmp_path / "secrets"
+    password_file.write_text("")
+    _key_files(secrets / "merchants" / "1", hash_key="", hash_iv="", known_trade_no="no number")
+    _key_files(secrets / "merchants" / "2", hash_iv="topsecret")
+    _key_files(secrets / "platforms" / "3", hash_key="")
+    (secrets / "signing_key").write_text("topsecret")
+    monkeypatch.setenv("ECTICKET_SECRETS_DIR", str(secrets))
+    config = tmp_path / "settings.yaml"
+    config.write_text(settings)
+
+    with pytest.raises(SettingsError) as caught:
+        load(config)
+
+    files = ("sasl_password", "1/hash_key", "1/hash_iv", "Merchant 1: known_trade_no", "merchant 2", "3/hash_key")
+    named = (*problems, *files, "signing_key")
+    assert len(caught.value.problems) == len(named)
+    assert all(name in problem for name, problem in zip(named, caught.value.problems, strict=True))
+    assert "topsecret" not in str(caught.value)
