@@ -22,6 +22,7 @@ AdapterError
 │   │   └── UnknownAddressee
 │   ├── Undecryptable
 │   ├── WrongChecksum
+│   ├── NotANotification
 │   ├── WrongAddressee
 │   └── UnreadableReply
 ├── CallError                           a call to ECTicket ended without a usable answer
@@ -153,6 +154,10 @@ class WrongChecksum(EnvelopeError):
 
 class WrongAddressee(EnvelopeError):
     """No signed field names the merchant that the unsigned envelope names."""
+
+
+class NotANotification(EnvelopeError):
+    """The signed text is another message of the protocol, such as an answer, which someone may have recorded."""
 
 
 class UnreadableReply(EnvelopeError):

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from adapter.flows.receive import PUBLISHED, REASONS
+from adapter.flows.receive import MAX_PUBLICATIONS, PUBLISHED, REASONS, REPEATED
 from adapter.kafka.publisher import WITHIN_SECONDS
 from adapter.protocol.credentials import Credentials
 from adapter.protocol.notification import MEANINGS, pseudonym
 from adapter.settings.groups import CallbackSettings
-from adapter.web.callbacks import MAX_BODY_BYTES, REFUSAL_DELAY_SECONDS
+from adapter.web.callbacks import LARGE_BODIES_PER_SECOND, LARGE_BODY_BYTES, MAX_BODY_BYTES, REFUSAL_DELAY_SECONDS
 from adapter.web.connection_limits import ConnectionLimits
 
 MANUAL = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_the_recipe_for_a_tickets_reference_works() -> None:
 
 def test_every_end_that_is_counted_is_explained() -> None:
     """And nothing is that does not exist."""
-    ends = {PUBLISHED, *REASONS.values(), "too-large", "cut-off", "internal-error"}
+    ends = {PUBLISHED, REPEATED, *REASONS.values(), "too-large", "cut-off", "internal-error", "too-busy"}
     rows = re.findall(r"^\| (?:\d\d\d|none) \| (.*?) \|", MANUAL, re.MULTILINE)
 
     assert {end for row in rows for end in re.findall(r"`([a-z-]+)`", row)} == ends
@@ -42,7 +42,9 @@ def test_the_bounds_are_those_of_the_code() -> None:
 
     for sentence in (
         f"more than {MAX_BODY_BYTES // 1024} KiB",
+        f"more than {LARGE_BODY_BYTES // 1024} KiB take turns, {LARGE_BODIES_PER_SECOND} a second",
         f"within {WITHIN_SECONDS:g} s",
+        f"at most {MAX_PUBLICATIONS} times",
         f"take {REFUSAL_DELAY_SECONDS:g} s",
         f"within {limits.request_seconds:g} s",
         f"a head of more than {limits.head_bytes // 1024} KiB",

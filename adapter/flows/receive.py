@@ -3,10 +3,14 @@
 The order matters: a notification that is answered before it is published can be lost; one that is published and not
 answered is sent again and gets the same event id. What the status number means is disputed, so the event holds the
 number as received, with every possible meaning. Does not use HTTP or Kafka directly.
+
+A text that anyone has recorded can be posted again and again. So each event is published only a few times by a process:
+as often as ECPay sends a notification on its day.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, Protocol, TypedDict
@@ -14,6 +18,7 @@ from typing import Literal, Protocol, TypedDict
 from adapter.errors import (
     AdapterError,
     NotAnEnvelope,
+    NotANotification,
     StreamError,
     Undecryptable,
     UnknownAddressee,
@@ -35,12 +40,19 @@ from adapter.protocol.taipei import TAIPEI
 from adapter.stream.port import Publisher
 
 PUBLISHED = "published"
+REPEATED = "repeated"
+"""The metric's outcome for a notification that was answered and not published again."""
+MAX_PUBLICATIONS = 5
+"""The most publications of one event: ECPay sends a notification once and repeats it up to four times (page 32228)."""
+MAX_REMEMBERED = 20_000
+"""The most events that a process counts; the one that was published longest ago is forgotten first."""
 REASONS: Mapping[type[AdapterError], str] = {
     UnknownAddressee: "unknown-merchant",
     NotAnEnvelope: "not-an-envelope",
     Undecryptable: "undecryptable",
     WrongChecksum: "wrong-checksum",
     WrongAddressee: "wrong-addressee",
+    NotANotification: "not-a-notification",
     StreamError: "not-published",
 }
 """The metric's outcome for a notification that was not published; the first class that fits."""
@@ -50,7 +62,7 @@ class ReceiveObserver(Protocol):
     """Gets the result of each notification, for metrics. Called on the loop: must be quick and must not raise."""
 
     def notification_ended(self, posted_to: str, outcome: str) -> None:
-        """One has ended: `published`, or the reason why not."""
+        """One has ended: `published`, `repeated`, or the reason why not."""
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
         """Its checksum was right, under this percent-encoder."""
@@ -67,6 +79,7 @@ class Receiver:
         self._publisher = publisher
         self._observer = observer
         self._now = now
+        self._published: OrderedDict[str, int] = OrderedDict()
 
     async def receive(self, body: bytes, posted_to: CallbackKind) -> bytes:
         """Publish a notification and return the whole body of the answer.
@@ -78,17 +91,30 @@ class Receiver:
             notification = open_notification(body, self._merchants.find, of_one=self._is_of_one, posted_to=posted_to)
             merchant_id = notification.merchant.merchant_id
             self._observer.notification_verified(merchant_id, notification.request.encoder)
-            now = self._now()
-            await self._publisher.publish(
-                notification_event(
-                    event_data(notification), topic=self._topic, event_id=event_id(notification, now), now=now
-                )
-            )
+            outcome = await self._publish(notification)
         except AdapterError as error:
             self._observer.notification_ended(posted_to, reason(error))
             raise
-        self._observer.notification_ended(posted_to, PUBLISHED)
+        self._observer.notification_ended(posted_to, outcome)
         return seal_answer(notification, timestamp=int(self._now().timestamp()))
+
+    async def _publish(self, notification: Notification) -> str:
+        """Publish the event, unless that was done often enough; return the outcome.
+
+        Only what the broker has acknowledged counts, because the answer to a repetition acknowledges the notification.
+        """
+        now = self._now()
+        the_id = event_id(notification, now)
+        if self._published.get(the_id, 0) >= MAX_PUBLICATIONS:
+            return REPEATED
+        await self._publisher.publish(
+            notification_event(event_data(notification), topic=self._topic, event_id=the_id, now=now)
+        )
+        self._published[the_id] = self._published.get(the_id, 0) + 1
+        self._published.move_to_end(the_id)
+        if len(self._published) > MAX_REMEMBERED:
+            self._published.popitem(last=False)
+        return PUBLISHED
 
     def _is_of_one(self, credentials: Credentials) -> bool:
         """Whether at most one merchant is accepted under these keys."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -26,11 +27,27 @@ def encrypt(plain: bytes, credentials: Credentials) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
 
 
+class Decrypted(NamedTuple):
+    """A decrypted text. If its padding is wrong (`padded` is false), the text is everything but the last byte."""
+
+    text: bytes
+    padded: bool
+
+
 def decrypt(data: str, credentials: Credentials) -> bytes | None:
     """Decrypt standard base64; None if it is not canonical base64, not whole blocks, or not padded.
 
     Only the canonical form is accepted (no white space, no extra bits after the last byte), so that each ciphertext has
     one text and a changed bit is always noticed.
+    """
+    decrypted = decrypt_blocks(data, credentials)
+    return decrypted.text if decrypted is not None and decrypted.padded else None
+
+
+def decrypt_blocks(data: str, credentials: Credentials) -> Decrypted | None:
+    """As `decrypt`, but it returns a text too if only the padding is wrong.
+
+    So a server can go on with the same work and hide from the sender whether the padding was right.
     """
     ciphertext = _canonical_base64(data)
     if not ciphertext or len(ciphertext) % _BLOCK:
@@ -38,9 +55,8 @@ def decrypt(data: str, credentials: Credentials) -> bytes | None:
     decryptor = _cipher(credentials).decryptor()
     padded = decryptor.update(ciphertext) + decryptor.finalize()
     length = padded[-1]
-    if not 1 <= length <= _BLOCK or padded[-length:] != padded[-1:] * length:
-        return None
-    return padded[:-length]
+    right = 1 <= length <= _BLOCK and padded[-length:] == padded[-1:] * length
+    return Decrypted(padded[: -length if right else -1], right)
 
 
 def _canonical_base64(data: str) -> bytes | None:

@@ -79,10 +79,18 @@ def decode(encoded: bytes) -> str | None:
 
     A percent sign without two hex digits after it stays a percent sign, as everywhere on the web.
     """
+    text, whole = decode_any(encoded)
+    return text if whole else None
+
+
+def decode_any(encoded: bytes) -> tuple[str, bool]:
+    """As `decode`, but bytes that are not UTF-8 become U+FFFD, and the result says whether there were none."""
     data = encoded.replace(b"+", b" ")
     for escape, character in _COMMON:
         data = data.replace(escape, character)
+    if b"%" in data:
+        data = unquote_to_bytes(data)
     try:
-        return (unquote_to_bytes(data) if b"%" in data else data).decode()
+        return data.decode(), True
     except UnicodeDecodeError:
-        return None
+        return data.decode(errors="replace"), False

@@ -1,9 +1,12 @@
 """Opens and answers ECTicket's notifications of refunds and of used tickets (pages 32228 and 46921).
 
 ECPay posts a notification in the form of a request and expects an answer with RtnCode 1. Only parts of the pages' field
-lists could be read, and the meaning of UseStatus is disputed. So this module reads leniently: a message with a valid
-checksum is never rejected because of a missing, new or differently typed field. It uses only the signed part of the
-envelope.
+lists could be read, and the meaning of UseStatus is disputed. So this module reads leniently: a notification with a
+valid checksum is never rejected because of a missing, new or differently typed field. It uses only the signed part of
+the envelope.
+
+A valid checksum alone makes no notification: requests, answers and this module's own answers are signed with the same
+keys, and anyone who has recorded one can post it. Each notification has a field that no other message has.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import TypeGuard, TypeVar
 
-from adapter.errors import UnreadableReply, WrongAddressee
+from adapter.errors import NotANotification, UnreadableReply, WrongAddressee
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.envelope import Request, open_request, seal_response
 from adapter.protocol.fields import Payload, optional_integer, optional_text
@@ -112,10 +115,13 @@ def open_notification(
         NotAnEnvelope, UnknownAddressee, Undecryptable, WrongChecksum: as `envelope.open_request`; answer all alike.
         WrongAddressee: the signed text names another merchant than the envelope, or it names none and its keys, such
             as a platform's, are accepted for several.
+        NotANotification: the signed text has no field of a notification.
     """
     request = open_request(body, lambda merchant_id, _platform_id: find_merchant(merchant_id))
     payload = request.payload
     _check_addressee(request, of_one)
+    if payload.keys().isdisjoint((*_REFUND_FIELDS, *_STATUS_FIELDS)):
+        raise NotANotification("The signed text names neither a refunded amount nor a ticket or its status.")
     return Notification(
         request=request,
         kind=_kind(payload, posted_to),

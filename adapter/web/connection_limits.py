@@ -6,7 +6,8 @@ from the internet, and a probe must be answered whatever else is connected to th
 
 If all connections are in use, a newcomer takes the place of one that waits for its client. Otherwise a few hundred
 silent connections would keep every other client out. The address with the most waiting connections gives up its oldest
-one, so one address cannot displace the others. A request that is complete is always answered.
+one, so one address cannot displace the others. A complete request keeps its slot until it is answered, unless the
+application calls `state[EXPENDABLE]` of its scope.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+EXPENDABLE = "expendable"
+"""Name of the function in a request's `state` by which the application gives up the request's slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +139,7 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
                 self._close("too-much")
                 raise _TooMuchError
             self._in_head = False
+            self.scope["state"][EXPENDABLE] = partial(slots.set_waiting, self._slot, waits=True)
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:

@@ -11,8 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from adapter.errors import AdapterError, BrokerUnavailable, EnvelopeError, NotAnEnvelope, UnreadableReply
+from adapter.flows import receive
 from adapter.flows.messages.schemas import schema_files
-from adapter.flows.receive import PUBLISHED, REASONS, Receiver
+from adapter.flows.receive import MAX_PUBLICATIONS, PUBLISHED, REASONS, Receiver
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.envelope import open_response, seal_request
 from adapter.protocol.notification import CallbackKind
@@ -180,6 +181,40 @@ async def test_another_text_or_merchant_has_another_id(harness: _Harness) -> Non
     assert len(set(ids)) == 4
 
 
+async def test_an_event_is_published_as_often_as_ecpay_sends_it_and_not_more(harness: _Harness) -> None:
+    """Anyone who has recorded a notification can post it for ever; each post is answered alike."""
+    answers = {await harness.send() for _ in range(300)}
+    await harness.send({**STATUS, "UseStatus": 3})
+
+    assert len(harness.published) == MAX_PUBLICATIONS + 1
+    assert len(answers) == 1
+    assert [each for each in harness.happened if "verified" not in each].count("use-status: repeated") == 295
+
+
+async def test_only_what_was_published_counts_as_a_repetition(harness: _Harness) -> None:
+    """The answer to a repetition acknowledges the notification."""
+    harness.away = BrokerUnavailable("no broker")
+    for _ in range(MAX_PUBLICATIONS + 1):
+        with pytest.raises(BrokerUnavailable):
+            await harness.send()
+    harness.away = None
+
+    await harness.send()
+
+    assert len(harness.published) == 1
+
+
+async def test_few_events_are_remembered(harness: _Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten first, and then published again."""
+    monkeypatch.setattr(receive, "MAX_REMEMBERED", 3)
+    texts = [{**STATUS, "TicketNo": f"CB{number}"} for number in range(5)]
+    for text in texts * (MAX_PUBLICATIONS + 1):
+        await harness.send(text)
+
+    assert len(harness.published) == 5 * (MAX_PUBLICATIONS + 1)
+    assert len(harness.receiver._published) == 3
+
+
 async def test_it_is_published_before_it_is_answered(harness: _Harness) -> None:
     """The answer is the envelope with RtnCode 1, under the merchant's keys."""
     answer = await harness.send()
@@ -204,7 +239,7 @@ async def test_what_could_not_be_published_is_not_answered(harness: _Harness) ->
     ("changed", "reason"),
     [
         ({"MerchantID": "1"}, "unknown-merchant"),
-        ({"MerchantID": "3362787"}, "undecryptable"),
+        ({"MerchantID": "3362787"}, "wrong-checksum"),
         ({"Data": "AAAA"}, "undecryptable"),
         ({"Data": ""}, "not-an-envelope"),
         ({"TransCode": 0}, "not-an-envelope"),

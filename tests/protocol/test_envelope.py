@@ -354,7 +354,8 @@ def test_verified_text_that_is_no_json_object_is_refused(text: str) -> None:
         (_notification(Data=""), NotAnEnvelope),
         (_notification(Data="AAAA"), Undecryptable),
         (_notification(CheckMacValue="0" * 64), WrongChecksum),
-        (seal_request(PAYLOAD, OTHER_MERCHANT, timestamp=NOW), Undecryptable),
+        (seal_request(PAYLOAD, OTHER_MERCHANT, timestamp=NOW), WrongChecksum),
+        (b'{"a":[' + b"{}," * 1000 + b"{}]}", NotAnEnvelope),
     ],
     ids=lambda value: None if isinstance(value, type) else ascii(value[:60]),
 )

@@ -13,6 +13,7 @@ from quick import examples
 from adapter.errors import (
     EnvelopeError,
     NotAnEnvelope,
+    NotANotification,
     Undecryptable,
     UnknownAddressee,
     WrongAddressee,
@@ -24,8 +25,11 @@ from adapter.protocol.envelope import open_response, seal_request, seal_response
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.notification import CallbackKind, Notification, open_notification, pseudonym, seal_answer
 from adapter.protocol.order_detail import UseStatus
+from adapter.protocol.query_issue_result import ResultRequest
+from adapter.protocol.query_item_info import ItemRequest
 
 from .samples import (
+    EXAMPLES,
     KEYS,
     MERCHANT,
     NOW,
@@ -80,7 +84,7 @@ def _body(payload: Mapping[str, object] = STATUS, merchant: Merchant = MERCHANT,
 
 
 def _notification(**fields: object) -> Notification:
-    return _open(_body({"MerchantID": "3085676", **fields}))
+    return _open(_body({"MerchantID": "3085676", "UseStatus": 1, **fields}))
 
 
 # -- what is read --------------------------------------------------------------------------------------------------
@@ -136,8 +140,6 @@ def test_a_disputed_status_may_mean_all_documented_meanings(number: object, mean
         (STATUS, CallbackKind.REFUND, CallbackKind.USE_STATUS),
         ({**STATUS, "RefundAmount": 1}, CallbackKind.REFUND, CallbackKind.REFUND),
         ({**STATUS, "RefundAmount": 1}, CallbackKind.USE_STATUS, CallbackKind.USE_STATUS),
-        ({"MerchantID": "3085676"}, CallbackKind.REFUND, CallbackKind.REFUND),
-        ({"MerchantID": "3085676"}, CallbackKind.USE_STATUS, CallbackKind.USE_STATUS),
     ],
 )
 def test_the_fields_say_what_it_is_about_and_the_address_where_they_do_not(
@@ -177,7 +179,7 @@ def test_what_is_new_is_named_and_not_shown() -> None:
         CustomerName="王小明", WriteOffNo="LEU4loiSZ9TDTWAtxL", ItemName="x" * 201, RtnMsg={"a": 1}
     )
 
-    assert notification.raw == {"MerchantID": "3085676"}
+    assert notification.raw == {"MerchantID": "3085676", "UseStatus": 1}
     assert notification.withheld == ("CustomerName", "ItemName", "RtnMsg", "WriteOffNo")
 
 
@@ -262,7 +264,8 @@ def test_a_text_without_a_merchant_is_refused_under_keys_of_several(other: Merch
     ("changed", "error"),
     [
         ({"Data": None}, NotAnEnvelope),
-        ({"Data": "A" * 64}, Undecryptable),
+        ({"Data": "A" * 63}, Undecryptable),
+        ({"Data": "A" * 64}, WrongChecksum),
         ({"CheckMacValue": None}, WrongChecksum),
         ({"CheckMacValue": "0" * 64}, WrongChecksum),
         ({"MerchantID": "1"}, UnknownAddressee),
@@ -275,6 +278,36 @@ def test_a_changed_envelope_is_refused(changed: dict[str, object], error: type[E
     """Each by its own name."""
     with pytest.raises(error):
         _open(_body(STATUS, MERCHANT, **changed))
+
+
+OTHER_MESSAGES: Mapping[str, bytes] = {
+    "our answer": seal_answer(_open(_body(STATUS)), timestamp=NOW),
+    "an answer to a query": seal_response(
+        {
+            "RtnCode": 1,
+            "RtnMsg": "",
+            "MerchantID": "3085676",
+            "MerchantTradeNo": "CBX1",
+            "Status": 1,
+            "TicketTradeNo": "7",
+        },
+        MERCHANT,
+        timestamp=NOW,
+    ),
+    "nothing but the merchant": _body({"MerchantID": "3085676"}),
+    **{f"a request for {name}": _body(request.to_payload()) for name, request in EXAMPLES.items()},
+    "a query": _body(ResultRequest(merchant_id="3085676", trade_no=NUMBER).to_payload()),
+    "a query of a product": _body(ItemRequest(merchant_id="3085676", item_no="VQT04959").to_payload()),
+}
+"""Signed with the merchant's keys, and recorded by anyone on the way."""
+
+
+@pytest.mark.parametrize("message", OTHER_MESSAGES)
+@pytest.mark.parametrize("posted_to", CallbackKind)
+def test_other_messages_of_the_protocol_are_no_notification(message: str, posted_to: CallbackKind) -> None:
+    """Each is valid under the same keys."""
+    with pytest.raises(NotANotification):
+        _open(OTHER_MESSAGES[message], posted_to=posted_to)
 
 
 WHOLE = json.loads(_body(STATUS))
@@ -343,13 +376,15 @@ odd = json_values | st.sampled_from([1, "2", "", {}, [{}], True, 10**30, "A/B", 
 
 @thorough
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), odd, max_size=8), st.sampled_from(CallbackKind))
-def test_any_signed_text_is_read_or_belongs_to_another_merchant(
+def test_any_signed_text_is_read_or_is_another_message_or_merchants(
     payload: dict[str, object], posted_to: CallbackKind
 ) -> None:
     """No field of it, however odd, makes it unreadable."""
     error = raised_by(lambda: _open(_body(payload), posted_to=posted_to))
 
-    if error is not None:
+    if isinstance(error, NotANotification):
+        assert payload.keys().isdisjoint({"UseStatus", "TicketNo", "RefundAmount", "TotalRefundAmount"})
+    elif error is not None:
         assert isinstance(error, WrongAddressee)
         assert str(payload.get("MerchantID")) != "3085676"
 

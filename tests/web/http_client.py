@@ -83,6 +83,12 @@ class CallbackServer:
         assert self.server is not None
         await self.server.stop(10)
 
+    def cancel_requests(self) -> None:
+        """End the requests that wait for something, so that `stop` need not."""
+        assert self.server is not None
+        for task in tuple(self.server._server.server_state.tasks):
+            task.cancel()
+
     def find(self, merchant_id: str) -> Merchant | None:
         return {each.merchant_id: each for each in (MERCHANT, SISTER)}.get(merchant_id)
 

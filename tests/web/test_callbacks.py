@@ -110,7 +110,7 @@ async def test_a_body_without_a_length_is_read(callback_server: CallbackServer) 
 
 
 async def test_duplicates_are_published_again_under_the_same_id(callback_server: CallbackServer) -> None:
-    """Readers drop what they have seen; nothing is remembered here."""
+    """Readers drop what they have seen."""
     for _ in range(3):
         assert (await callback_server.post(sealed()))[0] == 200
 
@@ -165,9 +165,10 @@ REFUSED: Mapping[str, tuple[bytes, str]] = {
     "a form": (b"MerchantID=3085676&Data=x", "not-an-envelope"),
     "no merchant": (sealed(MerchantID=None), "not-an-envelope"),
     "an unknown merchant": (sealed(MerchantID="1"), "unknown-merchant"),
-    "another merchant": (sealed(MerchantID="3362787"), "undecryptable"),
+    "another merchant": (sealed(MerchantID="3362787"), "wrong-checksum"),
     "another merchant of the platform": (sealed(STATUS, MERCHANT, MerchantID="3362787"), "wrong-addressee"),
     "a text for another merchant": (sealed({**STATUS, "MerchantID": "3362787"}, MERCHANT), "wrong-addressee"),
+    "an answer": (seal_response({"RtnCode": 1, "MerchantID": "3085676"}, ALONE, timestamp=1), "not-a-notification"),
     "text without a merchant under a platform's keys": (sealed({"UseStatus": 1}, MERCHANT), "wrong-addressee"),
     "no header": (sealed(RqHeader=None), "not-an-envelope"),
     "no time": (sealed(RqHeader={}), "not-an-envelope"),

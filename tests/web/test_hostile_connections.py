@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
+from adapter.web import callbacks
 from adapter.web.admin import admin_app
 from adapter.web.connection_limits import ConnectionLimits
 from adapter.web.server import WebServer
@@ -180,6 +181,36 @@ async def test_honest_requests_are_answered_while_silent_connections_are_opened_
         await attacking
 
         assert statuses == [200] * 100
+
+
+async def test_a_refused_request_keeps_no_slot_while_its_answer_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise forged requests, one after another on every connection, would keep all others out."""
+    monkeypatch.setattr(callbacks, "REFUSAL_DELAY_SECONDS", 60)
+    async with running_callback_server(ConnectionLimits(connections=4, answer_seconds=60)) as server:
+        forged = [asyncio.create_task(server.post(sealed(CheckMacValue="0" * 64))) for _ in range(4)]
+        await until(lambda: server.outcomes["wrong-checksum"] == 4)
+
+        assert (await server.post(sealed()))[0] == 200
+        await until(lambda: any(each.done() for each in forged))
+        assert server.closed == {"too-many": 1}
+        server.cancel_requests()
+        await asyncio.gather(*forged)
+
+
+async def test_large_bodies_take_turns_and_small_ones_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come; those that would wait too long are to be sent again."""
+    monkeypatch.setattr(callbacks, "LARGE_BODIES_PER_SECOND", 0.001)
+    large = sealed() + b" " * callbacks.LARGE_BODY_BYTES
+    async with running_callback_server() as server:
+        assert (await server.post(large))[0] == 200
+        waiting = [asyncio.create_task(server.post(large)) for _ in range(callbacks.LARGE_BODIES_WAITING + 5)]
+        await until(lambda: server.outcomes["too-busy"] == 5)
+
+        assert (await server.post(sealed()))[0] == 200
+        refused = [each.result()[0] for each in waiting if each.done()]
+        assert refused == [503] * 5
+        server.cancel_requests()
+        await asyncio.gather(*waiting)
 
 
 # -- the admin port ------------------------------------------------------------------------------------------------

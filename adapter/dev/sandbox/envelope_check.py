@@ -15,8 +15,9 @@ from datetime import datetime
 from adapter.dev.sandbox.codes import MESSAGE_LENGTH, CallRefusal, Reason
 from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.errors import EnvelopeError, Undecryptable, WrongChecksum
+from adapter.protocol.cipher import decrypt
 from adapter.protocol.credentials import Merchant
-from adapter.protocol.encoding import Encoder
+from adapter.protocol.encoding import Encoder, decode
 from adapter.protocol.envelope import open_request
 
 ID_LENGTH = 10
@@ -90,6 +91,8 @@ class EnvelopeCheck:
         except Undecryptable as error:
             return CallRefusal(reason=Reason.UNDECRYPTABLE, message=str(error))
         except WrongChecksum as error:
+            if not _is_readable(body, signer):
+                return CallRefusal(reason=Reason.UNDECRYPTABLE, message="Data is not encrypted with these keys")
             return CallRefusal(reason=Reason.CHECKSUM, message=f"CheckMacValue Error: {error}")
         except EnvelopeError as error:
             return CallRefusal(reason=Reason.NOT_AN_ENVELOPE, message=str(error))
@@ -97,6 +100,12 @@ class EnvelopeCheck:
             message = f"CheckMacValue Error: encoded as {request.encoder} does, not as Uri.EscapeDataString"
             return CallRefusal(reason=Reason.CHECKSUM, message=message)
         return Received(merchant=merchant, payload=request.payload)
+
+
+def _is_readable(body: bytes, merchant: Merchant) -> bool:
+    """Whether Data decrypts to a text; a real server must not reveal this, a sandbox helps a developer with it."""
+    encoded = decrypt(json.loads(body)["Data"], merchant.signing)
+    return encoded is not None and decode(encoded) is not None
 
 
 def invalid_envelope_body(invalid: InvalidEnvelope, trans_code: int, now: datetime) -> bytes:
