@@ -311,11 +311,13 @@ async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: A
             continue
         rest = piece
         while rest:
+            if inflater.eof:  # a gzip file may have several members
+                inflater = zlib.decompressobj(_GZIP)
             try:
                 text = inflater.decompress(rest, INFLATED_BYTES)
             except zlib.error as broken:
                 raise httpx.DecodingError("the answer has Content-Encoding gzip, but is not gzip") from broken
-            rest = inflater.unconsumed_tail
+            rest = inflater.unconsumed_tail or inflater.unused_data
             await download.write(text)
             boundary.piece_came()
     if inflater is not None and not inflater.eof:

@@ -86,15 +86,23 @@ async def test_a_report_may_have_any_size(server: RawServer, provider: EcticketC
     assert server.connections == 1
 
 
-async def test_a_compressed_report_is_inflated_in_pieces(server: RawServer, provider: EcticketClient) -> None:
-    """A server may compress although it was asked not to."""
+@pytest.mark.parametrize("members", [1, 3])
+async def test_a_compressed_report_is_inflated_in_pieces(
+    members: int, server: RawServer, provider: EcticketClient
+) -> None:
+    """A server may compress although it was asked not to, and a gzip file may have several members."""
     body = CSV + b"x" * 3_000_000
-    _answering(server, gzip.compress(body), **{"Content-Encoding": "gzip"})
+    _answering(server, gzip.compress(body) * members, **{"Content-Encoding": "gzip"})
 
-    assert await _bytes(provider) == body
+    assert await _bytes(provider) == body * members
 
 
-@pytest.mark.parametrize("broken", [gzip.compress(CSV)[:-9], b"no gzip"])
+@pytest.mark.parametrize(
+    "broken",
+    [gzip.compress(CSV)[:-9], gzip.compress(CSV)[:-4], b"no gzip", gzip.compress(CSV) + gzip.compress(CSV)[:-9],
+     gzip.compress(CSV) + b"\r\n"],
+    ids=["in its data", "in its checksum", "no gzip", "in its second member", "something behind it"],
+)  # fmt: skip
 async def test_a_report_with_broken_gzip_is_in_doubt(
     broken: bytes, server: RawServer, provider: EcticketClient
 ) -> None:
@@ -262,6 +270,21 @@ async def test_a_report_that_is_shorter_than_announced_is_in_doubt(
 
     with pytest.raises(InDoubt):
         await _bytes(provider)
+
+
+async def test_a_report_that_is_longer_than_announced_is_cut_off(server: RawServer, provider: EcticketClient) -> None:
+    """What is behind the announced length is no part of the answer, so the last line is not complete."""
+
+    async def behave(visit: Visit) -> None:
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(CSV) - 9) + CSV)
+        await visit.writer.drain()
+        visit.close()
+
+    server.behave = behave
+
+    async with provider.reports.download(MERCHANT, REQUEST) as report:
+        with pytest.raises(UnreadableReply, match="cut off"):
+            list(report.order_rows())
 
 
 async def test_a_report_may_take_longer_than_other_answers(server: RawServer, make_provider: MakeProvider) -> None:
