@@ -14,7 +14,8 @@ come. The topic is the only state: a crash leaves nothing behind, and the next p
 **Nothing is judged too early.** The report is requested first and the events are read afterwards. If numbers differ
 that are too young, the comparison is repeated once they are old enough; what is young then is left to the next day,
 which compares this day again. An issuance that was found by a query may have been issued on any earlier day: if the
-report lacks it, QueryIssueResult decides.
+report lacks it, QueryIssueResult decides. It decides about all that the report lacks if one of its rows has no readable
+number.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Final, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from adapter.errors import CallError
+from adapter.errors import CallError, UnreadableReply
 from adapter.flows.messages.event_reader import cloud_event
 from adapter.flows.messages.events import (
     IssuanceDelayed,
@@ -63,6 +64,8 @@ REPORT_MARGIN: Final = timedelta(days=1)
 """The report covers a day more on each side: both clocks differ, and a job may end after midnight."""
 EVENTS_MARGIN: Final = timedelta(days=2)
 """Events are read from two days before the first issue date: a job may end a day late."""
+MAX_UNREADABLE_ROWS: Final = 100
+"""A report with more rows without a readable number is not used: each number that it seems to lack is queried."""
 KNOWN_MARGIN: Final = timedelta(days=2)
 """Earlier than this before an issue date, its difference cannot have been published."""
 RTN_OK: Final = 1
@@ -162,7 +165,7 @@ class OrderReportFindings:
     """What is odd about a report that was compared."""
 
     unreadable: int
-    """Rows whose number cannot be read, so that they were not compared."""
+    """Rows whose number cannot be read. Numbers that the report seems to lack are queried then."""
     additional_columns: int
     """Columns that are not documented, and ignored."""
 
@@ -251,10 +254,11 @@ class Reconciler:
         writing = self.open_writer(f"{self.transactional_prefix}.{merchant_id}") if publish else nullcontext()
         async with writing as writer:
             completed_ids = await self._add_known(table, merchant_id, period)
-            counts = await _in_thread(table, table.compare, merchant_id, days, self.policy)
+            all_read = findings.unreadable == 0
+            counts = await _in_thread(table, table.compare, merchant_id, days, self.policy, all_read)
             is_final = not may_wait or counts.not_yet_until is None
             if is_final:
-                await self._query_recovered(table, merchant, counts)
+                await self._query_missing(table, merchant, counts)
             completed = _completed(merchant_id, period, counts)
             if is_final and writer is not None:
                 is_new = reconciliation_event_id(completed) not in completed_ids
@@ -321,13 +325,14 @@ class Reconciler:
                 if record.key == key or (record.key or b"").startswith(prefix):
                     yield record
 
-    async def _query_recovered(self, table: ReconciliationTable, merchant: Merchant, counts: ComparedCounts) -> None:
-        """Remove recovered issuances that ECTicket knows: they were issued before the days of the report.
+    async def _query_missing(self, table: ReconciliationTable, merchant: Merchant, counts: ComparedCounts) -> None:
+        """Remove issuances that the report need not show and ECTicket knows.
 
+        They are recovered, and were issued before the days of the report; or they may be in a row that cannot be read.
         One that cannot be queried now is left to the next comparison.
         """
-        recovered: list[FoundDifference] = await _in_thread(table, list, table.found(only_to_query=True))
-        for difference in recovered:
+        missing: list[FoundDifference] = await _in_thread(table, list, table.found(only_to_query=True))
+        for difference in missing:
             if not await self._is_missing(merchant, difference, counts):
                 await _in_thread(table, table.remove, difference, counts)
 
@@ -351,6 +356,10 @@ def _add_rows(table: ReconciliationTable, report: OrderReport) -> OrderReportFin
         for row in rows:
             if row.trade_no is None:
                 unreadable += 1
+                if unreadable > MAX_UNREADABLE_ROWS:
+                    raise UnreadableReply(
+                        f"More than {MAX_UNREADABLE_ROWS} rows of the report have no readable number."
+                    )
                 continue
             yield ReportedRow(
                 trade_no=row.trade_no,

@@ -105,7 +105,7 @@ class FoundDifference:
     is_new: bool
     """It was not published before."""
     to_query: bool
-    """It is recovered and missing in the report: a query shows whether it was issued on an earlier day."""
+    """The report lacks it and need not have it, or not in a readable row: a query shows whether it was issued."""
 
 
 class ReconciliationTable:
@@ -210,14 +210,17 @@ class ReconciliationTable:
 
     # --- comparison --------------------------------------------------------------------------------------------------
 
-    def compare(self, merchant_id: str, days: ReconciledDays, policy: ReconcilePolicy) -> ComparedCounts:
-        """Judge every number, and keep the differences."""
+    def compare(
+        self, merchant_id: str, days: ReconciledDays, policy: ReconcilePolicy, all_rows_read: bool
+    ) -> ComparedCounts:
+        """Judge every number, and keep the differences. `all_rows_read`: no row of the report lacks its number."""
         counts = ComparedCounts()
         with _temporary_space():
             facts: Iterator[_Row] = iter(self._database.execute("SELECT * FROM fact ORDER BY number, side"))
             self._database.execute("BEGIN")
             self._database.executemany(
-                "INSERT INTO found VALUES (?, ?, ?)", self._differences(merchant_id, facts, days, policy, counts)
+                "INSERT INTO found VALUES (?, ?, ?)",
+                self._differences(merchant_id, facts, days, policy, counts, all_rows_read=all_rows_read),
             )
             self._database.execute("COMMIT")
         return counts
@@ -229,6 +232,8 @@ class ReconciliationTable:
         days: ReconciledDays,
         policy: ReconcilePolicy,
         counts: ComparedCounts,
+        *,
+        all_rows_read: bool,
     ) -> Iterator[tuple[str, int, int]]:
         for position, (_, group) in enumerate(groupby(facts, key=itemgetter(0))):
             if position % _CHECK_EVERY == 0:
@@ -244,8 +249,8 @@ class ReconciliationTable:
                 is_new = judgement.kind.value not in {row[3] for row in rows if row[1] == _KNOWN}
                 counts.by_kind[judgement.kind] += 1
                 counts.new_by_kind[judgement.kind] += is_new
-                is_recovered = published is not None and published.recovered
-                to_query = judgement.kind is DifferenceKind.NOT_REPORTED and is_recovered
+                may_be_reported = not all_rows_read or (published is not None and published.recovered)
+                to_query = judgement.kind is DifferenceKind.NOT_REPORTED and may_be_reported
                 data = _difference_data(merchant_id, judgement)
                 yield data.model_dump_json(), int(is_new), int(to_query)
 

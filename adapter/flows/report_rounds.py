@@ -21,7 +21,8 @@ import structlog
 from adapter.errors import CallError, UnreadableReply
 from adapter.flows.ports import Clock, FlowObserver, Merchants, TicketReport, TicketReports
 from adapter.issuance.collecting import (
-    TICKET_NUMBER_COLUMNS,
+    NUMBER_COLUMNS,
+    PUBLISHED_COLUMNS,
     AwaitedTickets,
     CollectAgain,
     CollectPolicy,
@@ -29,7 +30,9 @@ from adapter.issuance.collecting import (
     CollectStep,
     ReportDays,
     TicketMatcher,
+    TicketsIncomplete,
     TicketsResult,
+    confirmed,
     next_collect_step,
     report_days,
     with_report,
@@ -37,7 +40,8 @@ from adapter.issuance.collecting import (
 from adapter.issuance.times import later
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo
-from adapter.protocol.order_detail import ReportRequest, ReportType
+from adapter.protocol.order_detail import ReportRequest, ReportType, TicketRow
+from adapter.protocol.report_csv import ReportRows
 from adapter.protocol.taipei import taipei_day
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -78,6 +82,16 @@ class _Merchant:
     waiting: WeakSet[PendingTickets] = field(default_factory=WeakSet)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     failed: bool = False
+    oddities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What one report has."""
+
+    results: Mapping[TradeNo, TicketsResult]
+    oddities: tuple[str, ...]
+    """Sentences about what is not as documented, without a number."""
 
 
 class ReportRounds:
@@ -132,14 +146,18 @@ class ReportRounds:
         days = report_days(each.days(today) for each in waiting if each.due <= now)
         covered = [each for each in waiting if days.covers(each.days(today))]
         try:
-            results = await self._read(self._configured(merchant_id), days, covered)
+            reading = await self._read(self._configured(merchant_id), days, covered)
         except (CallError, UnreadableReply) as error:
             self._failed(merchant_id, merchant, error, [each for each in covered if each.due <= now])
             return
         self._observer.report_for_collecting(merchant_id, "read")
         merchant.failed = False
+        if reading.oddities != merchant.oddities:
+            merchant.oddities = reading.oddities
+            for sentence in reading.oddities:
+                _log.warning(sentence, merchant_id=merchant_id)
         for each in covered:
-            self._conclude(each, results[each.awaited.trade_no])
+            self._conclude(each, reading.results[each.awaited.trade_no])
 
     def _configured(self, merchant_id: str) -> Merchant:
         merchant = self._merchants.find(merchant_id)
@@ -147,9 +165,7 @@ class ReportRounds:
             raise CallError(f"Merchant {merchant_id} is not configured.")
         return merchant
 
-    async def _read(
-        self, merchant: Merchant, days: ReportDays, covered: Iterable[PendingTickets]
-    ) -> Mapping[TradeNo, TicketsResult]:
+    async def _read(self, merchant: Merchant, days: ReportDays, covered: Iterable[PendingTickets]) -> _Reading:
         request = ReportRequest(
             merchant_id=merchant.merchant_id,
             report_type=ReportType.TICKETS,
@@ -175,20 +191,32 @@ class ReportRounds:
             self._conclude(each, None)
 
     def _conclude(self, pending: PendingTickets, result: TicketsResult | None) -> None:
-        pending.progress = with_report(pending.progress, failed=result is None)
+        result = confirmed(pending.progress, result)
+        pending.progress = with_report(pending.progress, result)
         pending.step = next_collect_step(pending.awaited, pending.progress, result, self._now(), self._policy)
         if isinstance(pending.step, CollectAgain):
             pending.due = pending.step.at
 
 
-def _matched(report: TicketReport, awaited: Iterable[AwaitedTickets]) -> Mapping[TradeNo, TicketsResult]:
+def _matched(report: TicketReport, awaited: Iterable[AwaitedTickets]) -> _Reading:
     """Read the report to its end. Raises UnreadableReply."""
     rows = report.ticket_rows()
-    rows.require(*TICKET_NUMBER_COLUMNS)
+    rows.require(*NUMBER_COLUMNS)
     matcher = TicketMatcher(awaited)
     for row in rows:
         matcher.add(row)
-    return matcher.results()
+    results = matcher.results(ends_open=rows.ends_open)
+    return _Reading(results=results, oddities=tuple(_oddities(rows, results.values())))
+
+
+def _oddities(rows: ReportRows[TicketRow], results: Iterable[TicketsResult]) -> Iterator[str]:
+    missing = [column for column in rows.missing_columns if column in PUBLISHED_COLUMNS]
+    if missing:
+        yield f"The ticket report lacks {', '.join(missing)}: these values of collected tickets are null."
+    if rows.additional_columns:
+        yield f"Columns of the ticket report that are not documented, and ignored: {rows.additional_columns}."
+    if any(isinstance(each, TicketsIncomplete) and each.unusable for each in results):
+        yield "The ticket report has awaited tickets without a number or with a cell that cannot be read; they wait."
 
 
 def _waiting(all_pending: Iterable[PendingTickets]) -> WaitingTickets:

@@ -33,21 +33,10 @@ LONGEST_INTERVAL_SECONDS: Final = 900.0
 FAILED_MAX: Final = 5
 """Consecutive reports that could not be read after which an issuance of that age is given up without one."""
 
-TICKET_NUMBER_COLUMNS: Final = ("票券序號", "核銷代碼")
-"""The columns without which no ticket can be collected."""
-_PUBLISHED_COLUMNS: Final = frozenset(
-    {
-        "特店訂單編號",
-        "贈品單號",
-        "出券類型",
-        "商品編號",
-        "商品名稱",
-        "票券面額",
-        "票券生效日",
-        "票券使用狀態",
-        "贈品券到期日期",
-        *TICKET_NUMBER_COLUMNS,
-    }
+NUMBER_COLUMNS: Final = ("特店訂單編號", "贈品單號", "票券序號", "核銷代碼")
+"""The columns without which no ticket can be found or used: a report that lacks one is not read."""
+PUBLISHED_COLUMNS: Final = frozenset(
+    {"出券類型", "商品編號", "商品名稱", "票券面額", "票券生效日", "票券使用狀態", "贈品券到期日期", *NUMBER_COLUMNS}
 )
 """A row in which one of these cells cannot be read is not usable: its value is unknown, and not empty."""
 
@@ -140,7 +129,14 @@ class TicketsContradictory:
     problem: str
 
 
-TicketsResult = TicketsComplete | TicketsIncomplete | TicketsContradictory
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketsUnconfirmed:
+    """All tickets, with one in the last line of a file that has no line end: its last cell may be cut off."""
+
+    tickets: tuple[ReportedTicket, ...] = field(repr=False)
+
+
+TicketsResult = TicketsComplete | TicketsUnconfirmed | TicketsIncomplete | TicketsContradictory
 
 
 class TicketMatcher:
@@ -153,10 +149,11 @@ class TicketMatcher:
         self._matches = {each.trade_no: _Match(each) for each in awaited}
         self._numbers: dict[str, _Match] = {}
         self._codes: dict[str, _Match] = {}
+        self._last: TradeNo | None = None
 
     def add(self, row: TicketRow) -> None:
         """Take the next row."""
-        trade_no = row.trade_no
+        self._last = trade_no = row.trade_no
         match = None if trade_no is None else self._matches.get(trade_no)
         if match is None:
             return
@@ -164,9 +161,16 @@ class TicketMatcher:
             _claim(self._numbers, row.ticket_no, match, "ticket number")
             _claim(self._codes, row.write_off_no, match, "redemption code")
 
-    def results(self) -> Mapping[TradeNo, TicketsResult]:
-        """Return what the report has of each issuance; call it once the report has ended."""
-        return {trade_no: match.result() for trade_no, match in self._matches.items()}
+    def results(self, *, ends_open: bool = False) -> Mapping[TradeNo, TicketsResult]:
+        """Return what the report has of each issuance; call it once the report has ended.
+
+        `ends_open`: the last row may be cut off in its last cell, and the last column is that of redemption codes.
+        """
+        results = {trade_no: match.result() for trade_no, match in self._matches.items()}
+        last = results.get(self._last) if ends_open and self._last is not None else None
+        if isinstance(last, TicketsComplete) and self._last is not None:
+            results[self._last] = TicketsUnconfirmed(tickets=last.tickets)
+        return results
 
 
 def _claim(owners: dict[str, _Match], text: str | None, match: _Match, what: str) -> None:
@@ -228,7 +232,7 @@ class _Match:
             return False
         if self._awaited.issue_type is IssueType.SERIAL_NUMBER and row.write_off_no is None:
             return False
-        return not any(cell.column is None or cell.column in _PUBLISHED_COLUMNS for cell in row.unreadable)
+        return not any(cell.column is None or cell.column in PUBLISHED_COLUMNS for cell in row.unreadable)
 
 
 def _ticket(row: TicketRow) -> ReportedTicket:
@@ -267,6 +271,8 @@ class CollectProgress:
     """Reports of its days that were read to their end."""
     failed: int = 0
     """The latest consecutive reports that could not be read."""
+    unconfirmed: tuple[ReportedTicket, ...] = field(default=(), repr=False)
+    """What the latest report had of it, if that ended with a line that may be cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,11 +292,22 @@ class CollectAgain:
 CollectStep = PublishCollected | CollectAgain | Park
 
 
-def with_report(progress: CollectProgress, *, failed: bool) -> CollectProgress:
-    """Return the progress after a report of its days was read to its end, or could not be read."""
-    if failed:
+def confirmed(progress: CollectProgress, result: TicketsResult | None) -> TicketsResult | None:
+    """Return the result of a report, complete if two consecutive ones ended alike.
+
+    ECPay need not end the last line of a file, and no file is cut off twice within the same cell.
+    """
+    if isinstance(result, TicketsUnconfirmed) and result.tickets == progress.unconfirmed:
+        return TicketsComplete(tickets=result.tickets)
+    return result
+
+
+def with_report(progress: CollectProgress, result: TicketsResult | None) -> CollectProgress:
+    """Return the progress after a report of its days; `result` None means that it could not be read."""
+    if result is None:
         return replace(progress, failed=progress.failed + 1)
-    return replace(progress, reports=progress.reports + 1, failed=0)
+    unconfirmed = result.tickets if isinstance(result, TicketsUnconfirmed) else ()
+    return replace(progress, reports=progress.reports + 1, failed=0, unconfirmed=unconfirmed)
 
 
 def next_collect_step(
@@ -311,8 +328,9 @@ def next_collect_step(
         clause = f"ECTicket's ticket report cannot be believed about it, because {result.problem}"
         return Park(reason=ParkReason.UNRESOLVED, message=not_collected(awaited.trade_no, clause))
     age = (now - progress.since).total_seconds()
-    if age >= policy.give_up_after_seconds and (result is not None or progress.failed >= FAILED_MAX):
-        message = not_collected(awaited.trade_no, _gave_up(awaited, progress, result))
+    incomplete = result if isinstance(result, TicketsIncomplete) else None
+    if age >= policy.give_up_after_seconds and (incomplete is not None or progress.failed >= FAILED_MAX):
+        message = not_collected(awaited.trade_no, _gave_up(awaited, progress, incomplete))
         return Park(reason=ParkReason.UNRESOLVED, message=message)
     interval = min(max(policy.interval_seconds, age / INTERVAL_SHARE), policy.longest_wait_seconds)
     until_given_up = policy.give_up_after_seconds - age

@@ -31,6 +31,8 @@ class ReportFindings:
     repeated_count: int
     repeated: tuple[tuple[int, int], ...]
     """The first ones: the line of a number, and a later line with the same."""
+    ends_open: bool
+    """Whether the last line has no end, so that its last cell may be cut off."""
 
     def sentences(self) -> Iterator[str]:
         """Describe what is odd; nothing for a report that is as documented."""
@@ -45,6 +47,8 @@ class ReportFindings:
             yield f"Line {line} has the same number as line {first}."
         if self.repeated_count > len(self.repeated):
             yield f"In all, {self.repeated_count} lines have the number of an earlier line."
+        if self.ends_open:
+            yield "The last line has no line end, so the file may be cut off within its last cell."
 
 
 def examine(
@@ -76,4 +80,5 @@ def examine(
         unreadable=tuple(named),
         repeated_count=len(repeated),
         repeated=tuple(islice(repeated, MAX_NAMED)),
+        ends_open=rows.ends_open,
     )

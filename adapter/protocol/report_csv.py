@@ -120,6 +120,8 @@ class ReportRows(Generic[_Row_co]):
         """The documented columns that the report lacks, by header."""
         self.additional_columns = len(header) - len(indexes)
         """How many columns are not documented, and ignored."""
+        self.ends_open = False
+        """Whether the row that came last ends the file without a line end or quote: its last cell may be cut off."""
         if self._table.cut_off and self.missing_columns:
             raise UnreadableReply("The report was cut off within its header. Download it again.")
         self._present = tuple(
@@ -159,6 +161,7 @@ class ReportRows(Generic[_Row_co]):
                     )
                 yield self._unreadable_row(line)
             else:
+                self.ends_open = self._table.ends_open
                 yield self._row(line, cells)
 
     def _row(self, line: int, cells: list[str]) -> _Row_co:
@@ -252,6 +255,11 @@ class _Table:
             if any(cell and not cell.isspace() for cell in cells):
                 self.cut_off = not self._last_line.endswith(("\n", "\r"))
                 yield first, cells
+
+    @property
+    def ends_open(self) -> bool:
+        """Whether the last row ends with a bare cell and without a line end, so that the cell may be cut off."""
+        return self.cut_off and not self._last_line.rstrip().endswith('"')
 
     def _limited(self) -> Iterator[str]:
         for line in self._lines:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from key_words import mentions
 
 from adapter.dev.sandbox import RunningSandbox
 from adapter.dev.sandbox.fault_types import Maintenance, OddReport, ServerError
@@ -150,6 +151,21 @@ def test_a_report_that_was_cut_off_shows_nothing(issued: Commands, ecticket: Run
     assert code == 1
     assert "cut off in line 2" in err
     assert (tmp_path / "orders.csv").stat().st_size == HEADER_BYTES + 50
+
+
+def test_a_report_whose_last_line_has_no_end_is_noted(
+    issued: Commands, ecticket: RunningSandbox, tmp_path: Path
+) -> None:
+    """Its last cell may be cut off, and nothing else shows it."""
+    file = tmp_path / "orders.csv"
+    _, _, whole = _report(issued, "orders", "-o", str(file))
+    size = file.stat().st_size
+    ecticket.faults.arm(FaultRule(behaviour=OddReport(additional_columns=0, keep_bytes=size - 2)))
+    code, _, err = _report(issued, "orders", "-o", str(file))
+
+    assert (code, file.stat().st_size) == (0, size - 2)
+    assert mentions(err, "last cell cut off")
+    assert not mentions(whole, "cut off")
 
 
 def test_a_failed_download_leaves_the_file_as_it_was(

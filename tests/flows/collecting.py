@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
@@ -59,14 +59,17 @@ class FakeReport:
 
 
 class FakeReports:
-    """ECTicket's reports: `rows` are what they have, one download a minute, `error` is raised instead of one."""
+    """ECTicket's reports: `rows` are what they have, one download a minute.
+
+    `alter` changes their bytes; `error` is raised instead of one.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.rows: list[Row] = []
         self.columns: tuple[str, ...] = TICKET_COLUMNS
         self.requests: list[ReportRequest] = []
         self.error: Exception | None = None
-        self.cut_off = False
+        self.alter: Callable[[bytes], bytes] = bytes
         self._clock = clock
         self._free_at: dict[str, datetime] = {}
 
@@ -77,8 +80,7 @@ class FakeReports:
         self.requests.append(request)
         if self.error is not None:
             raise self.error
-        content = self._content()
-        yield FakeReport(content[:-60] if self.cut_off else content, merchant.merchant_id)
+        yield FakeReport(self.alter(self._content()), merchant.merchant_id)
 
     def expected_wait(self, merchant_id: str) -> float:
         free_at = self._free_at.get(merchant_id, self._clock())

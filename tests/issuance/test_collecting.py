@@ -270,7 +270,7 @@ def test_complete_tickets_are_published_however_late() -> None:
 def test_a_report_that_was_read_ends_a_series_of_failures() -> None:
     """Only consecutive failures count."""
     progress = CollectProgress(since=T0)
-    for failed in (True, True, False, True):
-        progress = with_report(progress, failed=failed)
+    for result in (None, None, NOTHING, None):
+        progress = with_report(progress, result)
 
     assert (progress.reports, progress.failed) == (1, 1)

@@ -469,6 +469,21 @@ def test_file_that_was_cut_off_in_a_line_is_refused_at_its_end(quoting: int) -> 
         assert "line 3" in message
 
 
+@pytest.mark.parametrize(
+    ("end", "quoting", "ends_open"),
+    [("\r\n", csv.QUOTE_MINIMAL, False), ("\n", csv.QUOTE_MINIMAL, False), ("\r", csv.QUOTE_MINIMAL, False),
+     ("", csv.QUOTE_MINIMAL, True), ("", csv.QUOTE_ALL, False)],
+)  # fmt: skip
+def test_last_cell_may_be_cut_off_if_nothing_ends_it(end: str, quoting: int, ends_open: bool) -> None:
+    """A line end or a closing quote shows that the last cell is whole; it is known with the row."""
+    rows = order_rows(
+        [_table(ORDER_COLUMNS, ORDER, ORDER, quoting=quoting).rstrip() + end.encode()],
+        merchant_id=MERCHANT.merchant_id,
+    )
+
+    assert [rows.ends_open for _ in rows] == [False, ends_open]
+
+
 def test_header_that_was_cut_off_is_refused() -> None:
     """It would look like an empty report without some columns."""
     whole = _table(ORDER_COLUMNS).rstrip()
