@@ -1,0 +1,191 @@
+"""A timeline from facts: their order, the state of each part, and who must act next with which command."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapter.operations.timeline import (
+    Actor,
+    FactKind,
+    NextAction,
+    OrderTimeline,
+    ProgressState,
+    TimelineFact,
+    build_timeline,
+)
+from adapter.protocol.issue import TradeNo, TradeNoKind
+
+BEGIN = datetime(2026, 3, 2, 7, 30, tzinfo=UTC)
+NUMBER = TradeNo(kind=TradeNoKind.MERCHANT, value="CBX20260302153064851")
+OTHER = TradeNo(kind=TradeNoKind.FREE, value="0K3VJ6Q2B9ZC8TNYD1RW")
+PARKED_AT = "ecticket.dead-letters/2/7"
+
+RECEIVED, DEFERRED, SUBMITTED, DELAYED = FactKind.RECEIVED, FactKind.DEFERRED, FactKind.SUBMITTED, FactKind.DELAYED
+ISSUED, FAILED, DEAD_LETTER, REPLAYED = FactKind.ISSUED, FactKind.FAILED, FactKind.DEAD_LETTER, FactKind.REPLAYED
+
+
+def fact(kind: FactKind, minute: float = 0, **more: object) -> TimelineFact:
+    """A fact of the first part, some minutes after the beginning."""
+    values: dict[str, object] = {"trade_no": NUMBER, "part": 1, "parts": 1, "record": None, "text": kind.value, **more}
+    return TimelineFact(at=BEGIN + timedelta(minutes=minute), kind=kind, **values)  # type: ignore[arg-type]  # by name
+
+
+def received(minute: float = 0) -> TimelineFact:
+    """The order's record, which has no number."""
+    return fact(RECEIVED, minute, trade_no=None, part=None, parts=None)
+
+
+def parked(minute: float, reason: str = "unresolved", stage: str = "submit", **more: object) -> TimelineFact:
+    """A dead letter."""
+    return fact(DEAD_LETTER, minute, reason=reason, stage=stage, **{"dead_letter": PARKED_AT, **more})
+
+
+def timeline(*facts: TimelineFact, handled: tuple[str, ...] = ()) -> OrderTimeline:
+    """The timeline of order A-1."""
+    return build_timeline(facts, merchant_id="3085676", order_id="A-1", handled=handled)
+
+
+def only_action(*facts: TimelineFact, handled: tuple[str, ...] = ()) -> NextAction:
+    """The only next action."""
+    (action,) = timeline(*facts, handled=handled).next
+    return action
+
+
+def test_facts_come_in_the_order_of_time() -> None:
+    """Topics have no order among each other; of one moment, causes come before effects."""
+    found = timeline(fact(ISSUED, 2), fact(SUBMITTED, 1), fact(FactKind.AWAITED, 1), received())
+
+    assert [each.kind for each in found.facts] == [RECEIVED, SUBMITTED, FactKind.AWAITED, ISSUED]
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "actor"),
+    [
+        ([received()], ProgressState.WAITING, Actor.ADAPTER),
+        ([received(), fact(DEFERRED, 1)], ProgressState.DEFERRED, Actor.ADAPTER),
+        ([received(), fact(DEFERRED, 1), fact(SUBMITTED, 2)], ProgressState.SUBMITTED, Actor.ADAPTER),
+        ([fact(FactKind.AWAITED, 1)], ProgressState.SUBMITTED, Actor.ADAPTER),
+        ([fact(SUBMITTED), fact(DELAYED, 9)], ProgressState.DELAYED, Actor.ADAPTER),
+        ([fact(SUBMITTED), fact(DELAYED, 9), fact(ISSUED, 10)], ProgressState.ISSUED, Actor.NONE),
+        ([fact(ISSUED), fact(SUBMITTED, 1)], ProgressState.ISSUED, Actor.NONE),
+        ([fact(ISSUED), fact(FactKind.COLLECTING, 1)], ProgressState.COLLECTING, Actor.ADAPTER),
+        (
+            [fact(ISSUED), fact(FactKind.COLLECTING, 1), fact(FactKind.COLLECTED, 2)],
+            ProgressState.COLLECTED,
+            Actor.NONE,
+        ),
+        ([fact(SUBMITTED), fact(FAILED, 1)], ProgressState.FAILED, Actor.OPERATOR),
+        ([received(), fact(DEFERRED, 1), parked(2)], ProgressState.PARKED, Actor.OPERATOR),
+        ([fact(SUBMITTED), parked(2, stage="confirm")], ProgressState.PARKED, Actor.OPERATOR),
+        ([parked(2), fact(REPLAYED, 3, dead_letter=PARKED_AT)], ProgressState.DEFERRED, Actor.ADAPTER),
+        (
+            [fact(SUBMITTED), parked(2, stage="confirm"), fact(REPLAYED, 3, dead_letter=PARKED_AT)],
+            ProgressState.SUBMITTED,
+            Actor.ADAPTER,
+        ),
+        ([fact(FactKind.STATUS_CHANGED)], ProgressState.NOT_FOUND, Actor.OPERATOR),
+        ([received(), fact(FactKind.SKIPPED, 1, trade_no=None, part=None)], ProgressState.SKIPPED, Actor.NONE),
+        ([received(), parked(1, "unmapped-item", trade_no=None, part=None)], ProgressState.PARKED, Actor.OPERATOR),
+    ],
+)
+def test_the_strongest_fact_shows_the_state_and_who_acts(
+    facts: list[TimelineFact], state: ProgressState, actor: Actor
+) -> None:
+    """One part, or an order whose parts are not known yet."""
+    found = timeline(*facts)
+
+    assert [part.state for part in found.parts] == [state]
+    assert [action.actor for action in found.next] == [actor]
+
+
+@pytest.mark.parametrize(
+    ("facts", "commands"),
+    [
+        ([fact(FAILED)], [f"reissue {NUMBER.value}"]),
+        (
+            [parked(1)],
+            [f"query {NUMBER.value}", f"dead-letters replay {NUMBER.value}", f"resolve {NUMBER.value} --as"],
+        ),
+        ([parked(1, trade_no=OTHER)], [f"query {OTHER.value} --free", "dead-letters replay", "resolve"]),
+        ([parked(1, "gave-up")], ["dead-letters show", f"dead-letters replay {NUMBER.value}"]),
+        ([parked(1, "unresolved", "collect")], ["dead-letters show", f"dead-letters replay {NUMBER.value}"]),
+        ([parked(1, "unreadable", trade_no=None)], ["dead-letters show A-1", "dead-letters replay A-1"]),
+        ([received()], ["check"]),
+        ([fact(FactKind.DIFFERENCE)], [f"query {NUMBER.value}"]),
+    ],
+)
+def test_the_next_action_names_its_commands(facts: list[TimelineFact], commands: list[str]) -> None:
+    """In the order in which a person runs them."""
+    action = only_action(*facts)
+
+    assert len(action.commands) == len(commands)
+    for command, expected in zip(action.commands, commands, strict=True):
+        assert command.startswith(f"ecticket-adapter {expected}")
+
+
+def test_a_handled_dead_letter_leaves_nothing_to_do() -> None:
+    """Also if its commits or later events show it, and no replay."""
+    assert (
+        only_action(fact(SUBMITTED), parked(1, stage="confirm"), fact(ISSUED, 2), handled=(PARKED_AT,)).actor
+        is Actor.NONE
+    )
+
+
+def test_a_dead_letter_of_a_sink_does_not_stop_the_order() -> None:
+    """The part stays issued; the operator is shown the sink."""
+    found = timeline(fact(ISSUED), parked(1, "sink-failed", "deliver", sink="chat"))
+
+    assert [part.state for part in found.parts] == [ProgressState.ISSUED]
+    assert [(each.actor, each.commands[-1]) for each in found.next] == [
+        (Actor.OPERATOR, "ecticket-adapter dead-letters replay --stage deliver --sink chat")
+    ]
+
+
+def test_a_reissued_part_replaces_the_failed_one() -> None:
+    """The old number needs nothing more; the new one is what waits."""
+    found = timeline(fact(FAILED), fact(FactKind.REISSUED, 1, trade_no=OTHER), fact(SUBMITTED, 2, trade_no=OTHER))
+
+    assert {part.trade_no: part.state for part in found.parts} == {
+        NUMBER: ProgressState.REPLACED,
+        OTHER: ProgressState.SUBMITTED,
+    }
+    assert [(action.actor, action.trade_no) for action in found.next] == [(Actor.ADAPTER, OTHER.value)]
+
+
+def test_a_part_without_any_record_is_named() -> None:
+    """One of two parts is issued; about the other nothing was found."""
+    found = timeline(fact(ISSUED, part=2, parts=2))
+
+    assert [(part.part, part.state) for part in found.parts] == [
+        (1, ProgressState.NOT_FOUND),
+        (2, ProgressState.ISSUED),
+    ]
+    assert [action.actor for action in found.next] == [Actor.OPERATOR]
+
+
+def test_the_operator_comes_first() -> None:
+    """Before what the adapter does by itself."""
+    found = timeline(
+        fact(DEFERRED, 1, parts=2, not_before=BEGIN + timedelta(minutes=5)),
+        fact(FAILED, 2, part=2, trade_no=OTHER, parts=2),
+    )
+
+    assert [action.actor for action in found.next] == [Actor.OPERATOR, Actor.ADAPTER]
+    assert found.next[1].not_before == BEGIN + timedelta(minutes=5)
+
+
+def test_a_difference_ends_with_a_later_result() -> None:
+    """After `resolve`, the published result is newer than the difference."""
+    facts = [fact(SUBMITTED), fact(FactKind.DIFFERENCE, 5, text="resolve it")]
+
+    assert only_action(*facts).actor is Actor.OPERATOR
+    assert only_action(*facts).why == "resolve it"
+    assert only_action(*facts, fact(ISSUED, 6)).actor is Actor.NONE
+
+
+def test_an_order_without_facts_has_nothing_open() -> None:
+    """The caller reports that it is unknown."""
+    assert timeline().facts == ()
+    assert [action.actor for action in timeline().next] == [Actor.NONE]
