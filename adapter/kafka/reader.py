@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, errors
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.partitioner import DefaultPartitioner
 
 from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing
 from adapter.kafka.admin import UNAVAILABLE, admin_session
@@ -46,6 +47,40 @@ async def read_to_end(
     StreamError if they reject the read. Close the iterator (`contextlib.aclosing`) when leaving it early.
     """
     async with _reader(connection, topics) as reader:
+        ends = await reader.consumer.end_offsets(reader.partitions)
+        begins = await _begins(reader.consumer, reader.partitions, ends, since)
+        async with aclosing(_between(reader, begins, ends)) as records:
+            async for record in records:
+                yield record
+
+
+async def partitions_of(
+    connection: KafkaConnection, keys: Mapping[str, Collection[bytes] | None]
+) -> dict[str, frozenset[int]]:
+    """Return for each topic the partitions into which Kafka's default partitioner puts these keys; all for None.
+
+    A topic whose number of partitions was raised can hold older records of a key elsewhere. Raises TopicsMissing and
+    BrokerUnavailable.
+    """
+    found = await _partitions(connection, list(keys))
+    numbers: dict[str, list[int]] = {}
+    for partition in sorted(found):
+        numbers.setdefault(partition.topic, []).append(partition.partition)
+    partitioner = DefaultPartitioner()
+    return {
+        topic: frozenset(numbers[topic] if wanted is None else (partitioner(key, numbers[topic], []) for key in wanted))
+        for topic, wanted in keys.items()
+    }
+
+
+async def read_partitions(
+    connection: KafkaConnection, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
+) -> AsyncGenerator[Record, None]:
+    """Yield the committed records of these partitions alone; otherwise as `read_to_end`."""
+    wanted = {topic: numbers for topic, numbers in partitions.items() if numbers}
+    if not wanted:
+        return
+    async with _reader(connection, list(wanted), wanted) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
         begins = await _begins(reader.consumer, reader.partitions, ends, since)
         async with aclosing(_between(reader, begins, ends)) as records:
@@ -206,9 +241,13 @@ class _Reader:
 
 
 @asynccontextmanager
-async def _reader(connection: KafkaConnection, topics: Collection[str]) -> AsyncIterator[_Reader]:
-    """Open a reader of all partitions of these topics; the client's errors become ours."""
+async def _reader(
+    connection: KafkaConnection, topics: Collection[str], wanted: Mapping[str, Collection[int]] | None = None
+) -> AsyncIterator[_Reader]:
+    """Open a reader of all partitions of these topics, or of the `wanted` ones; the client's errors become ours."""
     partitions = await _partitions(connection, topics)
+    if wanted is not None:
+        partitions = [each for each in partitions if each.partition in wanted[each.topic]]
     consumer = AIOKafkaConsumer(
         **connection.client_options(),
         group_id=None,

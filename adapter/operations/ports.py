@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from datetime import datetime
 from typing import Protocol
@@ -30,6 +30,23 @@ class TopicReader(Protocol):
 
         Raises BrokerUnavailable and StreamError.
         """
+        ...
+
+
+class KeyedTopicReader(TopicReader, Protocol):
+    """Also reads only the partitions that can hold a key."""
+
+    async def partitions_of(self, keys: Mapping[str, Collection[bytes] | None]) -> Mapping[str, frozenset[int]]:
+        """For each topic the partitions into which Kafka's default partitioner puts these keys; all of them for None.
+
+        Raises TopicsMissing and BrokerUnavailable.
+        """
+        ...
+
+    def read_partitions(
+        self, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
+    ) -> AsyncGenerator[Record, None]:
+        """As `read_to_end`, of these partitions alone."""
         ...
 
 

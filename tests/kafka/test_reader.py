@@ -15,7 +15,17 @@ from adapter.dev.producing import producing
 from adapter.errors import BrokerUnavailable, TopicsMissing
 from adapter.kafka import reader
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.reader import QUIET_LOOKS, PartitionPosition, ReadProgress, follow, read_one, read_tail, read_to_end
+from adapter.kafka.reader import (
+    QUIET_LOOKS,
+    PartitionPosition,
+    ReadProgress,
+    follow,
+    partitions_of,
+    read_one,
+    read_partitions,
+    read_tail,
+    read_to_end,
+)
 from adapter.stream.records import Record
 
 
@@ -176,6 +186,28 @@ async def test_reading_can_begin_at_a_time(kafka: KafkaConnection, topic: TopicF
     async with asyncio.timeout(60):
         found = [record async for record in read_to_end(kafka, [name], since=noon + timedelta(seconds=30))]
     assert values(found) == [b"1", b"2"]
+
+
+async def test_only_the_partitions_of_a_key_are_read(kafka: KafkaConnection, topic: TopicFactory) -> None:
+    """They are where the producer's own partitioner puts the key; None stands for all partitions."""
+    name, keys = await topic(partitions=5), [b"3085676/CBX%d" % number for number in range(20)]
+    async with producing(kafka) as producer:
+        for key in keys:
+            await (await producer.send(name, key, key=key))
+
+    async with asyncio.timeout(60):
+        of_key = await partitions_of(kafka, {name: [keys[0]]})
+        of_all = await partitions_of(kafka, {name: None})
+        found = [record async for record in read_partitions(kafka, of_key)]
+        none = [record async for record in read_partitions(kafka, {name: ()})]
+        with pytest.raises(TopicsMissing, match=f"{name}-absent"):
+            await partitions_of(kafka, {f"{name}-absent": None})
+
+    assert of_all == {name: frozenset(range(5))}
+    assert len(of_key[name]) == 1
+    assert keys[0] in values(found)
+    assert {record.partition for record in found} == of_key[name]
+    assert none == []
 
 
 async def test_one_record_is_read_by_its_coordinates(kafka: KafkaConnection, topic: TopicFactory) -> None:

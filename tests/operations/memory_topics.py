@@ -6,7 +6,7 @@ story goes on: dead letter, operation, order.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ SINCE_THEN = timedelta(hours=12)
 
 
 class MemoryTopics:
-    """The topics of one cluster, around the harness that fills them; implements `operations.ports.TopicReader`."""
+    """The topics of one cluster, around the harness that fills them; implements `operations.ports.KeyedTopicReader`."""
 
     def __init__(self, harness: Harness) -> None:
         harness.clock.time = datetime.now(UTC) - SINCE_THEN
@@ -36,6 +36,8 @@ class MemoryTopics:
         self._reads = 0
         self.cluster = FakeCluster()
         self.cluster.largest = 10_000_000
+        self.partition_reads: list[dict[str, frozenset[int]]] = []
+        """The partitions of each read of some partitions."""
         self.before_read: dict[int, Callable[[], Awaitable[object]]] = {}
         """What happens before the n-th read to the end, from 1: another command that is faster."""
 
@@ -89,6 +91,22 @@ class MemoryTopics:
         for record in [record for topic in topics for record in self._log(topic)]:
             if since is None or record.timestamp >= since:
                 yield record
+
+    async def partitions_of(self, keys: Mapping[str, Collection[bytes] | None]) -> dict[str, frozenset[int]]:
+        """Only the partitions that hold a record with one of the keys, so a key that is left out hides its records."""
+        return {topic: self._partitions(topic, wanted) for topic, wanted in keys.items()}
+
+    def _partitions(self, topic: str, keys: Collection[bytes] | None) -> frozenset[int]:
+        return frozenset(record.partition for record in self._log(topic) if keys is None or record.key in keys)
+
+    async def read_partitions(
+        self, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
+    ) -> AsyncGenerator[Record, None]:
+        self.partition_reads.append({topic: frozenset(numbers) for topic, numbers in partitions.items()})
+        for topic, numbers in partitions.items():
+            for record in self._log(topic):
+                if record.partition in numbers and (since is None or record.timestamp >= since):
+                    yield record
 
     async def read_one(self, topic: str, partition: int, offset: int) -> Record | None:
         found = self.cluster.logs.get(TopicPartition(topic, partition), [])
