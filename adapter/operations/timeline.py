@@ -10,12 +10,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from shlex import quote
 from typing import Final
 
 from adapter.issuance.park_messages import query_command
 from adapter.protocol.issue import TradeNo
 
 PROGRAM: Final = "ecticket-adapter"
+RTN_OK: Final = 1
+"""The only RtnCode with a fixed meaning (ecticket-protocol.md)."""
 
 
 class FactKind(StrEnum):
@@ -23,9 +26,9 @@ class FactKind(StrEnum):
 
     RECEIVED = "received"
     """The shop's record of the order."""
-    DEFERRED = "deferred"
     REPLAYED = "replayed"
     """A dead letter was written to its stage's topic again."""
+    DEFERRED = "deferred"
     REISSUED = "reissued"
     """A failed part got a new number."""
     SUBMITTED = "submitted"
@@ -103,7 +106,9 @@ class TimelineFact:
     stage: str | None = None
     sink: str | None = None
     dead_letter: str | None = None
-    """The dead letter that this is, or that was replayed: its coordinates."""
+    """The coordinates of the dead letter that this is."""
+    replay_of: str | None = None
+    """The coordinates of the dead letter that was replayed to this record, or to one before it."""
     details: Mapping[str, object] = field(default_factory=dict)
     """Further fields, as JSON values."""
 
@@ -142,8 +147,8 @@ class OrderTimeline:
     parts: tuple[PartProgress, ...]
     next: tuple[NextAction, ...]
     """Those of the operator first; never empty."""
-    omitted: int
-    """Facts that are left out because there are too many: the oldest deferrals."""
+    truncated: bool
+    """Whether facts are left out because there are too many of a kind: the oldest ones."""
 
 
 def build_timeline(
@@ -152,18 +157,17 @@ def build_timeline(
     merchant_id: str | None,
     order_id: str | None,
     handled: Collection[str] = (),
-    omitted: int = 0,
+    truncated: bool = False,
 ) -> OrderTimeline:
     """Order the facts and derive the states and the next actions.
 
     `handled` are the coordinates of dead letters that are known to be handled; those that a fact shows to be replayed
-    are handled too.
+    are handled too, and get a fact of kind `replayed`.
     """
-    ordered = tuple(sorted(facts, key=lambda fact: (fact.at, _CAUSES[fact.kind], fact.part or 0, fact.record or "")))
-    closed = frozenset(handled) | {
-        fact.dead_letter for fact in ordered if fact.kind is FactKind.REPLAYED and fact.dead_letter is not None
-    }
-    judged = _Judged(ordered, closed, order_id)
+    ordered = _sorted(facts)
+    replays = _first_of_each_replay(ordered)
+    ordered = _sorted((*ordered, *(_replay(fact) for fact in replays)))
+    judged = _Judged(ordered, frozenset(handled) | {fact.replay_of for fact in replays})
     actions = tuple(judged.actions())
     return OrderTimeline(
         merchant_id=merchant_id,
@@ -171,7 +175,35 @@ def build_timeline(
         facts=ordered,
         parts=tuple(judged.parts),
         next=tuple(sorted(actions, key=lambda action: action.actor is not Actor.OPERATOR)) or (_NOTHING,),
-        omitted=omitted,
+        truncated=truncated,
+    )
+
+
+def _sorted(facts: Iterable[TimelineFact]) -> tuple[TimelineFact, ...]:
+    return tuple(sorted(facts, key=lambda fact: (fact.at, _CAUSES[fact.kind], fact.part or 0, fact.record or "")))
+
+
+def _first_of_each_replay(ordered: Iterable[TimelineFact]) -> list[TimelineFact]:
+    """The first fact of each replayed dead letter and number: later records keep the header that names it."""
+    first: dict[tuple[str, TradeNo | None], TimelineFact] = {}
+    for fact in ordered:
+        if fact.replay_of is not None:
+            first.setdefault((fact.replay_of, fact.trade_no), fact)
+    return list(first.values())
+
+
+def _replay(fact: TimelineFact) -> TimelineFact:
+    text = f"The dead letter {fact.replay_of} was replayed."
+    return TimelineFact(
+        at=fact.at,
+        kind=FactKind.REPLAYED,
+        record=fact.record,
+        text=text,
+        order_id=fact.order_id,
+        trade_no=fact.trade_no,
+        part=fact.part,
+        parts=fact.parts,
+        replay_of=fact.replay_of,
     )
 
 
@@ -191,10 +223,9 @@ _NOT_WAITING: Final = frozenset(
 class _Judged:
     """The state of each part, from the ordered facts."""
 
-    def __init__(self, facts: Sequence[TimelineFact], closed: Collection[str], order_id: str | None) -> None:
+    def __init__(self, facts: Sequence[TimelineFact], closed: Collection[str | None]) -> None:
         self._facts = facts
         self._closed = closed
-        self._order_id = order_id
         self._by_number: dict[TradeNo, list[TimelineFact]] = {}
         self._whole = [fact for fact in facts if fact.trade_no is None]
         for fact in facts:
@@ -292,18 +323,26 @@ class _Judged:
         why, commands = _ADAPTER_WAITS[part.state]
         return NextAction(actor=Actor.ADAPTER, why=why, commands=commands, trade_no=value, not_before=due)
 
+    def _is_known(self, number: TradeNo) -> bool:
+        """Whether ECTicket's current answer knows the number."""
+        answers = [fact for fact in self._by_number[number] if fact.kind is FactKind.ANSWER]
+        return bool(answers) and answers[-1].details.get("rtn_code") == RTN_OK
+
     def _parked(self, fact: TimelineFact) -> NextAction:
         number = fact.trade_no
         value = None if number is None else number.value
-        which = value or self._order_id or f"--reason {fact.reason}"
+        which = quote(fact.dead_letter or "")
         replay = f"{PROGRAM} dead-letters replay {which}"
         if fact.stage == "deliver":
             why = "A sink has not accepted an event. The topics do not show whether it was delivered since."
-            sink = f" --sink {fact.sink}" if fact.sink else ""
+            sink = f" --sink {quote(fact.sink)}" if fact.sink else ""
             commands: tuple[str, ...] = (
                 f"{PROGRAM} dead-letters list --stage deliver",
                 f"{PROGRAM} dead-letters replay --stage deliver{sink}",
             )
+        elif number is not None and fact.stage == "submit" and self._is_known(number):
+            why = "ECTicket knows the number. Replay: the adapter queries it, and publishes it as recovered."
+            commands = (replay,)
         elif fact.reason in _MAY_EXIST and number is not None and fact.stage != "collect":
             why = (
                 "Tickets may exist. If ECTicket knows the number, replay. If a person has found out what became of it, "
@@ -324,7 +363,6 @@ _STRONGEST: Final = (
     (FactKind.DELAYED, ProgressState.DELAYED),
     (FactKind.SUBMITTED, ProgressState.SUBMITTED),
     (FactKind.AWAITED, ProgressState.SUBMITTED),
-    (FactKind.REPLAYED, ProgressState.DEFERRED),
     (FactKind.REISSUED, ProgressState.DEFERRED),
     (FactKind.DEFERRED, ProgressState.DEFERRED),
 )

@@ -79,9 +79,9 @@ def test_facts_come_in_the_order_of_time() -> None:
         ([fact(SUBMITTED), fact(FAILED, 1)], ProgressState.FAILED, Actor.OPERATOR),
         ([received(), fact(DEFERRED, 1), parked(2)], ProgressState.PARKED, Actor.OPERATOR),
         ([fact(SUBMITTED), parked(2, stage="confirm")], ProgressState.PARKED, Actor.OPERATOR),
-        ([parked(2), fact(REPLAYED, 3, dead_letter=PARKED_AT)], ProgressState.DEFERRED, Actor.ADAPTER),
+        ([parked(2), fact(DEFERRED, 3, replay_of=PARKED_AT)], ProgressState.DEFERRED, Actor.ADAPTER),
         (
-            [fact(SUBMITTED), parked(2, stage="confirm"), fact(REPLAYED, 3, dead_letter=PARKED_AT)],
+            [fact(SUBMITTED), parked(2, stage="confirm"), fact(FactKind.AWAITED, 3, replay_of=PARKED_AT)],
             ProgressState.SUBMITTED,
             Actor.ADAPTER,
         ),
@@ -106,12 +106,12 @@ def test_the_strongest_fact_shows_the_state_and_who_acts(
         ([fact(FAILED)], [f"reissue {NUMBER.value}"]),
         (
             [parked(1)],
-            [f"query {NUMBER.value}", f"dead-letters replay {NUMBER.value}", f"resolve {NUMBER.value} --as"],
+            [f"query {NUMBER.value}", f"dead-letters replay {PARKED_AT}", f"resolve {NUMBER.value} --as"],
         ),
         ([parked(1, trade_no=OTHER)], [f"query {OTHER.value} --free", "dead-letters replay", "resolve"]),
-        ([parked(1, "gave-up")], ["dead-letters show", f"dead-letters replay {NUMBER.value}"]),
-        ([parked(1, "unresolved", "collect")], ["dead-letters show", f"dead-letters replay {NUMBER.value}"]),
-        ([parked(1, "unreadable", trade_no=None)], ["dead-letters show A-1", "dead-letters replay A-1"]),
+        ([parked(1, "gave-up")], ["dead-letters show", f"dead-letters replay {PARKED_AT}"]),
+        ([parked(1, "unresolved", "collect")], ["dead-letters show", f"dead-letters replay {PARKED_AT}"]),
+        ([parked(1, "unreadable", trade_no=None)], [f"dead-letters show {PARKED_AT}", "dead-letters replay"]),
         ([received()], ["check"]),
         ([fact(FactKind.DIFFERENCE)], [f"query {NUMBER.value}"]),
     ],
@@ -123,6 +123,14 @@ def test_the_next_action_names_its_commands(facts: list[TimelineFact], commands:
     assert len(action.commands) == len(commands)
     for command, expected in zip(action.commands, commands, strict=True):
         assert command.startswith(f"ecticket-adapter {expected}")
+
+
+def test_a_replay_is_a_fact_of_its_own_once() -> None:
+    """Later deferrals of the order keep the header that names the dead letter."""
+    found = timeline(parked(2), *(fact(DEFERRED, minute, replay_of=PARKED_AT) for minute in (3, 4)))
+
+    assert [each.kind for each in found.facts] == [DEAD_LETTER, REPLAYED, DEFERRED, DEFERRED]
+    assert found.facts[1].replay_of == PARKED_AT
 
 
 def test_a_handled_dead_letter_leaves_nothing_to_do() -> None:
