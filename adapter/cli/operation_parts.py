@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KafkaTopicReader:
-    """Reads topics of one cluster (`operations.ports.TopicReader`)."""
+    """Reads topics of one cluster (`operations.ports.KeyedTopicReader`)."""
 
     connection: KafkaConnection
 
@@ -30,6 +30,18 @@ class KafkaTopicReader:
         from adapter.kafka.reader import read_to_end
 
         return read_to_end(self.connection, topics, since=since)
+
+    async def partitions_of(self, keys: Mapping[str, Collection[bytes] | None]) -> Mapping[str, frozenset[int]]:
+        from adapter.kafka.reader import partitions_of
+
+        return await partitions_of(self.connection, keys)
+
+    def read_partitions(
+        self, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
+    ) -> AsyncGenerator[Record, None]:
+        from adapter.kafka.reader import read_partitions
+
+        return read_partitions(self.connection, partitions, since=since)
 
     async def read_one(self, topic: str, partition: int, offset: int) -> Record | None:
         from adapter.kafka.reader import read_one

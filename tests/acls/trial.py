@@ -481,5 +481,6 @@ WORK: Mapping[str, Work] = {
         commands=(("reconcile", "--publish", "--from", "2026-01-01", "--to", "2026-01-01"),), prepare=for_reconcile
     ),
     "reissue": Work(commands=(("reissue", "A-3"),), prepare=for_reissue),
+    "explain": Work(commands=(("explain", "A-3"),), prepare=for_reissue),
 }
 """By the name that the page gives a role."""

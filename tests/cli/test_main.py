@@ -75,6 +75,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "query",
         "item",
         "report",
+        "explain",
         "dead-letters list",
         "dead-letters show",
         "dead-letters replay",

@@ -1,0 +1,180 @@
+"""`explain`: shows everything that the topics hold about an order, and who must act next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapter.cli.context import CommandContext, Json, command, flag
+from adapter.cli.output import counting, note, print_facts, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from adapter.operations.explain_order import ExplainOperation, ExplainRequest
+    from adapter.operations.timeline import NextAction, OrderTimeline, TimelineFact
+    from adapter.protocol.issue import TradeNo
+    from adapter.settings import Settings
+
+SINCE = "30d"
+FACT_HEADINGS = ("time", "what", "part", "record", "details")
+PART_HEADINGS = ("part", "trade number", "state", "since")
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the command."""
+    examples = (
+        "ecticket-adapter explain A-1001",
+        "ecticket-adapter explain CBX20260302153064851 --ask --since 3d --json",
+    )
+    command(app, "explain", examples=examples, panel=panel)(explain)
+
+
+def explain(
+    context: CommandContext,
+    which: Annotated[
+        str, typer.Argument(metavar="ORDER_ID|TRADE_NO", help="The order, or the trade number of one of its parts.")
+    ],
+    ask: Annotated[bool, flag("--ask", "Query ECTicket about each trade number too.")] = False,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Read records from this time on: 3d, 12h, or ISO 8601.")
+    ] = SINCE,
+    json: Json = False,
+) -> int:
+    """Show what happened to an order and who must act next; exit code 1 if no record is about it.
+
+    The command reads topics and changes nothing. Its output has no customer data and no ticket number.
+    """
+    from adapter.operations.dead_letter_filters import InvalidFilter, parse_time
+    from adapter.operations.explain_order import ExplainRequest, OrderNotFound
+
+    try:
+        begin = parse_time(since, datetime.now(UTC))
+    except InvalidFilter as error:
+        raise typer.BadParameter(str(error)) from None
+    request = ExplainRequest(which=which, since=begin, ask=ask)
+    try:
+        timelines = asyncio.run(_operation(context.settings(), request))
+    except OrderNotFound as error:
+        note(str(error))
+        return 1
+    if json:
+        print_json({"orders": [_plain(each) for each in timelines]})
+    else:
+        for position, each in enumerate(timelines):
+            if position:
+                print_line("")
+            _print(each)
+    return 0
+
+
+async def _operation(settings: Settings, request: ExplainRequest) -> tuple[OrderTimeline, ...]:
+    return await _explaining(settings).run(request)
+
+
+def _explaining(settings: Settings) -> ExplainOperation:
+    from adapter.cli.ecticket import ecticket_client
+    from adapter.cli.operation_parts import topic_reader
+    from adapter.operations.explain_order import ExplainOperation
+    from adapter.wiring import flow_topics, merchant_book
+
+    return ExplainOperation(
+        reader=topic_reader(settings),
+        topics=flow_topics(settings),
+        merchants=merchant_book(settings),
+        trade_no_prefix=settings.submit.trade_no_prefix,
+        open_ecticket=partial(ecticket_client, settings),
+        counting=counting,
+    )
+
+
+def _print(timeline: OrderTimeline) -> None:
+    print_facts((("order", timeline.order_id), ("merchant", timeline.merchant_id)))
+    print_line("")
+    print_table(FACT_HEADINGS, [_row(fact) for fact in timeline.facts])
+    if timeline.truncated:
+        note("There are too many records of one kind; the oldest of them are not shown.")
+    print_line("")
+    parts = [(each.part, _name(each.trade_no), each.state.value, _time(each.since)) for each in timeline.parts]
+    print_table(PART_HEADINGS, parts)
+    for action in timeline.next:
+        print_line("")
+        _print_action(action)
+
+
+def _print_action(action: NextAction) -> None:
+    due = None if action.not_before is None else f"not before {_time(action.not_before)}"
+    commands: Sequence[tuple[str, str]] = [("command", each) for each in action.commands]
+    facts = (("next", action.actor.value), ("number", action.trade_no), ("why", action.why), ("when", due), *commands)
+    print_facts(facts)
+
+
+def _row(fact: TimelineFact) -> tuple[object, ...]:
+    what = fact.kind.value if fact.reason is None else f"{fact.kind.value} ({fact.reason})"
+    due = "" if fact.not_before is None else f" Not before {_time(fact.not_before)}."
+    return _time(fact.at), what, fact.part, fact.record, f"{fact.text}{due}"
+
+
+def _plain(timeline: OrderTimeline) -> dict[str, object]:
+    return {
+        "merchant_id": timeline.merchant_id,
+        "order_id": timeline.order_id,
+        "parts": [
+            {"part": each.part, **_number(each.trade_no), "state": each.state.value, "since": _time(each.since)}
+            for each in timeline.parts
+        ],
+        "next": [
+            {
+                "actor": each.actor.value,
+                "why": each.why,
+                "commands": list(each.commands),
+                "trade_no": each.trade_no,
+                "not_before": _time(each.not_before),
+            }
+            for each in timeline.next
+        ],
+        "facts": [_plain_fact(each) for each in timeline.facts],
+        "truncated": timeline.truncated,
+    }
+
+
+def _plain_fact(fact: TimelineFact) -> dict[str, object]:
+    return {
+        "time": _time(fact.at),
+        "kind": fact.kind.value,
+        "record": fact.record,
+        **_number(fact.trade_no),
+        "part": fact.part,
+        "parts": fact.parts,
+        "text": fact.text,
+        "reason": fact.reason,
+        "stage": fact.stage,
+        "sink": fact.sink,
+        "replay_of": fact.replay_of,
+        "not_before": _time(fact.not_before),
+        "details": dict(fact.details),
+    }
+
+
+def _number(number: TradeNo | None) -> dict[str, str | None]:
+    return {
+        "trade_no": None if number is None else number.value,
+        "trade_no_kind": None if number is None else number.kind.value,
+    }
+
+
+def _name(number: TradeNo | None) -> str | None:
+    from adapter.protocol.issue import TradeNoKind
+
+    if number is None:
+        return None
+    return f"{number.value} (free)" if number.kind is TradeNoKind.FREE else number.value
+
+
+def _time(moment: datetime | None) -> str | None:
+    from adapter.flows.messages.events import rfc3339
+
+    return None if moment is None else rfc3339(moment)
