@@ -37,6 +37,8 @@ from adapter.stream.records import Record
 
 FACTS_KEPT = 2_000
 """Facts of each kind kept of one order, the newest ones: a day of deferrals every minute, and some more."""
+ORDER_RECORDS_READ = 20
+"""Order records that are read one by one, because other records name them."""
 EARLIER = timedelta(hours=1)
 """How much earlier than the order's record its events can seem to be: clocks of the shop and the brokers differ."""
 _Partitions = Mapping[str, frozenset[int]]
@@ -352,14 +354,24 @@ class _Search:
             await self._read(await self._reader.partitions_of(names), since=self._order_since())
 
     async def _read_order_records(self) -> None:
-        """Read the order's records that other records name and that were not found: those of another format."""
+        """Read the order's records that other records name and that were not found: older ones, or in another format.
+
+        A record of another order is left out: the topic was recreated, or the coordinates were written by another
+        program.
+        """
         for order in self.orders.values():
-            for name in sorted(order.order_records - order.received_records):
+            for name in sorted(order.order_records - order.received_records)[:ORDER_RECORDS_READ]:
                 origin = read_coordinates(name)
-                if origin is not None and origin.topic == self._topics.orders_paid:
-                    record = await self._reader.read_one(origin.topic, origin.partition, origin.offset)
-                    if record is not None:
-                        order.add(received(record))
+                if origin is None or origin.topic != self._topics.orders_paid:
+                    continue
+                record = await self._reader.read_one(origin.topic, origin.partition, origin.offset)
+                if record is None:
+                    continue
+                found = read_facts(record, self._topics, only_merchant=self._only_merchant)
+                if found is None:
+                    order.add(received(record))
+                elif order.is_about(found):
+                    order.add(found)
 
     def _keys(self) -> frozenset[bytes]:
         prefix = self._operation.trade_no_prefix

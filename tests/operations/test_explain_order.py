@@ -247,6 +247,31 @@ async def test_an_order_whose_record_is_gone_is_found_by_its_events() -> None:
     assert kinds(found) == [FactKind.SUBMITTED, FactKind.AWAITED, FactKind.ISSUED]
 
 
+async def test_an_order_in_a_format_of_its_own_is_shown_by_its_coordinates() -> None:
+    """Its events name its record."""
+    desk = Desk()
+    await issued(desk)
+    ((partition, log),) = [each for each in desk.topics.cluster.logs.items() if each[0].topic == TOPICS.orders_paid]
+    log[:] = [replace(record, value=b"<order/>") for record in log]
+
+    found = await desk.only("A-1")
+
+    assert kinds(found)[:2] == [FactKind.RECEIVED, FactKind.SUBMITTED]
+    assert found.facts[0].record == f"{partition.topic}/{partition.partition}/{log[0].offset}"
+    assert found.facts[0].details == {}
+
+
+async def test_the_record_of_another_order_is_left_out() -> None:
+    """The topic was recreated, and the coordinates name another record now."""
+    desk = Desk()
+    await issued(desk)
+    other = desk.harness.order(order_id="B-2")
+    ((_, log),) = [each for each in desk.topics.cluster.logs.items() if each[0].topic == TOPICS.orders_paid]
+    log[:] = [replace(record, value=other.value) for record in log]
+
+    assert kinds(await desk.only("A-1")) == [FactKind.SUBMITTED, FactKind.AWAITED, FactKind.ISSUED]
+
+
 async def test_a_search_can_begin_at_a_time() -> None:
     """Older records are not read."""
     desk = Desk()
