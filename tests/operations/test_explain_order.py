@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -15,6 +16,10 @@ from flows.harness import THREE_PARTS, Harness, derived, line, plan_of, replayed
 from adapter.flows.messages.collection import collection_of_event, collection_record, is_issued_event
 from adapter.flows.messages.events import (
     CollectedTicket,
+    IssuanceData,
+    IssuanceFailed,
+    IssuanceIssued,
+    IssuanceSubmitted,
     Notified,
     Origin,
     ReconciliationDifference,
@@ -25,7 +30,7 @@ from adapter.flows.messages.events import (
     notification_event,
     reconciliation_event,
 )
-from adapter.flows.messages.record_history import history_headers, read_history
+from adapter.flows.messages.record_history import history_headers, read_coordinates, read_history
 from adapter.flows.ports import Ecticket
 from adapter.issuance.plan_codec import DeferredPart, encode_plan
 from adapter.issuance.state import PartHistory
@@ -35,6 +40,7 @@ from adapter.operations.explain_order import ExplainOperation, ExplainRequest, O
 from adapter.operations.timeline import Actor, FactKind, OrderTimeline, ProgressState
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import Record, encode_headers
+from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, REFUSED
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
@@ -42,7 +48,7 @@ from adapter.testing.outcome_reader import OrderEvents
 
 from .memory_topics import MemoryTopics, impatient_harness
 
-PARTITIONS = 97
+PARTITIONS = 199
 NUMBER = "CBX20260302153064851"
 SECRET = "TICKETNO00000001"
 
@@ -68,6 +74,10 @@ class Desk:
         self.put(*[record async for record in self.harness.reader.tail({})][known:])
         for outcome in outcomes:
             self.put(*outcome.deferred_records, *outcome.confirmations, *outcome.dead_letters)
+
+    def read_of(self, topic: str) -> set[int]:
+        """The partitions of a topic that were read."""
+        return {number for each in self.topics.partition_reads for number in each.get(topic, ())}
 
     async def work(self, record: Record) -> OrderEvents:
         """Process a record once, and put it and what comes of it into the topics."""
@@ -99,6 +109,11 @@ class Desk:
     async def _ecticket(self) -> AsyncIterator[Ecticket]:
         self.queries += 1
         yield self.harness.ecticket
+
+
+def partition_of(number: str) -> int:
+    """Where the records of an issuance are."""
+    return crc32(f"{MERCHANT}/{number}".encode()) % PARTITIONS
 
 
 def kinds(timeline: OrderTimeline) -> list[FactKind]:
@@ -146,14 +161,16 @@ async def test_an_order_with_a_number_of_its_own_is_found(which: str) -> None:
 
 @pytest.mark.parametrize("part", [1, 2, 3])
 async def test_every_part_is_found_from_each_number(part: int) -> None:
-    """The parts of an order are in different partitions."""
+    """The parts of an order are in different partitions, and no other one is read."""
     desk = Desk()
+    await issued(desk, order_id="B-2")
     await desk.work(desk.harness.order(*THREE_PARTS))
 
     found = await desk.only(derived(part=part))
 
     assert [each.part for each in found.parts] == [1, 2, 3]
     assert {each.state for each in found.parts} == {ProgressState.SUBMITTED}
+    assert desk.read_of(TOPICS.issuances) == {partition_of(derived(part=each)) for each in (1, 2, 3)}
 
 
 async def test_each_deferral_has_its_cause() -> None:
@@ -171,6 +188,21 @@ async def test_each_deferral_has_its_cause() -> None:
     assert len(deferrals) == 2
     assert all(fact.details["doubt"] and fact.not_before is not None for fact in deferrals)
     assert [(each.actor, each.not_before) for each in found.next] == [(Actor.ADAPTER, deferrals[-1].not_before)]
+
+
+async def test_records_that_do_not_have_the_number_are_found_by_it() -> None:
+    """A plan leads from the number to the order; an earlier deferral of the order has no plan."""
+    desk = Desk(Harness())
+    desk.harness.ecticket.silent = True
+    desk.harness.ecticket.faults = [LOST_AFTER]
+    outcome = await desk.harness.work(desk.harness.order())
+    planned = outcome.deferred_record
+    headers = tuple(header for header in planned.headers if header[0] != "ecticket-plan")
+    desk.put(replace(planned, headers=headers, offset=planned.offset - 1), planned)
+
+    found = await desk.only(derived())
+
+    assert [fact.trade_no and fact.trade_no.value for fact in found.facts] == [None, derived()]
 
 
 async def test_a_refusal_is_explained_by_its_code() -> None:
@@ -202,6 +234,7 @@ async def test_a_dead_letter_names_what_the_operator_runs_and_ends_with_its_repl
     desk.put(again)
     after = await desk.only(which)
 
+    assert kinds(before) == [FactKind.RECEIVED, FactKind.PARKED, FactKind.DEAD_LETTER]
     assert [part.state for part in before.parts] == [ProgressState.PARKED]
     assert before.next[0].commands[0] == f"ecticket-adapter query {derived()}"
     assert before.next[0].commands[1].startswith(f"ecticket-adapter dead-letters replay {TOPICS.dead_letters}/")
@@ -211,14 +244,78 @@ async def test_a_dead_letter_names_what_the_operator_runs_and_ends_with_its_repl
 
 
 async def test_an_order_that_is_not_settled_waits_for_the_adapter() -> None:
-    """Only the shop's record is there."""
+    """Only the shop's record is there, so events of other orders are not read."""
     desk = Desk()
+    await issued(desk, order_id="B-2")
     desk.put(desk.harness.order())
 
     found = await desk.only("A-1")
 
     assert kinds(found) == [FactKind.RECEIVED]
     assert [part.state for part in found.parts] == [ProgressState.WAITING]
+    assert desk.read_of(TOPICS.issuances) == set()
+
+
+async def test_an_id_that_json_writes_with_escapes_is_found() -> None:
+    """Many shops write ASCII JSON."""
+    desk = Desk()
+    order = desk.harness.order(order_id="訂單-7")
+    desk.put(replace(order, value=json.dumps(json.loads(order.value or b"")).encode("ascii")))
+
+    assert kinds(await desk.only("訂單-7")) == [FactKind.RECEIVED]
+
+
+async def test_a_part_with_the_shops_number_is_found_without_the_shops_record() -> None:
+    """The other part, a gift with a derived number, shows how many parts the order has."""
+    desk = Desk()
+    gift = line("GFT00001", 1, voucher="gift", expire_date="2026-12-31", issue_type="paper")
+    submitted = await desk.work(desk.harness.order(line(), gift, trade_no=NUMBER))
+    numbers = {str(event.data["trade_no"]) for event in submitted.events}
+    desk.topics.delete(TOPICS.orders_paid)
+
+    (other,) = numbers - {NUMBER}
+    found = await desk.only(other)
+
+    assert {part.trade_no and part.trade_no.value for part in found.parts} == numbers
+
+
+async def test_later_events_handle_a_dead_letter() -> None:
+    """A person has resolved it; no replay names it."""
+    desk = Desk()
+    submitted = await desk.work(desk.harness.order())
+    delayed, _ = await desk.harness.await_result(submitted.confirmations[0])
+    parked, _ = await desk.harness.await_result(delayed.confirmations[0])
+    await desk.put_all(delayed, parked)
+    before = await desk.only("A-1")
+    desk.harness.clock.passes(60)
+    desk.put(_later_event(desk, submitted, IssuanceIssued, submitted_at=NOON, queries=1, recovered=False))
+    after = await desk.only("A-1")
+
+    assert [part.state for part in before.parts] == [ProgressState.PARKED]
+    assert [part.state for part in after.parts] == [ProgressState.ISSUED]
+    assert [action.actor for action in after.next] == [Actor.NONE]
+
+
+async def test_a_reissued_number_follows_from_the_failure() -> None:
+    """The deferred topic has lost the record of `reissue`; only the partitions of both numbers are read."""
+    desk = Desk()
+    await issued(desk, order_id="B-2")
+    submitted = await desk.work(desk.harness.order())
+    failure = {"stage": "confirm", "rtn_code": None, "rtn_msg": None, "remark": "no stock"}
+    second = derive_trade_no(MERCHANT, "A-1", 1, reissue=1)
+    desk.harness.clock.passes(60)
+    desk.put(_later_event(desk, submitted, IssuanceFailed, **failure))
+    desk.harness.clock.passes(60)
+    desk.put(_later_event(desk, submitted, IssuanceSubmitted, trade_no=second, recovered=False))
+
+    found = await desk.only("A-1")
+
+    assert {part.trade_no and part.trade_no.value: part.state for part in found.parts} == {
+        derived(): ProgressState.REPLACED,
+        second: ProgressState.SUBMITTED,
+    }
+    assert partition_of(derived()) != partition_of(second)
+    assert desk.read_of(TOPICS.issuances) == {partition_of(derived()), partition_of(second)}
 
 
 async def test_only_partitions_that_can_hold_the_order_are_read() -> None:
@@ -230,10 +327,7 @@ async def test_only_partitions_that_can_hold_the_order_are_read() -> None:
 
     await desk.only("A-1")
 
-    read = {part for each in desk.topics.partition_reads for part in each.get(TOPICS.issuances, ())}
-    awaited = {part for each in desk.topics.partition_reads for part in each.get(TOPICS.confirmations, ())}
-    wanted = crc32(f"{MERCHANT}/{derived()}".encode()) % PARTITIONS
-    assert read == awaited == {wanted}
+    assert desk.read_of(TOPICS.issuances) == desk.read_of(TOPICS.confirmations) == {partition_of(derived())}
 
 
 async def test_an_order_whose_record_is_gone_is_found_by_its_events() -> None:
@@ -446,6 +540,19 @@ async def test_memory_is_bounded_for_an_order_that_was_deferred_without_end(monk
     assert kinds(found) == [FactKind.RECEIVED, *[FactKind.DEFERRED] * 5]
     assert found.facts[-1].at == again[-1].timestamp
     assert found.truncated
+
+
+def _later_event(desk: Desk, submitted: OrderEvents, event: type[IssuanceData], **more: object) -> Record:
+    """An event about the issuance of another event, published now."""
+    before = submitted.event("submitted")
+    data = {**before.data, **more}
+    origin = read_coordinates(before.attributes["orderref"])
+    assert origin is not None
+    if "recovered" not in event.model_fields:
+        del data["recovered"]
+    return desk.harness.reader.published(
+        issuance_event(event.model_validate(data), topic=TOPICS.issuances, origin=origin, now=desk.harness.clock())
+    )
 
 
 def _notification(desk: Desk, number: str) -> Record:
