@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter.cli.context import CommandContext, Json, command, flag
-from adapter.cli.output import counting, note, print_facts, print_json, print_line, print_table
+from adapter.cli.output import note, print_facts, print_json, print_line, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from adapter.operations.explain_order import ExplainOperation, ExplainRequest
     from adapter.operations.timeline import NextAction, OrderTimeline, TimelineFact
     from adapter.protocol.issue import TradeNo
     from adapter.settings import Settings
@@ -49,20 +48,20 @@ def explain(
     The command reads topics and changes nothing. Its output has no customer data and no ticket number.
     """
     from adapter.operations.dead_letter_filters import InvalidFilter, parse_time
-    from adapter.operations.explain_order import ExplainRequest, OrderNotFound
+    from adapter.operations.explain_order import OrderNotFound
+    from adapter.operations.timeline_json import timeline_json
 
     try:
         begin = parse_time(since, datetime.now(UTC))
     except InvalidFilter as error:
         raise typer.BadParameter(str(error)) from None
-    request = ExplainRequest(which=which, since=begin, ask=ask)
     try:
-        timelines = asyncio.run(_operation(context.settings(), request))
+        timelines = asyncio.run(_explain(context.settings(), which, since=begin, ask=ask))
     except OrderNotFound as error:
         note(str(error))
         return 1
     if json:
-        print_json({"orders": [_plain(each) for each in timelines]})
+        print_json({"orders": [timeline_json(each) for each in timelines]})
     else:
         for position, each in enumerate(timelines):
             if position:
@@ -71,24 +70,24 @@ def explain(
     return 0
 
 
-async def _operation(settings: Settings, request: ExplainRequest) -> tuple[OrderTimeline, ...]:
-    return await _explaining(settings).run(request)
-
-
-def _explaining(settings: Settings) -> ExplainOperation:
+async def _explain(settings: Settings, which: str, *, since: datetime, ask: bool) -> tuple[OrderTimeline, ...]:
     from adapter.cli.ecticket import ecticket_client
     from adapter.cli.operation_parts import topic_reader
-    from adapter.operations.explain_order import ExplainOperation
+    from adapter.operations.ecticket_answers import EcticketAnswers
+    from adapter.operations.explain_order import explain_order
+    from adapter.operations.topic_search import OrderTopics
     from adapter.wiring import flow_topics, merchant_book
 
-    return ExplainOperation(
+    merchants = merchant_book(settings)
+    topics = OrderTopics(
         reader=topic_reader(settings),
-        topics=flow_topics(settings),
-        merchants=merchant_book(settings),
+        names=flow_topics(settings),
+        merchants=merchants,
         trade_no_prefix=settings.submit.trade_no_prefix,
-        open_ecticket=partial(ecticket_client, settings),
-        counting=counting,
     )
+    answers = EcticketAnswers(merchants=merchants, open_ecticket=partial(ecticket_client, settings)) if ask else None
+    with progress_bar() as progress:
+        return await explain_order(which, topics, since=since, progress=progress, answers=answers)
 
 
 def _print(timeline: OrderTimeline) -> None:
@@ -116,54 +115,6 @@ def _row(fact: TimelineFact) -> tuple[object, ...]:
     what = fact.kind.value if fact.reason is None else f"{fact.kind.value} ({fact.reason})"
     due = "" if fact.not_before is None else f" Not before {_time(fact.not_before)}."
     return _time(fact.at), what, fact.part, fact.record, f"{fact.text}{due}"
-
-
-def _plain(timeline: OrderTimeline) -> dict[str, object]:
-    return {
-        "merchant_id": timeline.merchant_id,
-        "order_id": timeline.order_id,
-        "parts": [
-            {"part": each.part, **_number(each.trade_no), "state": each.state.value, "since": _time(each.since)}
-            for each in timeline.parts
-        ],
-        "next": [
-            {
-                "actor": each.actor.value,
-                "why": each.why,
-                "commands": list(each.commands),
-                "trade_no": each.trade_no,
-                "not_before": _time(each.not_before),
-            }
-            for each in timeline.next
-        ],
-        "facts": [_plain_fact(each) for each in timeline.facts],
-        "truncated": timeline.truncated,
-    }
-
-
-def _plain_fact(fact: TimelineFact) -> dict[str, object]:
-    return {
-        "time": _time(fact.at),
-        "kind": fact.kind.value,
-        "record": fact.record,
-        **_number(fact.trade_no),
-        "part": fact.part,
-        "parts": fact.parts,
-        "text": fact.text,
-        "reason": fact.reason,
-        "stage": fact.stage,
-        "sink": fact.sink,
-        "replay_of": fact.replay_of,
-        "not_before": _time(fact.not_before),
-        "details": dict(fact.details),
-    }
-
-
-def _number(number: TradeNo | None) -> dict[str, str | None]:
-    return {
-        "trade_no": None if number is None else number.value,
-        "trade_no_kind": None if number is None else number.kind.value,
-    }
 
 
 def _name(number: TradeNo | None) -> str | None:

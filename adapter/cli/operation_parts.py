@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from adapter.cli.output import counting, note
-from adapter.errors import TopicsMissing
 
 if TYPE_CHECKING:
     from adapter.extensions.provided_sinks import ProvidedSink
     from adapter.flows.messages.signatures import RecordSigner
-    from adapter.kafka.connection import KafkaConnection
+    from adapter.kafka.topic_reader import KafkaTopicReader
     from adapter.operations.dead_letter_store import DeadLetterStore
     from adapter.operations.sink_redelivery import SinkRedelivery
     from adapter.settings import Settings
-    from adapter.stream.records import Record
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaTopicReader:
-    """Reads topics of one cluster (`operations.ports.KeyedTopicReader`)."""
-
-    connection: KafkaConnection
-
-    def read_to_end(self, topics: Collection[str], *, since: datetime | None = None) -> AsyncGenerator[Record, None]:
-        from adapter.kafka.reader import read_to_end
-
-        return read_to_end(self.connection, topics, since=since)
-
-    async def partitions_of(self, keys: Mapping[str, Collection[bytes] | None]) -> Mapping[str, frozenset[int]]:
-        from adapter.kafka.reader import partitions_of
-
-        return await partitions_of(self.connection, keys)
-
-    def read_partitions(
-        self, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
-    ) -> AsyncGenerator[Record, None]:
-        from adapter.kafka.reader import read_partitions
-
-        return read_partitions(self.connection, partitions, since=since)
-
-    async def read_one(self, topic: str, partition: int, offset: int) -> Record | None:
-        from adapter.kafka.reader import read_one
-
-        try:
-            return await read_one(self.connection, topic, partition, offset)
-        except TopicsMissing:
-            return None
 
 
 def topic_reader(settings: Settings) -> KafkaTopicReader:
     """Reads topics of the cluster of these settings."""
+    from adapter.kafka.topic_reader import KafkaTopicReader
     from adapter.wiring import kafka_connection
 
     return KafkaTopicReader(kafka_connection(settings))

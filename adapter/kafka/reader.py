@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Hashable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Hashable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,16 +74,26 @@ async def partitions_of(
 
 
 async def read_partitions(
-    connection: KafkaConnection, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
+    connection: KafkaConnection,
+    partitions: Mapping[str, Collection[int]],
+    *,
+    since: datetime | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_unreadable: Callable[[UnreadableBatch], None] | None = None,
 ) -> AsyncGenerator[Record, None]:
-    """Yield the committed records of these partitions alone; otherwise as `read_to_end`."""
+    """Yield the committed records of these partitions alone; otherwise as `read_to_end`.
+
+    After each poll `on_progress` gets the number of offsets that are done, and that of all. With `on_unreadable`, a
+    batch that cannot be read is passed to it and left out, in place of a StreamError.
+    """
     wanted = {topic: numbers for topic, numbers in partitions.items() if numbers}
     if not wanted:
         return
     async with _reader(connection, list(wanted), wanted) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
         begins = await _begins(reader.consumer, reader.partitions, ends, since)
-        async with aclosing(_between(reader, begins, ends)) as records:
+        between = _between(reader, begins, ends, on_progress=on_progress, on_unreadable=on_unreadable)
+        async with aclosing(between) as records:
             async for record in records:
                 yield record
 
@@ -182,18 +192,38 @@ def _seek(reader: _Reader, positions: Mapping[ClientPartition, int]) -> None:
 
 
 async def _between(
-    reader: _Reader, begins: Mapping[ClientPartition, int], ends: Mapping[ClientPartition, int]
+    reader: _Reader,
+    begins: Mapping[ClientPartition, int],
+    ends: Mapping[ClientPartition, int],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_unreadable: Callable[[UnreadableBatch], None] | None = None,
 ) -> AsyncGenerator[Record, None]:
-    """Yield every committed record of each partition from one offset up to, and without, another."""
+    """Yield every committed record of each partition from one offset up to, and without, another.
+
+    Other tasks run between two polls, also when the client has the next records at hand.
+    """
     consumer = reader.consumer
-    for partition, begin in begins.items():
-        consumer.seek(partition, begin)
+    _seek(reader, begins)
     remaining = ReadProgress[ClientPartition](begins, ends)
+    positions = {partition: PartitionPosition(position=begin) for partition, begin in begins.items()}
+    total = sum(ends[partition] - begin for partition, begin in begins.items())
     answered_at = time.monotonic()
     while remaining.partitions:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
-            positions = {partition: await _position(consumer, partition) for partition in remaining.partitions}
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
+                positions = {partition: await _position(consumer, partition) for partition in remaining.partitions}
+        except UnreadableBatch as problem:
+            if on_unreadable is None:
+                raise
+            on_unreadable(problem)
+            # What this poll had read of the other partitions is lost, so they are read from their last positions.
+            again = {partition: positions[partition].position for partition in remaining.partitions}
+            bad = ClientPartition(*problem.partition)
+            _seek(reader, {**again, bad: min(problem.last + 1, ends[bad])})
+            positions[bad] = PartitionPosition(position=min(problem.last + 1, ends[bad]))
+            continue
         for partition, batch in batches.items():
             for record in batch:
                 if remaining.includes(partition, record.offset):
@@ -202,6 +232,10 @@ async def _between(
         answered_at = now if remaining.update(positions) else answered_at
         if now - answered_at > SILENCE_SECONDS:
             raise TimeoutError
+        if on_progress is not None:
+            left = sum(ends[partition] - positions[partition].position for partition in remaining.partitions)
+            on_progress(total - left, total)
+        await asyncio.sleep(0)
 
 
 async def _begins(

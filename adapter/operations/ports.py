@@ -7,12 +7,15 @@ from contextlib import AbstractContextManager, aclosing, contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from adapter.stream.port import UnreadableBatch
 from adapter.stream.records import Record
 
 Note = Callable[[str], None]
 """Shows a sentence to the person who runs the operation."""
 Counting = Callable[[str], AbstractContextManager[Callable[[], None]]]
 """Shows the progress of a long read: named by what is counted, and called once for each."""
+Progress = Callable[[str, int, int], None]
+"""Shows how far a read is: what is read, how many of its offsets are done, and how many it has."""
 
 
 class TopicReader(Protocol):
@@ -44,14 +47,26 @@ class KeyedTopicReader(TopicReader, Protocol):
         ...
 
     def read_partitions(
-        self, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
+        self,
+        partitions: Mapping[str, Collection[int]],
+        *,
+        since: datetime | None,
+        on_progress: Callable[[int, int], None],
+        on_unreadable: Callable[[UnreadableBatch], None],
     ) -> AsyncGenerator[Record, None]:
-        """As `read_to_end`, of these partitions alone."""
+        """As `read_to_end`, of these partitions alone, without batches that cannot be read.
+
+        `on_progress` gets the number of offsets that are done, and that of all; `on_unreadable` each batch left out.
+        """
         ...
 
 
 def no_note(sentence: str) -> None:
     """Ignore it."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Show nothing."""
 
 
 @contextmanager

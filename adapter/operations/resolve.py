@@ -48,8 +48,9 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcticketAnswer:
-    """ECTicket's answer about a number: a status, or that it does not know it; neither if nothing is certain."""
+    """ECTicket's answer about a number: that it knows it, or that it does not; neither if nothing is certain."""
 
+    known: bool = False
     status: IssueStatus | None = None
     not_known: bool = False
     description: str
@@ -140,13 +141,12 @@ def objection(
 async def query_status(
     ecticket: Ecticket,
     merchant: Merchant,
-    pending: PendingIssuance,
+    number: TradeNo,
     known: KnownNumbers | None = None,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> EcticketAnswer:
     """Query ECTicket about the number (`number_lookup`). Raises CallError."""
-    number = pending.trade_no
     numbers = (known or KnownNumbers()).to_query(merchant, number.kind)
     looked_up = await look_up(ecticket, merchant, number, numbers, now=now)
     reply = looked_up.known
@@ -154,7 +154,9 @@ async def query_status(
         return EcticketAnswer(not_known=looked_up.not_known, description=looked_up.message)
     remark = f" ({reply.remark})" if reply.remark else ""
     status = reply.status.name.lower().replace("_", " ") if reply.status is not None else "not readable"
-    return EcticketAnswer(status=reply.status, description=f"ECTicket's status of {number.value}: {status}{remark}.")
+    return EcticketAnswer(
+        known=True, status=reply.status, description=f"ECTicket's status of {number.value}: {status}{remark}."
+    )
 
 
 def resolve(

@@ -148,7 +148,7 @@ class ResolveOperation:
         merchant = self.pick_merchant(pending.merchant_id)
         async with self.open_ecticket() as ecticket:
             try:
-                return await query_status(ecticket, merchant, pending, known)
+                return await query_status(ecticket, merchant, pending.trade_no, known)
             except CallError as error:
                 return EcticketAnswer(description=f"ECTicket could not be queried: {error}")
 

@@ -17,8 +17,6 @@ from adapter.issuance.park_messages import query_command
 from adapter.protocol.issue import TradeNo
 
 PROGRAM: Final = "ecticket-adapter"
-RTN_OK: Final = 1
-"""The only RtnCode with a fixed meaning (ecticket-protocol.md)."""
 
 
 class FactKind(StrEnum):
@@ -48,7 +46,7 @@ class FactKind(StrEnum):
     REFUNDED = "refunded"
     DIFFERENCE = "difference"
     ANSWER = "answer"
-    """ECTicket's current answer to QueryIssueResult (`--ask`)."""
+    """What ECTicket answers now about a number (`--ask`)."""
 
 
 _CAUSES: Final[Mapping[FactKind, int]] = {kind: position for position, kind in enumerate(FactKind)}
@@ -149,6 +147,8 @@ class OrderTimeline:
     """Those of the operator first; never empty."""
     truncated: bool
     """Whether facts are left out because there are too many of a kind: the oldest ones."""
+    unreadable: tuple[str, ...] = ()
+    """The coordinates of batches that cannot be read: they may hold further facts."""
 
 
 def build_timeline(
@@ -158,6 +158,7 @@ def build_timeline(
     order_id: str | None,
     handled: Collection[str] = (),
     truncated: bool = False,
+    unreadable: tuple[str, ...] = (),
 ) -> OrderTimeline:
     """Order the facts and derive the states and the next actions.
 
@@ -176,6 +177,7 @@ def build_timeline(
         parts=tuple(judged.parts),
         next=tuple(sorted(actions, key=lambda action: action.actor is not Actor.OPERATOR)) or (_NOTHING,),
         truncated=truncated,
+        unreadable=unreadable,
     )
 
 
@@ -326,7 +328,7 @@ class _Judged:
     def _is_known(self, number: TradeNo) -> bool:
         """Whether ECTicket's current answer knows the number."""
         answers = [fact for fact in self._by_number[number] if fact.kind is FactKind.ANSWER]
-        return bool(answers) and answers[-1].details.get("rtn_code") == RTN_OK
+        return bool(answers) and answers[-1].details["known"] is True and answers[-1].details["other_order"] is None
 
     def _parked(self, fact: TimelineFact) -> NextAction:
         number = fact.trade_no

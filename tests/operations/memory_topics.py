@@ -16,7 +16,7 @@ from stream.fake_kafka import FakeCluster, FakeKafka
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.operations.dead_letter_store import DeadLetterStore
-from adapter.stream.port import TopicPartition
+from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 from adapter.testing.fakes import TOPICS
@@ -40,6 +40,8 @@ class MemoryTopics:
         """The partitions of each read of some partitions."""
         self.before_read: dict[int, Callable[[], Awaitable[object]]] = {}
         """What happens before the n-th read to the end, from 1: another command that is faster."""
+        self.unreadable: list[UnreadableBatch] = []
+        """What a read of some partitions leaves out."""
 
     @property
     def store(self) -> DeadLetterStore:
@@ -100,13 +102,26 @@ class MemoryTopics:
         return frozenset(record.partition for record in self._log(topic) if keys is None or record.key in keys)
 
     async def read_partitions(
-        self, partitions: Mapping[str, Collection[int]], *, since: datetime | None = None
+        self,
+        partitions: Mapping[str, Collection[int]],
+        *,
+        since: datetime | None,
+        on_progress: Callable[[int, int], None],
+        on_unreadable: Callable[[UnreadableBatch], None],
     ) -> AsyncGenerator[Record, None]:
         self.partition_reads.append({topic: frozenset(numbers) for topic, numbers in partitions.items()})
-        for topic, numbers in partitions.items():
-            for record in self._log(topic):
-                if record.partition in numbers and (since is None or record.timestamp >= since):
-                    yield record
+        records = [
+            record
+            for topic, numbers in partitions.items()
+            for record in self._log(topic)
+            if record.partition in numbers and (since is None or record.timestamp >= since)
+        ]
+        for batch in self.unreadable:
+            if batch.partition.partition in partitions.get(batch.partition.topic, ()):
+                on_unreadable(batch)
+        for number, record in enumerate(records, 1):
+            yield record
+            on_progress(number, len(records))
 
     async def read_one(self, topic: str, partition: int, offset: int) -> Record | None:
         found = self.cluster.logs.get(TopicPartition(topic, partition), [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from zlib import crc32
 
 import pytest
 from flows.fakes import CUSTOMER, OTHER_MERCHANT
-from flows.harness import THREE_PARTS, Harness, derived, line, plan_of, replayed
+from flows.harness import KNOWN_TRADE_NO, THREE_PARTS, Harness, derived, line, plan_of, replayed
 
 from adapter.flows.messages.collection import collection_of_event, collection_record, is_issued_event
 from adapter.flows.messages.events import (
@@ -32,13 +33,17 @@ from adapter.flows.messages.events import (
 )
 from adapter.flows.messages.record_history import history_headers, read_coordinates, read_history
 from adapter.flows.ports import Ecticket
+from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.plan_codec import DeferredPart, encode_plan
 from adapter.issuance.state import PartHistory
 from adapter.issuance.trade_numbers import derive_trade_no
-from adapter.operations import explain_order
-from adapter.operations.explain_order import ExplainOperation, ExplainRequest, OrderNotFound
+from adapter.operations import found_order, topic_search
+from adapter.operations.ecticket_answers import EcticketAnswers
+from adapter.operations.explain_order import OrderNotFound, explain_order
 from adapter.operations.timeline import Actor, FactKind, OrderTimeline, ProgressState
+from adapter.operations.topic_search import OrderTopics
 from adapter.protocol.query_issue_result import IssueStatus
+from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import Record, encode_headers
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, REFUSED
@@ -60,6 +65,7 @@ class Desk:
         self.harness = harness or impatient_harness()
         self.topics = MemoryTopics(self.harness)
         self.queries = 0
+        self.progress: list[tuple[str, int, int]] = []
 
     def put(self, *records: Record) -> None:
         """Put records into the partitions of their keys; orders and dead letters stay, because records name them."""
@@ -90,20 +96,20 @@ class Desk:
         self, which: str, *, since: datetime | None = None, ask: bool = False
     ) -> tuple[OrderTimeline, ...]:
         """Run the command once."""
-        operation = ExplainOperation(
-            reader=self.topics,
-            topics=TOPICS,
-            merchants=self.harness.merchants,
-            trade_no_prefix="",
-            open_ecticket=self._ecticket,
-            now=self.harness.clock,
+        merchants = self.harness.merchants
+        topics = OrderTopics(reader=self.topics, names=TOPICS, merchants=merchants, trade_no_prefix="")
+        answers = EcticketAnswers(merchants=merchants, open_ecticket=self._ecticket, now=self.harness.clock)
+        return await explain_order(
+            which, topics, since=since, progress=self._progress, answers=answers if ask else None
         )
-        return await operation.run(ExplainRequest(which=which, since=since, ask=ask))
 
     async def only(self, which: str, *, since: datetime | None = None, ask: bool = False) -> OrderTimeline:
         """The timeline of the only order."""
         (found,) = await self.explain(which, since=since, ask=ask)
         return found
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        self.progress.append((what, done, total))
 
     @asynccontextmanager
     async def _ecticket(self) -> AsyncIterator[Ecticket]:
@@ -412,13 +418,17 @@ async def test_ecticket_is_queried_only_on_request() -> None:
     found = await desk.only("A-1", ask=True)
 
     assert (desk.queries, found.facts[-1].kind) == (1, FactKind.ANSWER)
-    assert found.facts[-1].details["rtn_code"] == 1
+    assert found.facts[-1].details["known"] is True
     assert [command.split()[1] for command in found.next[0].commands] == ["dead-letters"]
 
 
-async def test_one_refused_query_proves_nothing() -> None:
-    """The next action stays the same."""
-    desk = Desk()
+@pytest.mark.parametrize(("known_trade_no", "known"), [(KNOWN_TRADE_NO, False), (None, None)])
+async def test_not_known_is_concluded_only_from_complete_evidence(
+    known_trade_no: str | None, known: bool | None
+) -> None:
+    """Without a number that should exist, refused queries prove nothing."""
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600), known_trade_no=known_trade_no)
+    desk = Desk(harness)
     desk.harness.ecticket.faults = [LOST_BEFORE]
     desk.harness.ecticket.silent = True
     order = desk.harness.order()
@@ -428,8 +438,7 @@ async def test_one_refused_query_proves_nothing() -> None:
 
     found = await desk.only("A-1", ask=True)
 
-    assert found.facts[-1].details["rtn_code"] != 1
-    assert found.next == (await desk.only("A-1")).next
+    assert found.facts[-1].details["known"] is known
 
 
 async def test_notifications_and_differences_belong_to_the_timeline() -> None:
@@ -523,7 +532,7 @@ async def test_no_customer_data_is_shown() -> None:
 
 async def test_memory_is_bounded_for_an_order_that_was_deferred_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest deferrals are kept, and the record of the shop."""
-    monkeypatch.setattr(explain_order, "FACTS_KEPT", 5)
+    monkeypatch.setattr(found_order, "FACTS_KEPT", 5)
     desk = Desk(Harness())
     desk.harness.ecticket.silent = True
     desk.harness.ecticket.faults = [LOST_AFTER]
@@ -540,6 +549,52 @@ async def test_memory_is_bounded_for_an_order_that_was_deferred_without_end(monk
     assert kinds(found) == [FactKind.RECEIVED, *[FactKind.DEFERRED] * 5]
     assert found.facts[-1].at == again[-1].timestamp
     assert found.truncated
+
+
+async def test_a_batch_that_cannot_be_read_is_left_out_and_named() -> None:
+    """An operator sees the rest of the order, and what may be missing."""
+    desk = Desk()
+    await issued(desk)
+    partition = TopicPartition(TOPICS.dead_letters, 2)
+    desk.put(replace(desk.harness.order(order_id="B-2"), topic=partition.topic, partition=partition.partition))
+    desk.topics.unreadable = [UnreadableBatch(partition, base=7, first=7, last=9, cause="wrong checksum")]
+
+    assert (await desk.only("A-1")).unreadable == (f"{TOPICS.dead_letters}/2/7",)
+    with pytest.raises(OrderNotFound, match=f"{TOPICS.dead_letters}/2/7"):
+        await desk.explain("C-3")
+
+
+async def test_progress_names_what_is_read_and_how_much_of_it() -> None:
+    """For the command's bar and the console."""
+    desk = Desk()
+    await issued(desk)
+
+    await desk.explain("A-1")
+
+    assert (TOPICS.orders_paid, 1, 1) in desk.progress
+    assert all(0 < done <= total for _, done, total in desk.progress)
+
+
+async def test_other_tasks_run_while_records_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The console searches in a process that issues tickets."""
+    monkeypatch.setattr(topic_search, "BUSY_SECONDS", 0.0)
+    desk = Desk()
+    for number in range(30):
+        desk.put(desk.harness.order(order_id=f"B-{number}"))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    with pytest.raises(OrderNotFound):
+        await desk.explain("A-1")
+    task.cancel()
+
+    assert turns >= 30
 
 
 def _later_event(desk: Desk, submitted: OrderEvents, event: type[IssuanceData], **more: object) -> Record:

@@ -48,7 +48,7 @@ def harness() -> Harness:
 async def _query_status(harness: Harness, found: PendingIssuance) -> EcticketAnswer:
     merchant = harness.merchants.find(MERCHANT)
     assert merchant is not None
-    return await query_status(harness.ecticket, merchant, found, now=harness.clock)
+    return await query_status(harness.ecticket, merchant, found.trade_no, now=harness.clock)
 
 
 async def test_a_number_is_not_known_when_ecticket_serves_others_between_two_questions(harness: Harness) -> None:
