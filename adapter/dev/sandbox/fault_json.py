@@ -55,6 +55,13 @@ def _flag() -> _Field:
     return bool, Field(default=None, description="true or false")
 
 
+def _trade_nos() -> _Field:
+    return (
+        Annotated[tuple[Annotated[str, Field(max_length=25)], ...], BeforeValidator(_as_tuple)],
+        Field(default=None, description="a list of trade numbers"),
+    )
+
+
 def _refusing() -> _Field:
     return Annotated[int, AfterValidator(_not_one)], Field(default=None, description="a whole number other than 1")
 
@@ -110,6 +117,9 @@ OPTIONS: Final[Mapping[str, _Field]] = {
     "unreadable_column": (Column, Field(default=None, description="a header of a report")),
     "repeat_lines": _flag(),
     "keep_bytes": _whole(0, 2**31),
+    "without_orders": _trade_nos(),
+    "failed_orders": _trade_nos(),
+    "short_orders": _trade_nos(),
 }
 MATCHERS: Final[Mapping[str, _Field]] = {
     "rate": _number(0, 1),

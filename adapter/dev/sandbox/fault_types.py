@@ -156,6 +156,12 @@ class OddReport:
     """Every line comes twice."""
     keep_bytes: int | None = None
     """The report is cut off after so many bytes."""
+    without_orders: tuple[str, ...] = ()
+    """Trade numbers of orders that are missing."""
+    failed_orders: tuple[str, ...] = ()
+    """Trade numbers of orders whose issuance failed by this report: it has none of their tickets."""
+    short_orders: tuple[str, ...] = ()
+    """Trade numbers of orders of which the report of orders counts one ticket less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from enum import Enum
 from itertools import islice
 from typing import Final, TypeVar
 
-from adapter.dev.sandbox.fault_types import OddReport
+from adapter.dev.sandbox.fault_types import DOCUMENTED_REMARK, OddReport
 from adapter.dev.sandbox.order_store import StoredOrder, Ticket, tickets
 from adapter.dev.sandbox.ticket_states import Tally, TicketStates, TicketUse
 from adapter.protocol.issue import TradeNoKind
@@ -83,7 +83,7 @@ def report_chunks(
     rows = (row for order in orders for row in _rows(order, ticket_states, form.report_type, now))
     if form.odd is None:
         return _encoded(rows, form)
-    chunks = _encoded(_odd_rows(rows, form.odd), form)
+    chunks = _encoded(_odd_rows(rows, form.report_type, form.odd), form)
     return chunks if form.odd.keep_bytes is None else _cut_off(chunks, form.odd.keep_bytes)
 
 
@@ -101,13 +101,30 @@ def _csv(rows: Iterable[Mapping[str, object]], columns: tuple[str, ...]) -> str:
     return text.getvalue()
 
 
-def _odd_rows(rows: Iterator[dict[str, object]], odd: OddReport) -> Iterator[Mapping[str, object]]:
-    for number, row in enumerate(rows):
+def _odd_rows(
+    rows: Iterator[dict[str, object]], report_type: ReportType, odd: OddReport
+) -> Iterator[Mapping[str, object]]:
+    for number, row in enumerate(_of_changed_orders(rows, report_type, odd)):
         if number == 0 and odd.unreadable_column is not None:
             row[odd.unreadable_column] = "?"
         yield row
         if odd.repeat_lines:
             yield row
+
+
+def _of_changed_orders(
+    rows: Iterator[dict[str, object]], report_type: ReportType, odd: OddReport
+) -> Iterator[dict[str, object]]:
+    """The rows, without or with other facts of the orders that the fault names."""
+    for row in rows:
+        trade_no = row["特店訂單編號"] or row["贈品單號"]
+        if trade_no in odd.without_orders or (trade_no in odd.failed_orders and report_type is ReportType.TICKETS):
+            continue
+        if trade_no in odd.failed_orders:
+            row |= {"發行狀態": _STATUS[IssueStatus.FAILED], "發行結果備註": DOCUMENTED_REMARK}
+        if trade_no in odd.short_orders and report_type is ReportType.ORDERS:
+            row["訂單序號總數量"] = int(str(row["訂單序號總數量"])) - 1
+        yield row
 
 
 def _cut_off(chunks: Iterator[bytes], left: int) -> Iterator[bytes]:

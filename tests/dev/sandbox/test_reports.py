@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -284,6 +285,21 @@ async def test_a_report_can_have_another_form(unlimited: Client) -> None:
     assert (reading.missing_columns, reading.additional_columns) == (("發行狀態", "購買人姓名"), 2)
     assert [row.merchant_trade_no for row in rows] == ["A1", "A1", "A2", "A2"]
     assert [[cell.column for cell in row.unreadable] for row in rows] == [["訂單金額"], ["訂單金額"], [], []]
+
+
+async def test_a_report_can_disagree_with_the_sandbox_about_orders(unlimited: Client) -> None:
+    """One is missing, one failed, one has a ticket less; the others are as they are."""
+    for number in ("A1", "A2", "A3", "A4"):
+        await unlimited.issue(paper(number, TicketInfo=[{"ItemNo": "VQT04959", "TicketAmount": 2}]))
+    changes = {"without_orders": ["A1"], "failed_orders": ["A2"], "short_orders": ["A3"]}
+    await unlimited.arm({"fault": "odd_report", "additional_columns": 0, **changes})
+
+    found = {row.merchant_trade_no: (row.issue_status, row.ticket_count) for row in await orders(unlimited)}
+    listed = Counter(row.merchant_trade_no for row in await tickets(unlimited))
+
+    issued, failed = IssueStatus.ISSUED, IssueStatus.FAILED
+    assert found == {"A2": (failed, 2), "A3": (issued, 1), "A4": (issued, 2)}
+    assert listed == {"A3": 2, "A4": 2}
 
 
 async def test_a_report_can_be_cut_off(unlimited: Client) -> None:
