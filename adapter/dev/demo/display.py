@@ -80,6 +80,20 @@ def _became(kind: OrderKind, results: Counter[str], *, as_expected: bool) -> Tex
     return Text(state, style=_ROWS[state][0])
 
 
+def day_table(counts: Mapping[str, int]) -> Table:
+    """What was published after the tickets were issued."""
+    table = Table(title="The rest of the day", title_justify="left", title_style="bold")
+    table.box, table.pad_edge = SIMPLE_HEAD, False
+    table.add_column("what happened")
+    table.add_column("events", justify="right")
+    table.add_column("published on")
+    table.add_row("tickets redeemed and refunded", str(counts["notifications"]), "ecticket.tickets")
+    collected = f"serial numbers collected ({counts['collected tickets']} tickets)"
+    table.add_row(collected, str(counts["collected issuances"]), "ecticket.tickets")
+    table.add_row("differences from ECPay's report", str(counts["differences"]), "ecticket.reconciliations")
+    return table
+
+
 def verdict(disagreements: Sequence[str], *, orders: int, tickets: int, seconds: float) -> RenderableType:
     """The final message: everything is accounted for, or each disagreement by name."""
     if not disagreements:

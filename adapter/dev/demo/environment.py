@@ -33,9 +33,12 @@ SCALED: Mapping[str, str] = {
     "submit.defer_seconds": "1",
     "confirm.first_query_seconds": "1.5",
     "confirm.query_interval_seconds": "0.5",
+    "collect.interval_seconds": "2",
+    "reports.interval_seconds": "2",
 }
 """Minutes become seconds; the waiting times stay longer than the sandbox's delays, as ECPay's real ones do."""
-SANDBOX = SandboxSettings(port=0, job_seconds=1.0, visible_after_seconds=0.3)
+SANDBOX = SandboxSettings(port=0, job_seconds=1.0, visible_after_seconds=0.3, report_interval_seconds=1.0)
+MERCHANT = next(each for each in SANDBOX.merchants if each.merchant_id == MERCHANT_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Environment:
     """The running parts."""
 
     settings: Settings
+    variables: Mapping[str, str]
+    """The environment variables of the adapter and of its commands, which hold all settings."""
     sandbox: RunningSandbox
     adapter: Supervised
     log: Path
@@ -64,10 +69,11 @@ async def set_up(progress: Progress, *, broker: str | None) -> AsyncIterator[Env
         await topics.create(kafka_connection(settings), topic_specs(settings))
         progress.step("starting the adapter")
         log = Path(stack.enter_context(TemporaryDirectory(prefix="ecticket-demo-"))) / "adapter.log"
-        adapter = _start_adapter(values, log)
+        variables = _variables(values)
+        adapter = _start_adapter(variables, log)
         stack.push_async_callback(asyncio.to_thread, adapter.terminate, STOP_SECONDS)
         stack.callback(progress.step, "stopping everything")
-        yield Environment(settings=settings, sandbox=sandbox, adapter=adapter, log=log)
+        yield Environment(settings=settings, variables=variables, sandbox=sandbox, adapter=adapter, log=log)
 
 
 async def _local_kafka(stack: AsyncExitStack, progress: Progress) -> str:
@@ -86,17 +92,17 @@ async def _remove_topics(settings: Settings, progress: Progress) -> None:
 def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) -> dict[str, str]:
     """The demo's settings; `names` are the names of topics and groups that differ from the defaults."""
     (port,) = free_ports(1)
-    keys = next(each.credentials for each in SANDBOX.merchants if each.merchant_id == MERCHANT_ID)
     return {
         **SCALED,
         **names,
         "kafka.bootstrap_servers": bootstrap_servers,
         "provider.environment": "custom",
         "provider.base_url": base_url,
-        f"merchants.{MERCHANT_ID}.hash_key": keys.hash_key,
-        f"merchants.{MERCHANT_ID}.hash_iv": keys.hash_iv,
+        f"merchants.{MERCHANT_ID}.hash_key": MERCHANT.credentials.hash_key,
+        f"merchants.{MERCHANT_ID}.hash_iv": MERCHANT.credentials.hash_iv,
         "submit.operator": "demo",
         "submit.derive_trade_no": "always",
+        "collect.issue_types": "serial_number",
         "admin.host": "127.0.0.1",
         "admin.port": "0",
         "callbacks.host": LOOPBACK,
@@ -105,12 +111,16 @@ def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) 
     }
 
 
-def _start_adapter(values: Mapping[str, str], log: Path) -> Supervised:
+def _variables(values: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment, with the demo's settings and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
+    return {**inherited, **{variable(key): value for key, value in values.items()}}
+
+
+def _start_adapter(variables: Mapping[str, str], log: Path) -> Supervised:
     """The adapter's `run` command, configured only by environment variables, as in a pod; it ends with the demo."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
-    environment |= {variable(key): value for key, value in values.items()}
     command = [sys.executable, "-m", "adapter", "run"]
-    return Supervised(command, log=log, environment=environment, remove_when_orphaned=log.parent)
+    return Supervised(command, log=log, environment=variables, remove_when_orphaned=log.parent)
 
 
 def must_run(environment: Environment) -> None:

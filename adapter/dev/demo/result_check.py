@@ -88,6 +88,12 @@ class ResultCheck:
         """Orders without a final event."""
         return tuple(sample for sample in self._samples if self._result(sample) is None)
 
+    def issued(self) -> Sequence[tuple[SampleOrder, str]]:
+        """Each order with each of its trade numbers that is published as issued."""
+        return [
+            (sample, number) for sample in self._samples for number in sorted(self._progress[sample.order_id].issued)
+        ]
+
     @property
     def _in_doubt(self) -> int:
         """Orders that were deferred and have not ended."""

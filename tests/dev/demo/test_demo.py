@@ -39,6 +39,7 @@ async def test_the_demo_accounts_for_every_order(kafka: KafkaConnection) -> None
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert mentions(done.stdout, "15 orders")
+    assert mentions(done.stdout, "not-published not-reported state ticket-count")
     assert not [topic for topic in await _topics(kafka) if topic.startswith("demo-")]
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from key_words import mentions
 from rich.console import Console, RenderableType
 
-from adapter.dev.demo.display import DISPLAY_COLUMNS, live_display, result_table, verdict
+from adapter.dev.demo.display import DISPLAY_COLUMNS, day_table, live_display, result_table, verdict
 from adapter.dev.demo.orders import KINDS
 
 COUNTS = {
@@ -65,6 +65,21 @@ def test_a_kind_with_an_unexpected_result_is_shown_with_the_expected_one() -> No
 
     assert "1 open, 2 issued" in shown
     assert kind.result in shown
+
+
+def test_the_rest_of_the_day_fits_80_columns() -> None:
+    """Each number beside the topic where the events are."""
+    counts = {"notifications": 12_345, "collected issuances": 678, "collected tickets": 9_012, "differences": 4}
+    shown = _shown(day_table(counts), 80)
+
+    assert max(map(len, map(str.rstrip, shown.splitlines()))) <= 80
+    for number, topic in (
+        ("12345", "ecticket.tickets"),
+        ("678", "ecticket.tickets"),
+        ("4", "ecticket.reconciliations"),
+    ):
+        assert any(number in line.split() and topic in line for line in shown.splitlines())
+    assert "9012" in shown
 
 
 def test_the_last_word_names_each_disagreement() -> None:
