@@ -1,4 +1,4 @@
-"""`demo`: the main job before one's eyes."""
+"""`demo`: the main job on this machine."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def demo(
     orders: Annotated[int, typer.Option(metavar="N", min=1, max=20_000, help="How many sample orders.")] = 200,
     keep: Annotated[bool, flag("--keep", "Leave everything running at the end, until Ctrl-C.")] = False,
 ) -> int:
-    """Local Kafka, sandbox, adapter: sample orders of every kind become tickets, and the books are compared.
+    """Show a whole day with a local Kafka and the sandbox: orders become tickets, are used, collected and reconciled.
 
-    Needs nothing but this package with its extra `local`; the first time some forty megabytes come down. With
-    kafka.bootstrap_servers set, that broker is used instead, under names of its own that are removed at the end. Exit
-    code 0 says that every order is accounted for.
+    Each result is compared with the sandbox; exit code 0 if everything agrees. Needs only this package with its extra
+    `local`; the first run downloads about forty megabytes. If kafka.bootstrap_servers is set, that broker is used, with
+    unique names of topics and groups that are removed at the end.
     """
     from rich.console import Console
 
@@ -55,7 +55,7 @@ def _given_broker(context: CommandContext) -> str | None:
 
 
 class _Steps:
-    """What the demo is doing while there is nothing to see yet: a line for each step, and a bar for the download."""
+    """Shows the steps: a line for each, and a bar for the download."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -70,17 +70,17 @@ class _Steps:
         self._end_bar()
 
     def step(self, what: str) -> None:
-        """Say what begins."""
+        """Print the step that begins."""
         self._end_bar()
         self._console.print(f"… {what}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def fetched(self, name: str, done: int, of: int) -> None:
-        """Say how far the download is: a bar on a terminal, a line now and then elsewhere."""
+        """Show the download's progress: a bar on a terminal, elsewhere a line for every ten files."""
         if self._console.is_terminal:
             self._bar = self._bar or self._begin_bar(of)
             self._bar.update(self._bar.task_ids[0], completed=done, description=name)
         elif done % 10 == 0 or done == of:
-            self._console.print(f"… {done} of {of} files are here", highlight=False)
+            self._console.print(f"… {done} of {of} files downloaded", highlight=False)
 
     def _begin_bar(self, of: int) -> Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
