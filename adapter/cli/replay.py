@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from adapter.operations.replay import ReplayRecord, SinkDelivery
     from adapter.operations.replay_dead_letters import ReplayOptions, ReplayResult
     from adapter.settings import Settings
+    from adapter.settings.groups import SubmitSettings
 
 MAX_REPLAYS = 3
 
@@ -70,23 +72,30 @@ def replay(
         dry_run=dry_run,
     )
     settings = context.settings()
-    report = ReplayReport(dry_run=dry_run, json=json, reissue_after_seconds=settings.submit.reissue_after_seconds)
+    report = ReplayReport(dry_run=dry_run, json=json, submit=settings.submit)
     return event_loop.run(_replay(settings, options, report))
 
 
 async def _replay(settings: Settings, options: ReplayOptions, report: ReplayReport) -> int:
     from adapter.cli.operation_parts import command_signer, dead_letter_store, sink_redelivery
     from adapter.operations.replay_dead_letters import ReplayOperation
-    from adapter.wiring import flow_topics
+    from adapter.wiring import flow_topics, kafka_connection, merchant_book, number_history
 
+    merchants = merchant_book(settings)
+    history = number_history(settings, kafka_connection(settings), merchants)
     operation = ReplayOperation(
         store=dead_letter_store(settings),
         topics=flow_topics(settings),
+        merchants=merchants,
+        number_history=history,
         make_signer=partial(command_signer, settings),
         sinks=sink_redelivery(settings),
         observer=report,
     )
-    return report.conclude(await operation.run(options))
+    try:
+        return report.conclude(await operation.run(options))
+    finally:
+        await history.close()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,8 +104,16 @@ class ReplayReport:
 
     dry_run: bool
     json: bool
-    reissue_after_seconds: float
+    submit: SubmitSettings
     counts: Counter[str] = field(default_factory=Counter)
+    merchants_without_number: Mapping[str, str] = field(default_factory=dict)
+    """By the names of dead letters."""
+    waiting: Counter[str] = field(default_factory=Counter)
+    """Orders that wait for a known number, by merchant."""
+
+    def lack_known_number(self, merchant_ids: Mapping[str, str]) -> None:
+        """Their orders wait, if ECTicket does not know them."""
+        self.merchants_without_number = merchant_ids
 
     def replayed(self, dead_letter: DeadLetter, replayed_record: ReplayRecord | SinkDelivery) -> None:
         """It was replayed."""
@@ -123,6 +140,14 @@ class ReplayReport:
                 f"Without a valid signature: {result.unsigned}. Their plans are not used, and their orders are "
                 "mapped again. Does this command have the adapter's keys (merchants, keys.signing_key, secrets_dir)?"
             )
+        for merchant_id, orders in sorted(self.waiting.items()):
+            note(
+                f"Merchant {merchant_id} has no known_trade_no, and no published event has a number of it, so "
+                f'"not known" proves nothing. Orders in this replay: {orders}. Those that ECTicket does not know wait '
+                "until another order of the merchant is issued; after submit.give_up_after_hours "
+                f"({self.submit.give_up_after_hours:g}) they are parked again. Set merchants.{merchant_id}."
+                "known_trade_no of the running adapter to a number that ECTicket knows."
+            )
         if self.dry_run:
             note(f"Dry run: nothing was written. Would be replayed: {self.counts['would be replayed']}.")
         else:
@@ -134,7 +159,7 @@ class ReplayReport:
         from adapter.issuance.times import later
 
         since = replayed_record.possibly_sent_at
-        return None if since is None else later(since, self.reissue_after_seconds)
+        return None if since is None else later(since, self.submit.reissue_after_seconds)
 
     def _report(self, outcome: str, dead_letter: DeadLetter, replayed_record: ReplayRecord | SinkDelivery) -> None:
         self.counts[outcome] += 1
@@ -142,10 +167,15 @@ class ReplayReport:
         number = f"replay {replayed_record.replays}{mapping_note}"
         text = f"{outcome}  {_named(dead_letter)} → {replayed_record.target} ({number})"
         issued_from = self._issued_from(replayed_record)
+        waits_for = self.merchants_without_number.get(dead_letter.name) if issued_from is not None else None
         if issued_from is not None:
             text = f"{text}; queried at once, issued from {issued_from:%Y-%m-%d %H:%M:%S} UTC if it is not known"
+        if waits_for is not None:
+            self.waiting[waits_for] += 1
+            text = f"{text}, and only once a number of merchant {waits_for} is known"
         facts = _facts(outcome, dead_letter) | {
             "issued_from": None if issued_from is None else issued_from.isoformat(),
+            "lacks_known_number": waits_for is not None,
             "target": replayed_record.target,
             "replays": replayed_record.replays,
             "mapped_again": replayed_record.mapped_again,

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from adapter.flows.messages.signatures import RecordSigner
-from adapter.flows.ports import Topics
+from adapter.flows.number_history import NumberHistory
+from adapter.flows.ports import Merchants, Topics
 from adapter.operations.dead_letter_filters import Filters, Selection, select
 from adapter.operations.dead_letter_store import DeadLetters, DeadLetterStore
 from adapter.operations.dead_letter_view import DeadLetter
 from adapter.operations.ports import TopicReader
 from adapter.operations.replay import NotReplayed, ReplayRecord, SinkDelivery, needs_origin, replay
 from adapter.operations.sink_redelivery import SinkRedelivery
+from adapter.protocol.issue import TradeNoKind
 from adapter.stream.acknowledged_topic import PartitionClaim
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome
@@ -56,6 +58,13 @@ class ReplayResult:
 class ReplayObserver(Protocol):
     """Receives the result of each dead letter as it happens."""
 
+    def lack_known_number(self, merchant_ids: Mapping[str, str]) -> None:
+        """Called first, with the merchants for which no number is known to exist, by the names of dead letters.
+
+        "Not known" cannot be proven for them (docs/delivery.md), so what ECTicket does not know is not issued.
+        """
+        ...
+
     def replayed(self, dead_letter: DeadLetter, replayed_record: ReplayRecord | SinkDelivery) -> None: ...
 
     def would_replay(self, dead_letter: DeadLetter, replayed_record: ReplayRecord | SinkDelivery) -> None: ...
@@ -69,6 +78,9 @@ class ReplayOperation:
 
     store: DeadLetterStore
     topics: Topics
+    merchants: Merchants
+    number_history: NumberHistory
+    """As the adapter reads it from the newest events; read only if a merchant has no `known_trade_no`."""
     make_signer: Callable[[], RecordSigner]
     """Called when at least one dead letter is selected."""
     sinks: SinkRedelivery
@@ -96,6 +108,7 @@ class ReplayOperation:
     async def _replay_selection(self, options: ReplayOptions, selection: Selection, replayer: _Replayer) -> int:
         if not selection.chosen:
             return 0
+        self.observer.lack_known_number(await self._without_known_number(selection.chosen))
         names = {dead_letter.name for dead_letter in selection.chosen}
         signer, rate, unsigned = self.make_signer(), ReplayRate(options.per_second), 0
         async with aclosing(self.store.each()) as dead_letters:
@@ -113,6 +126,18 @@ class ReplayOperation:
                     await replayer.add(dead_letter, replayed_record, at_once=rate.limited)
         await replayer.flush()
         return unsigned
+
+    async def _without_known_number(self, dead_letters: Sequence[DeadLetter]) -> dict[str, str]:
+        """The merchant of each dead letter for which neither the settings nor the newest events have a number."""
+        only = self.merchants.ids[0] if len(self.merchants.ids) == 1 else ""
+        owners = {each.name: self.merchants.find(each.merchant_id or only) for each in dead_letters}
+        unset = {name: owner for name, owner in owners.items() if owner is not None and owner.known_trade_no is None}
+        if unset:
+            await self.number_history.look()
+        known = self.number_history.known
+        return {
+            name: owner.merchant_id for name, owner in unset.items() if not known.to_query(owner, TradeNoKind.MERCHANT)
+        }
 
 
 async def replay_record(

@@ -210,6 +210,8 @@ def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: She
         (line,) = (line for line in result.out.splitlines() if f"order {order} " in line)
         assert f"→ {target} (replay 1" in line
         assert bool(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", line)) is (order == "A-1")
+    assert [lines[order]["lacks_known_number"] for order in ("A-1", "A-2", "A-3")] == [True, False, True]
+    assert sum("merchants.3085676.known_trade_no" in each for each in result.err.splitlines()) == 1
     assert re.findall(r"\d+", result.err.splitlines()[-1]) == ["3"]
     assert shelf.back() == []
     assert shelf.open() == ["A-1", "A-2", "A-3", "A-4", "A-5"]
@@ -244,6 +246,7 @@ def test_each_dead_letter_is_one_line_of_output_and_one_in_the_log(shelf: Shelf)
         "key": "A-1",
         "stage": "map",
         "reason": "unmapped-item",
+        "lacks_known_number": True,
         "target": shelf.names["orders_deferred"],
         "replays": 1,
         "mapped_again": True,

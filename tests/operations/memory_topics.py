@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from flows.harness import Harness
+from flows.harness import KNOWN_TRADE_NO, Harness
 from stream.fake_kafka import FakeCluster, FakeKafka
 
 from adapter.issuance.confirm import ConfirmPolicy
@@ -153,10 +153,12 @@ class MemoryWriter:
         self._topics.put(*records)
 
 
-def impatient_harness() -> Harness:
+def impatient_harness(*, known_trade_no: str | None = KNOWN_TRADE_NO) -> Harness:
     """A harness that gives up after an hour, so that doubts and confirmations become dead letters soon."""
     return Harness(
-        policy=SubmitPolicy(give_up_after_seconds=3_600), confirm_policy=ConfirmPolicy(give_up_after_seconds=3_600)
+        policy=SubmitPolicy(give_up_after_seconds=3_600),
+        confirm_policy=ConfirmPolicy(give_up_after_seconds=3_600),
+        known_trade_no=known_trade_no,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from flows.harness import derived, line
+import pytest
+from flows.harness import KNOWN_TRADE_NO, derived, line
 from key_words import mentions
 
 from adapter import Event, Line, NotDelivered, Order, TicketItem, hookimpl
@@ -12,6 +14,7 @@ from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.flows.messages.dead_letters import RECORD_MAX_BYTES, DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import record_origin
 from adapter.flows.messages.record_history import RecordHistory
+from adapter.flows.number_history import NumberHistory
 from adapter.operations.dead_letter_filters import Filters, parse_filters
 from adapter.operations.dead_letter_view import DeadLetter, read_dead_letter
 from adapter.operations.replay import ReplayRecord, SinkDelivery
@@ -22,6 +25,7 @@ from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.fakes import TOPICS
+from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import header
 
 from .memory_topics import MemoryTopics, impatient_harness, park_confirmation, park_unresolved
@@ -36,6 +40,10 @@ class Results:
         self.targets: dict[str, str] = {}
         self.would: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
+        self.lacking: dict[str, str] = {}
+
+    def lack_known_number(self, merchant_ids: Mapping[str, str]) -> None:
+        self.lacking = dict(merchant_ids)
 
     def replayed(self, dead_letter: DeadLetter, replayed_record: ReplayRecord | SinkDelivery) -> None:
         self.targets[dead_letter.name] = replayed_record.target
@@ -62,7 +70,7 @@ class ChatSink:
         self.events.append(event)
 
 
-class Mapping:
+class ToOneProduct:
     """Maps every sku to one product."""
 
     @hookimpl
@@ -73,8 +81,8 @@ class Mapping:
 class Desk:
     """The command's parts around one cluster in memory."""
 
-    def __init__(self) -> None:
-        self.harness = impatient_harness()
+    def __init__(self, *, known_trade_no: str | None = KNOWN_TRADE_NO) -> None:
+        self.harness = impatient_harness(known_trade_no=known_trade_no)
         self.topics = MemoryTopics(self.harness)
         self.chat = ChatSink()
 
@@ -91,6 +99,8 @@ class Desk:
         operation = ReplayOperation(
             store=self.topics.store,
             topics=TOPICS,
+            merchants=self.harness.merchants,
+            number_history=NumberHistory(self.harness.reader.tail, self.harness.merchants),
             make_signer=lambda: self.harness.signer,
             sinks=SinkRedelivery(
                 lambda: [ProvidedSink(name="chat", plugin="shop", sink=self.chat)], timeout_seconds=5, concurrency=1
@@ -159,7 +169,7 @@ async def test_each_stage_goes_back_to_its_topic_in_one_transaction() -> None:
     assert (result.unknown, result.unsigned) == ((), 0)
     assert await desk.topics.open_names() == set()
 
-    harness.use(shop=Mapping())
+    harness.use(shop=ToOneProduct())
     ended = [(await harness.run(record)).types for record in written.deferred_records]
     confirmed, _ = await harness.await_result(written.confirmations[0])
     assert ended == [["parked"], ["submitted"], ["submitted"]]
@@ -293,3 +303,21 @@ async def test_an_event_that_its_sink_does_not_accept_stays_open() -> None:
     assert mentions(failed.reasons[names[1]], "chat earlier")
     assert list(delivered.targets) == names
     assert [event.id for event in desk.chat.events] == ["event-1", "event-2"]
+
+
+@pytest.mark.parametrize(
+    ("known_trade_no", "issued", "lacking"), [(None, False, True), (None, True, False), (KNOWN_TRADE_NO, False, False)]
+)
+async def test_a_merchant_without_a_known_number_is_reported(
+    known_trade_no: str | None, issued: bool, lacking: bool
+) -> None:
+    """ "Not known" cannot be proven for it: neither the settings nor a published event has a number."""
+    desk = Desk(known_trade_no=known_trade_no)
+    if issued:
+        await desk.harness.work(desk.harness.order(order_id="B-1"))
+    desk.harness.ecticket.faults = [LOST_AFTER]
+    name = desk.put(await park_unresolved(desk.harness))
+
+    results, _ = await desk.replay(dry_run=True)
+
+    assert results.lacking == ({name: MERCHANT} if lacking else {})
