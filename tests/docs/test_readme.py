@@ -19,6 +19,7 @@ from typer.main import get_command
 from adapter import TicketItem
 from adapter.cli.commands import build_app
 from adapter.dev.demo.orders import sample_orders
+from adapter.dev.demo.run import kept_facts
 from adapter.settings.loading import load
 
 ROOT = Path(__file__).parents[2]
@@ -101,3 +102,15 @@ def test_the_demo_shows_the_dead_letter() -> None:
     samples = sample_orders(int(count), today=date(2026, 3, 1))
 
     assert [sample.order_id for sample in samples if sample.kind.name == "unreadable record"] == [order_id]
+
+
+def test_what_keeps_running_is_shown_word_by_word() -> None:
+    """Only ports and folders differ from run to run."""
+    (shown,) = re.findall(r"^Everything keeps running until Ctrl-C\.\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    settings = load(None, {"kafka.bootstrap_servers": "127.0.0.1:1", "callbacks.public_url": "http://127.0.0.1:2"})
+    log = Path("/", "tmp", "ecticket-demo-abc", "adapter.log")
+    facts = kept_facts(settings, sandbox_url="http://127.0.0.1:3", log=log)
+
+    kept = [(name, re.sub(r"127\.0\.0\.1:\d+|demo-\w+", "…", value)) for name, value in facts]
+    lines = [re.sub(r"127\.0\.0\.1:\d+|demo-\w+", "…", line) for line in shown.splitlines()]
+    assert [tuple(re.split(r"  +", line.strip(), maxsplit=1)) for line in lines] == kept

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -23,6 +24,7 @@ from adapter.dev.demo.sandbox_client import sandbox_client
 from adapter.dev.local_kafka.progress import Progress
 from adapter.dev.producing import producing
 from adapter.kafka.reader import follow
+from adapter.settings import Settings
 from adapter.wiring import kafka_connection
 
 ORDERS_PER_SECOND = 40.0
@@ -143,18 +145,23 @@ async def _read(environment: Environment, results: ResultCheck, day_check: DayCh
             day_check.note(record)
 
 
-async def _keep(environment: Environment, console: Console) -> None:
-    settings = environment.settings
-    facts = Table.grid(padding=(0, 2))
-    for name, value in (
+def kept_facts(settings: Settings, *, sandbox_url: str, log: Path) -> tuple[tuple[str, str], ...]:
+    """What `--keep` prints: where everything that keeps running is."""
+    topics = settings.topics
+    return (
         ("Kafka", settings.kafka.bootstrap_servers),
-        ("orders", settings.topics.orders_paid),
-        ("events", settings.topics.issuances),
-        ("dead letters", settings.topics.dead_letters),
-        ("tickets", f"{settings.topics.tickets} (notifications sent to {settings.callbacks.public_url})"),
-        ("sandbox", f"{environment.sandbox.base_url}/ (a page: look at its orders, redeem their tickets)"),
-        ("log", str(environment.log)),
-    ):
+        ("orders", topics.orders_paid),
+        ("events", topics.issuances),
+        ("dead letters", topics.dead_letters),
+        ("tickets", f"{topics.tickets} (notifications sent to {settings.callbacks.public_url})"),
+        ("sandbox", f"{sandbox_url}/ (a page: look at its orders, redeem their tickets)"),
+        ("log", str(log)),
+    )
+
+
+async def _keep(environment: Environment, console: Console) -> None:
+    facts = Table.grid(padding=(0, 2))
+    for name, value in kept_facts(environment.settings, sandbox_url=environment.sandbox.base_url, log=environment.log):
         facts.add_row("", name, value)
     console.print("\nEverything keeps running until Ctrl-C.", facts, highlight=False)
     with contextlib.suppress(asyncio.CancelledError):
