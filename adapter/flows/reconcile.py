@@ -25,9 +25,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final, Protocol, TypeVar
+from typing import Annotated, Final, Literal, Protocol, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from adapter.errors import CallError, UnreadableReply
 from adapter.flows.messages.event_reader import cloud_event
@@ -38,6 +38,7 @@ from adapter.flows.messages.events import (
     IssuanceSubmitted,
     ReconciliationCompleted,
     ReconciliationDifference,
+    TradeNoText,
     reconciliation_event,
     reconciliation_event_id,
 )
@@ -70,6 +71,8 @@ KNOWN_MARGIN: Final = timedelta(days=2)
 """Earlier than this before an issue date, its difference cannot have been published."""
 RTN_OK: Final = 1
 """The only RtnCode whose meaning ECPay documents."""
+MAX_TICKETS: Final = 1_000_000
+"""More tickets than any issuance has."""
 BATCH: Final = 1000
 """Events that go to the table together."""
 
@@ -346,6 +349,22 @@ class Reconciler:
         return reply.rtn_code != RTN_OK
 
 
+def _encodable(text: str) -> str:
+    """Return a text without half a surrogate pair, which no file takes. Raises ValueError."""
+    text.encode()
+    return text
+
+
+class _Identity(BaseModel):
+    """What every event about an issuance says of it; anything else on the topic is not the adapter's."""
+
+    model_config = ConfigDict(strict=True)
+    trade_no: TradeNoText
+    trade_no_kind: Literal["merchant", "free"]
+    order_id: Annotated[str, AfterValidator(_encodable)]
+    ticket_count: Annotated[int, Field(ge=1, le=MAX_TICKETS)]
+
+
 def _add_rows(table: ReconciliationTable, report: OrderReport) -> OrderReportFindings:
     rows = report.order_rows()
     rows.require(*REQUIRED_COLUMNS)
@@ -383,19 +402,20 @@ def published_fact(record: Record) -> PublishedFact | None:
     state = _STATES.get(attributes.get("type", ""))
     if state is None or data is None:
         return None
-    trade_no, kind, count = data.get("trade_no"), data.get("trade_no_kind"), data.get("ticket_count")
-    if not isinstance(trade_no, str) or kind not in set(TradeNoKind) or not isinstance(count, int):
+    try:
+        identity = _Identity.model_validate(data)
+    except ValidationError:
         return None
     learned_at = _time(attributes.get("time")) or record.timestamp
     submitted_at = learned_at if attributes["type"] == IssuanceSubmitted.TYPE else _time(data.get("submitted_at"))
     recovered = data.get("recovered")
     return PublishedFact(
-        trade_no=TradeNo(kind=TradeNoKind(str(kind)), value=trade_no),
-        order_id=str(data.get("order_id")),
+        trade_no=TradeNo(kind=TradeNoKind(identity.trade_no_kind), value=identity.trade_no),
+        order_id=identity.order_id,
         state=state,
         learned_at=learned_at,
         submitted_at=submitted_at,
-        ticket_count=count,
+        ticket_count=identity.ticket_count,
         recovered=recovered is not False,  # `delayed` and `failed` do not say it
     )
 

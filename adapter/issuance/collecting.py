@@ -108,7 +108,7 @@ class ReportedTicket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketsComplete:
-    """All tickets of an issuance, in the report's order."""
+    """All tickets of an issuance, in the order of their numbers, whatever the order of the report."""
 
     tickets: tuple[ReportedTicket, ...] = field(repr=False)
 
@@ -224,7 +224,7 @@ class _Match:
         if self._problem is not None:
             return TicketsContradictory(problem=self._problem)
         if len(self._tickets) == self._awaited.ticket_count:
-            return TicketsComplete(tickets=tuple(self._tickets))
+            return TicketsComplete(tickets=tuple(sorted(self._tickets, key=lambda ticket: ticket.ticket_no)))
         return TicketsIncomplete(usable=len(self._tickets), unusable=self._unusable)
 
     def _is_usable(self, row: TicketRow) -> bool:

@@ -182,7 +182,7 @@ def merge_published(facts: Iterable[PublishedFact]) -> PublishedIssuance | None:
 def _of_order(facts: list[PublishedFact]) -> PublishedIssuance:
     ended = [fact for fact in facts if fact.state is not PublishedState.SUBMITTED]
     state = max((fact.state for fact in ended), key=_RANK.__getitem__, default=PublishedState.SUBMITTED)
-    first = min((fact for fact in facts if fact.state is state), key=lambda fact: fact.learned_at)
+    first = min((fact for fact in facts if fact.state is state), key=lambda fact: (fact.learned_at, fact.ticket_count))
     return PublishedIssuance(
         trade_no=first.trade_no,
         order_id=first.order_id,
@@ -197,22 +197,30 @@ def _of_order(facts: list[PublishedFact]) -> PublishedIssuance:
 def merge_reported(rows: Iterable[ReportedRow]) -> ReportedIssuance | None:
     """Merge the rows of one number, in any order; None without rows.
 
-    A row that the report repeats counts once. Different issuances under one number, each with a TicketTradeNo of its
-    own, are counted together: their tickets were all issued.
+    A row that the report repeats counts once, with its largest number of tickets. Different issuances under one number,
+    each with a TicketTradeNo of its own, are counted together: their tickets were all issued.
     """
     found = list(rows)
     if not found:
         return None
     status = max((row.status for row in found), key=_STATUS_RANK.__getitem__)
-    distinct = {row.ticket_trade_no: row for row in found if row.status is status}
-    counts = [row.ticket_count for row in distinct.values()]
+    counts: dict[str | None, int | None] = {}
+    for row in found:
+        if row.status is status:
+            counts[row.ticket_trade_no] = _larger(counts.get(row.ticket_trade_no, 0), row.ticket_count)
+    known = [count for count in counts.values() if count is not None]
     return ReportedIssuance(
-        trade_no=found[0].trade_no,
+        trade_no=min((row.trade_no for row in found), key=lambda trade_no: trade_no.value),
         status=status,
-        ticket_count=None if None in counts else sum(count for count in counts if count is not None),
+        ticket_count=sum(known) if len(known) == len(counts) else None,
         issued_at=min((row.issued_at for row in found if row.issued_at is not None), default=None),
-        issuances=len(distinct),
+        issuances=len(counts),
     )
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    """The larger of two numbers; None, a cell that cannot be read, if one of them is."""
+    return None if one is None or other is None else max(one, other)
 
 
 def issue_date_of(published: PublishedIssuance | None, reported: ReportedIssuance | None) -> date | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
@@ -481,6 +482,24 @@ async def test_events_of_other_merchants_and_programs_are_not_compared(world: Wo
     world.put(replace(foreign, headers=(("ce_type", b"ecticket.reconciliation.difference.v1"),)), NOON)
 
     assert await world.run() == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ticket_count": 0}, {"ticket_count": 10**30}, {"ticket_count": "2"}, {"trade_no": ""}, {"trade_no": "\ud800"},
+     {"trade_no_kind": "x"}, {"order_id": None}, {"order_id": "\ud800"}, {"order_id": 7}],
+    ids=ascii,
+)  # fmt: skip
+async def test_a_record_that_no_adapter_writes_does_not_stop_the_comparison(
+    world: World, change: dict[str, object]
+) -> None:
+    """Neither the table nor a published difference could have it."""
+    record = world.log[0]
+    value = json.dumps({**json.loads(record.value or b""), "trade_no": "FOREIGN", **change}).encode()
+    world.log.append(replace(record, value=value))
+
+    assert await world.run() == {}
+    assert world.published == [("completed", MERCHANT)]
 
 
 # --- reports that cannot be used --------------------------------------------------------------------------------------

@@ -276,6 +276,12 @@ def test_a_row_that_the_report_repeats_counts_once() -> None:
     assert judge([fact()], [row(), row()]) is None
 
 
+@pytest.mark.parametrize("counts", [(1, 2), (2, 1)])
+def test_a_row_that_is_repeated_with_another_count_counts_with_the_larger(counts: tuple[int, int]) -> None:
+    """In whichever order they come."""
+    assert judge([fact(ticket_count=2)], [row(ticket_count=count) for count in counts]) is None
+
+
 def test_two_issuances_under_one_number_are_counted_together() -> None:
     """ECPay never accepts a number twice; if it did, twice the tickets exist."""
     merged = merge_reported([row(), row(ticket_trade_no="ECT2", issued_at=NOON + timedelta(days=1))])

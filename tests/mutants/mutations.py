@@ -881,8 +881,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _issuance(
         "a repeated row of the report counts twice",
         "reconciliation",
-        "    counts = [row.ticket_count for row in distinct.values()]\n",
-        "    counts = [row.ticket_count for row in found if row.status is status]\n",
+        "            counts[row.ticket_trade_no] = _larger(counts.get(row.ticket_trade_no, 0), row.ticket_count)\n",
+        "            counts[str(len(counts))] = row.ticket_count\n",
         "reconciliation",
     ),
     _flows(
@@ -891,6 +891,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "                is_new = judgement.kind.value not in {row[3] for row in rows if row[1] == _KNOWN}\n",
         "                is_new = True\n",
         "reconcile",
+    ),
+    _flows(
+        "what is compared is not sorted",
+        "reconciliation_table",
+        "SELECT * FROM fact ORDER BY number, side",
+        "SELECT * FROM fact",
+        "report_properties",
+    ),
+    _flows(
+        "upper and lower case are different numbers",
+        "reconciliation_table",
+        '    return f"{_KINDS.index(trade_no.kind)}{trade_no.value.upper()}"\n',
+        '    return f"{_KINDS.index(trade_no.kind)}{trade_no.value}"\n',
+        "report_properties",
     ),
     _flows(
         "a completed period is completed again",
