@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from image.containerfile import build_context, stages
@@ -12,12 +13,12 @@ BUILD, FINAL = stages(ROOT / "Containerfile")
 
 
 def test_the_final_stage_only_copies_what_was_built() -> None:
-    """No compiler, no package manager and no source: it is the slim base and one folder."""
+    """No compiler, no package manager and no source: it is the slim base, pinned by digest, and one folder."""
     assert [step.text.split()[0] for step in FINAL if step.word == "COPY"] == ["--from=build"]
     assert not any(step.word == "RUN" for step in FINAL)
     assert {BUILD[0].text.split()[0], FINAL[0].text} == {"${PYTHON}"}
     (base,) = [line for line in (ROOT / "Containerfile").read_text().splitlines() if line.startswith("ARG PYTHON=")]
-    assert base.endswith("-slim")
+    assert re.fullmatch(r"ARG PYTHON=docker\.io/library/python:3\.[0-9]+-slim@sha256:[0-9a-f]{64}", base)
 
 
 def test_everything_is_a_wheel_of_a_pinned_version() -> None:
