@@ -17,7 +17,12 @@ MINIMAL: Values = {
         "submit": {"operator": "web"},
     },
 }
-SIDECAR: Values = {"mode": "sidecar", "sidecar": {"podLabels": {"app.kubernetes.io/name": "shop"}}}
+SIDECAR: Values = {
+    "mode": "sidecar",
+    "sidecar": {
+        "podLabels": {"app.kubernetes.io/name": "shop", "app.kubernetes.io/instance": "{{ .Release.Name }}"},
+    },
+}
 PUBLIC: Values = {"config": {"callbacks": {"public_url": "https://tickets.shop.example"}}}
 INGRESS: Values = {"callbacks": {"ingress": {"enabled": True}}}
 HTTP_ROUTE: Values = {"callbacks": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]}}}
@@ -88,6 +93,11 @@ PARTS: Mapping[str, Values] = {
     "pod monitor": minimal({"monitoring": {"podMonitor": {"enabled": True}}}),
     "service monitor": minimal({"monitoring": {"serviceMonitor": {"enabled": True}, "labels": {"release": "p"}}}),
     "rules": minimal({"monitoring": {"rules": {"enabled": True}}}),
+    "service monitor beside a topics job": minimal(
+        _on("topicsJob"), {"monitoring": {"serviceMonitor": {"enabled": True}}}
+    ),
+    "network policy of components": minimal(ALL_STAGES, LOG_SINK, _on("networkPolicy")),
+    "network policy without callbacks": minimal(_on("networkPolicy"), {"stages": ["submit", "confirm"]}),
     "topics job": minimal(_on("topicsJob")),
     "topics job with wheels": minimal(_on("topicsJob"), WHEELS),
     "wheels": minimal(WHEELS),

@@ -19,7 +19,7 @@ from adapter.web.metrics import Metrics
 from adapter.wiring import topic_specs
 from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, minimal
 from helm.examples import FOLDER
-from helm.objects import pods
+from helm.objects import pods, selected
 from helm.renderer import Rendered, Renderer, yaml_documents
 from helm.settings_values import CHART, SCHEMA_FILE, VALUES_FILE
 
@@ -137,6 +137,18 @@ def test_a_changed_setting_rolls_the_shops_pods(renderer: Renderer) -> None:
 def test_the_image_is_named_by_tag_or_digest(renderer: Renderer, image: Mapping[str, str], expected: str) -> None:
     """A digest decides, even beside a tag."""
     assert _adapter(renderer.render(CHART, minimal({"image": image})))["image"] == expected
+
+
+def test_the_selectors_of_a_sidecar_name_its_release(renderer: Renderer) -> None:
+    """Values of sidecar.podLabels may be templates, so two releases of a shop do not get each other's callbacks."""
+    labels = {"app.kubernetes.io/name": "shop", "app.kubernetes.io/instance": "{{ .Release.Name }}"}
+    values = minimal(SIDECAR, PUBLIC, INGRESS, {"sidecar": {"podLabels": labels}})
+    values["monitoring"] = {"podMonitor": {"enabled": True}}
+    for release in ("tickets", "other"):
+        rendered = renderer.render(CHART, values, release=release)
+        expected = {**labels, "app.kubernetes.io/instance": release}
+        assert rendered.one("Service")["spec"]["selector"] == expected
+        assert rendered.one("PodMonitor")["spec"]["selector"] == {"matchLabels": expected}
 
 
 def test_all_stages_run_together_by_default(renderer: Renderer) -> None:
@@ -276,14 +288,18 @@ def test_the_network_policy_opens_the_ports_of_the_settings(
     """Brokers, ECTicket and DNS out; callbacks and metrics in."""
     kafka = {"bootstrap_servers": "a:9093, b:9094,[fd00::1]:9095,c"}
     values = minimal({"networkPolicy": {"enabled": True}, "config": {"kafka": kafka, "provider": provider}})
-    spec = renderer.render(CHART, values).one("NetworkPolicy")["spec"]
+    rendered = renderer.render(CHART, values)
+    spec = rendered.one("NetworkPolicy", "tickets-ecticket-adapter")["spec"]
     dns, brokers, ecticket = ({each["port"] for each in rule["ports"]} for rule in spec["egress"])
 
     assert dns == {53}
     assert brokers == {9093, 9094, 9095, 9092}
     assert ecticket == ports
-    assert [{each["port"] for each in rule["ports"]} for rule in spec["ingress"]] == [{8600}, {8601}]
+    assert [{each["port"] for each in rule["ports"]} for rule in spec["ingress"]] == [{8601}]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
+    callbacks = rendered.one("NetworkPolicy", "tickets-ecticket-adapter-callbacks")["spec"]
+    assert [{each["port"] for each in rule["ports"]} for rule in callbacks["ingress"]] == [{8600}]
+    assert callbacks["policyTypes"] == ["Ingress"]
 
 
 def test_the_ports_of_dns_are_a_value(renderer: Renderer) -> None:
@@ -291,7 +307,36 @@ def test_the_ports_of_dns_are_a_value(renderer: Renderer) -> None:
     ports = [{"port": 5353, "protocol": "UDP"}]
     policy = renderer.render(CHART, minimal({"networkPolicy": {"enabled": True, "dns": {"ports": ports}}}))
 
-    assert policy.one("NetworkPolicy")["spec"]["egress"][0]["ports"] == ports
+    assert policy.one("NetworkPolicy", "tickets-ecticket-adapter")["spec"]["egress"][0]["ports"] == ports
+
+
+@pytest.mark.parametrize(
+    ("values", "receivers"),
+    [
+        ({}, {"tickets-ecticket-adapter"}),
+        ({"stages": ["submit", "receive"]}, {"tickets-ecticket-adapter"}),
+        ({"stages": ["submit"]}, set()),
+        ({"components": {"submit": {}, "receive": {}}}, {"tickets-ecticket-adapter-receive"}),
+        ({"components": {"submit": {}}}, set()),
+        ({"config": {"callbacks": {"enabled": False}}}, set()),
+        ({"topicsJob": {"enabled": True}}, {"tickets-ecticket-adapter"}),
+    ],
+    ids=str,
+)
+def test_the_network_policy_opens_the_callbacks_of_pods_that_receive_them(
+    renderer: Renderer, values: Mapping[str, Any], receivers: set[str]
+) -> None:
+    """And of no others: the policy follows the stages that run."""
+    rendered = renderer.render(CHART, minimal({"networkPolicy": {"enabled": True}}, values))
+    opened = {
+        pod.owner["metadata"]["name"]
+        for policy in rendered.all("NetworkPolicy")
+        for pod in pods(rendered.objects)
+        if any(8600 in [port["port"] for port in rule["ports"]] for rule in policy["spec"]["ingress"])
+        and selected(policy["spec"]["podSelector"], pod.labels)
+    }
+
+    assert opened == receivers
 
 
 def test_recreating_has_no_rolling_update(renderer: Renderer) -> None:

@@ -128,6 +128,8 @@ def test_services_and_monitors_reach_a_port_that_their_pods_have(case: str) -> N
         if not running and case in PARTS:
             continue  # the pods are the shop's
         assert behind, service["metadata"]["name"]
+        others = [pod for pod in pods(rendered.objects) if pod not in running]
+        assert not any(selected({"matchLabels": service["spec"]["selector"]}, pod.labels) for pod in others)
         for port in service["spec"]["ports"]:
             target = port["targetPort"]
             key = "containerPort" if isinstance(target, int) else "name"
@@ -150,6 +152,20 @@ def test_services_and_monitors_reach_a_port_that_their_pods_have(case: str) -> N
         )
         ports = {each["name"] for pod in running for container in pod.adapters for each in container["ports"]}
         assert not running or {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
+
+
+@every_case
+def test_no_selector_reaches_the_pods_of_another_release(case: str) -> None:
+    """Of the same values in the same namespace: what selects, selects its own release's pods alone."""
+    others = pods(rendered_case(case, "another").objects)
+    for each in rendered_case(case).objects:
+        spec = each.get("spec", {})
+        if each["kind"] == "Service":
+            selectors = [{"matchLabels": spec["selector"]}]
+        else:
+            selectors = [spec[key] for key in ("selector", "podSelector") if key in spec]
+        for selector in selectors:
+            assert not any(selected(selector, pod.labels) for pod in others), each["metadata"]["name"]
 
 
 @every_case

@@ -24,13 +24,17 @@
 {{- end }}
 
 {{- define "ecticket-adapter.labels" -}}
+{{ include "ecticket-adapter.ownLabels" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "ecticket-adapter.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "ecticket-adapter.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{- define "ecticket-adapter.selectorLabels" -}}
@@ -38,26 +42,39 @@ app.kubernetes.io/name: {{ include "ecticket-adapter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* The label of pods that run the adapter, by which a Service can tell them from the topics Job's pod. */}}
+{{- define "ecticket-adapter.runsLabel" -}}
+ecticket-adapter/runs: "true"
+{{- end }}
+
+{{/* All labels of the topics Job's pod. */}}
+{{- define "ecticket-adapter.topicsLabels" -}}
+{{ include "ecticket-adapter.labels" . }}
+app.kubernetes.io/component: topics
+{{- end }}
+
+{{/* sidecar.podLabels, whose values may be templates. */}}
+{{- define "ecticket-adapter.sidecarLabels" -}}
+{{- tpl (toYaml .Values.sidecar.podLabels) . }}
+{{- end }}
+
 {{/* Labels that select the pods which receive ECPay's notifications. */}}
 {{- define "ecticket-adapter.receiverLabels" -}}
 {{- if eq .Values.mode "sidecar" }}
-{{- toYaml .Values.sidecar.podLabels }}
+{{- include "ecticket-adapter.sidecarLabels" . }}
 {{- else }}
 {{- include "ecticket-adapter.selectorLabels" . }}
 app.kubernetes.io/component: {{ ternary "receive" "adapter" (not (empty .Values.components)) }}
 {{- end }}
 {{- end }}
 
-{{/* Labels that select all adapter pods, those of the topics Job excluded. */}}
-{{- define "ecticket-adapter.podSelector" -}}
+{{/* Labels that select all pods which run the adapter, and not that of the topics Job. */}}
+{{- define "ecticket-adapter.runningLabels" -}}
 {{- if eq .Values.mode "sidecar" }}
-matchLabels:
-  {{- toYaml .Values.sidecar.podLabels | nindent 2 }}
+{{- include "ecticket-adapter.sidecarLabels" . }}
 {{- else }}
-matchLabels:
-  {{- include "ecticket-adapter.selectorLabels" . | nindent 2 }}
-matchExpressions:
-  - {key: app.kubernetes.io/component, operator: NotIn, values: [topics]}
+{{- include "ecticket-adapter.selectorLabels" . }}
+{{ include "ecticket-adapter.runsLabel" . }}
 {{- end }}
 {{- end }}
 

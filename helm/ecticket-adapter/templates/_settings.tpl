@@ -51,6 +51,22 @@ settings.yaml: |
 {{- include "ecticket-adapter.configData" . | sha256sum }}
 {{- end }}
 
+{{/* The stages that the pods of this release run, one a line. */}}
+{{- define "ecticket-adapter.stages" -}}
+{{- $given := ternary (keys .Values.components | sortAlpha) .Values.stages (not (empty .Values.components)) }}
+{{- toYaml (default (list "submit" "confirm" "collect" "reconcile" "deliver" "receive") $given) }}
+{{- end }}
+
+{{/* Whether any pod of this release receives callbacks. */}}
+{{- define "ecticket-adapter.anyReceives" -}}
+{{- include "ecticket-adapter.receives" (list . (include "ecticket-adapter.stages" . | fromYamlArray)) }}
+{{- end }}
+
+{{/* Seconds from the removal of a pod from the callbacks' Service to SIGTERM; a sidecar's pod is the shop's. */}}
+{{- define "ecticket-adapter.preStopSeconds" -}}
+{{- ternary .Values.preStopSeconds 0 (and (eq .Values.mode "workload") (include "ecticket-adapter.hasRoute" . | eq "true")) }}
+{{- end }}
+
 {{/* Whether the stage receive runs among these stages (all, if the list is empty). Takes (list scope stages). */}}
 {{- define "ecticket-adapter.receives" -}}
 {{- $scope := index . 0 }}
