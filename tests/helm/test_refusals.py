@@ -23,10 +23,16 @@ from helm.cases import (
     minimal,
 )
 from helm.examples import FOLDER
+from helm.rendered_cases import rendered_case
 from helm.renderer import ChartRefused, Renderer, find_renderer
 from helm.settings_values import CHART
 
 ON = {"enabled": True}
+SECRET_TEXTS = (
+    "https://a:topsecret@crm.example",
+    "https://crm.example/?access_token=topsecret",
+    "-----BEGIN RSA PRIVATE KEY-----topsecret",
+)
 WITHOUT_KEYS = {"existingSecret": ""}
 ONLY_SUBMIT: dict[str, Any] = {"components": {"submit": {}}}
 NO_MERCHANT = {**minimal(), "config": {**minimal()["config"], "merchants": {}}}
@@ -166,11 +172,102 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
             minimal({"config": {"plugins": {"settings": {"crm": {key: "topsecret"}}}}}),
             f"config.plugins.settings.crm.{key} looks like a secret",
         )
-        for key in ("Authorization", "dsn", "db_pwd", "passphrase")
+        for key in ("Authorization", "dsn", "db_pwd", "passphrase", "webhook_url")
     },
-    "a password in a plugin's address": (
-        minimal({"config": {"plugins": {"settings": {"crm": {"hosts": ["https://a:topsecret@crm.example"]}}}}}),
-        "config.plugins.settings.crm.hosts holds an address with a password",
+    **{
+        f"{text} in a plugin's setting": (
+            minimal({"config": {"plugins": {"settings": {"crm": {"hosts": [text]}}}}}),
+            "config.plugins.settings.crm.hosts[0] holds a password",
+        )
+        for text in SECRET_TEXTS
+    },
+    **{
+        f"{text} in the environment": (
+            minimal({"extraEnv": [{"name": "CRM", "value": text}]}),
+            "extraEnv sets CRM, which looks like a secret",
+        )
+        for text in SECRET_TEXTS
+    },
+    **{
+        f"{key} in the environment": (
+            minimal({"extraEnv": [{"name": key, "value": "topsecret"}]}),
+            f"extraEnv sets {key}, which looks like a secret",
+        )
+        for key in ("CRM_PASSWORD", "TOKEN", "SLACK_WEBHOOK_URL")
+    },
+    "a password in another setting": (
+        minimal({"config": {"submit": {"store_id": "https://a:topsecret@x.example"}}}),
+        "config.submit.store_id holds a password",
+    ),
+    "a password in the brokers' address": (
+        minimal({"config": {"kafka": {"bootstrap_servers": "a:topsecret@kafka:9092"}}}),
+        "config.kafka.bootstrap_servers has user info",
+    ),
+    "a password in the public address": (
+        minimal({"config": {"callbacks": {"public_url": "https://a:topsecret@shop.example"}}}),
+        "config.callbacks.public_url has user info",
+    ),
+    "a public address that is none": (
+        minimal({"config": {"callbacks": {"public_url": "shop.example"}}}),
+        "config.callbacks.public_url is no http or https address",
+    ),
+    **{
+        f"{name} without a login": (
+            minimal({"config": {"kafka": {name: value, "security_protocol": protocol}}}),
+            f"config.kafka.{name} is set and security_protocol is {protocol}",
+        )
+        for name, value, protocol in (("sasl_mechanism", "PLAIN", "SSL"), ("sasl_username", "adapter", "PLAINTEXT"))
+    },
+    "a CA without TLS": (
+        minimal({"config": {"kafka": {"ssl_ca_file": "/ca.crt"}}}),
+        "config.kafka.ssl_ca_file is set and security_protocol is PLAINTEXT",
+    ),
+    "labels of the topics Job": (
+        minimal(SIDECAR, {"topicsJob": ON, "sidecar": {"podLabels": {"app.kubernetes.io/name": "ecticket-adapter"}}}),
+        "sidecar.podLabels are labels of the topics Job's pod",
+    ),
+    "a variable of the chart": (
+        minimal(WHEELS, {"extraEnv": [{"name": "PYTHONPATH", "value": "/x"}]}),
+        "extraEnv has PYTHONPATH, which this chart sets itself",
+    ),
+    "a volume of the chart": (
+        minimal({"extraVolumes": [{"name": "ecticket-tmp", "emptyDir": {}}]}),
+        "extraVolumes has ecticket-tmp, which this chart sets itself",
+    ),
+    **{
+        f"a mount at {path}": (
+            minimal(WHEELS, {"extraVolumeMounts": [{"name": "x", "mountPath": path}]}),
+            f"extraVolumeMounts has {path}/, and this chart mounts",
+        )
+        for path in ("/etc/ecticket-adapter/secrets/webhook", "/opt")
+    },
+    **{
+        f"a label of both {name}": (
+            minimal({"commonLabels": {"team": "a"}}, values),
+            f"{name} and commonLabels both have team",
+        )
+        for name, values in (
+            ("podLabels", {"podLabels": {"team": "b"}}),
+            ("monitoring.labels", {"monitoring": {"labels": {"team": "a"}}}),
+        )
+    },
+    **{
+        f"{name} with one twice": (minimal({name: [first, second]}), f"{name} has {key} twice")
+        for name, key, first, second in (
+            ("extraEnv", "TZ", {"name": "TZ", "value": "a"}, {"name": "TZ", "value": "b"}),
+            ("extraVolumes", "a", {"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}),
+            ("extraVolumeMounts", "/a", {"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/a"}),
+            (
+                "secretFiles",
+                "kafka/ca.crt",
+                {"secretName": "a", "key": "k", "path": "kafka/ca.crt"},
+                {"secretName": "b", "key": "k", "path": "kafka/ca.crt"},
+            ),
+        )
+    },
+    "two images of wheels with one name": (
+        minimal({"plugins": {"wheels": 2 * WHEELS["plugins"]["wheels"]}}),
+        "plugins.wheels has bundles twice",
     ),
     "components of a sidecar": (
         minimal(SIDECAR, {"components": {"submit": {}}}),
@@ -210,6 +307,8 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         minimal(FILES, {"config": {"plugins": {"load": "none"}}}),
         "config.plugins.load is none",
     ),
+    "reconcile without a time": (minimal({"components": {"reconcile": {}}}), "The stage reconcile runs alone"),
+    "only reconcile without a time": (minimal({"stages": ["reconcile"]}), "The stage reconcile runs alone"),
     "two scalers": (minimal({"hpa": ON, "keda": ON}), "hpa and keda are enabled"),
     "components and replicas": (minimal(ONLY_SUBMIT, {"replicas": 3}), "components and replicas are set"),
     "replicas and hpa": (minimal({"replicas": 3, "hpa": ON}), "replicas is set and hpa is enabled"),
@@ -281,12 +380,17 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         minimal(PUBLIC, INGRESS, {"terminationGracePeriodSeconds": 35}),
         "terminationGracePeriodSeconds is 35, and stopping may take 40 s",
     ),
+    "too little grace for a sidecar": (
+        minimal(SIDECAR, PUBLIC, INGRESS, {"terminationGracePeriodSeconds": 34}),
+        "terminationGracePeriodSeconds is 34, and stopping may take 35 s",
+    ),
     "one port for two": (
         minimal({"config": {"admin": {"port": 8600}}}),
         "config.admin.port and config.callbacks.port are both 8600",
     ),
     "any port": (minimal({"config": {"admin": {"port": 0}}}), "config.admin.port is 0"),
     "a loopback address": (minimal({"config": {"admin": {"host": "127.0.0.1"}}}), "config.admin.host is 127.0.0.1"),
+    "an IPv6 loopback address": (minimal({"config": {"admin": {"host": "::1"}}}), "config.admin.host is ::1"),
     "callbacks on loopback": (
         minimal({"config": {"callbacks": {"host": "localhost"}}}),
         "config.callbacks.host is localhost",
@@ -362,7 +466,7 @@ def test_values_that_only_resemble_a_contradiction_are_allowed(renderer: Rendere
             "topics": {"tickets": "t", "collected": "t"},
             "provider": provider,
         }
-        assert renderer.render(CHART, minimal({"networkPolicy": ON, "config": config})).one("NetworkPolicy")
+        assert renderer.render(CHART, minimal({"networkPolicy": ON, "config": config})).all("NetworkPolicy")
 
 
 def test_words_that_only_resemble_a_secret_are_allowed(renderer: Renderer) -> None:
@@ -388,3 +492,35 @@ def test_a_typo_is_refused(renderer: Renderer) -> None:
             renderer.render(CHART, minimal(values))
     with pytest.raises(ChartRefused, match="'existingSecrets' not allowed"):
         renderer.render(FOLDER / "shop", {"ecticket-adapter": {"existingSecrets": "x"}})
+
+
+def _own_names() -> dict[str, set[str]]:
+    """The labels, annotations, volumes and variables that the chart gives to what it renders, by the value for more."""
+    names: dict[str, set[str]] = {key: set() for key in ("commonLabels", "podLabels", "podAnnotations", "extraVolumes")}
+    for case in ("minimal", "wheels", "components", "service monitor", "topics job with wheels", "ingress"):
+        for each in rendered_case(case).objects:
+            names["commonLabels"] |= set(each["metadata"]["labels"])
+            template = each.get("spec", {}).get("template")
+            if template is not None:
+                names["podLabels"] |= set(template["metadata"]["labels"])
+                names["podAnnotations"] |= set(template["metadata"].get("annotations", ()))
+                names["extraVolumes"] |= {volume["name"] for volume in template["spec"]["volumes"]}
+    names["commonLabels"] |= names["podLabels"]
+    return names
+
+
+@pytest.mark.parametrize("value", _own_names())
+def test_no_name_of_the_chart_can_be_given_a_second_time(value: str, renderer: Renderer) -> None:
+    """Neither of two equal labels is an error for every API server; one of them would be lost, with its selector."""
+    own = _own_names()[value] - {"release"}
+    given: Any = [{"name": name, "emptyDir": {}} for name in sorted(own)]
+    problems = _problems(renderer, minimal({value: given if value == "extraVolumes" else dict.fromkeys(own, "x")}))
+
+    assert len(own) >= 2
+    assert {problem.split()[2].rstrip(",") for problem in problems} == own
+    assert all(problem.startswith(f"{value} has ") for problem in problems)
+
+
+def test_a_sidecars_time_to_stop_has_no_wait_before_it(renderer: Renderer) -> None:
+    """A route's preStopSeconds belong to an own workload: the shop's pod has its own hooks."""
+    assert renderer.render(CHART, minimal(SIDECAR, PUBLIC, INGRESS, {"terminationGracePeriodSeconds": 35})).objects

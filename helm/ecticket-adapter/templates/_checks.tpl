@@ -10,6 +10,7 @@
 {{- include "ecticket-adapter.scalingProblems" . }}
 {{- include "ecticket-adapter.routeProblems" . }}
 {{- include "ecticket-adapter.podProblems" . }}
+{{- include "ecticket-adapter.ownNames" . }}
 {{- end }}
 
 {{- define "ecticket-adapter.missingValues" -}}
@@ -27,6 +28,14 @@
 {{- end }}
 {{- if and (hasPrefix "SASL" .Values.config.kafka.security_protocol) (or (not .Values.config.kafka.sasl_mechanism) (not .Values.config.kafka.sasl_username)) }}
 - config.kafka.security_protocol is {{ .Values.config.kafka.security_protocol }}, which needs sasl_mechanism and sasl_username. Set both.
+{{- end }}
+{{- range $name := list "sasl_mechanism" "sasl_username" }}
+{{- if and (not (hasPrefix "SASL" $.Values.config.kafka.security_protocol)) (index $.Values.config.kafka $name) }}
+- config.kafka.{{ $name }} is set and security_protocol is {{ $.Values.config.kafka.security_protocol }}, which does not log in. Set it to SASL_SSL or SASL_PLAINTEXT, or remove {{ $name }}.
+{{- end }}
+{{- end }}
+{{- if and .Values.config.kafka.ssl_ca_file (not (hasSuffix "SSL" .Values.config.kafka.security_protocol)) }}
+- config.kafka.ssl_ca_file is set and security_protocol is {{ .Values.config.kafka.security_protocol }}, which does not encrypt. Set it to SSL or SASL_SSL, or remove ssl_ca_file.
 {{- end }}
 {{- end }}
 
@@ -47,6 +56,12 @@
 {{- else if and .Values.networkPolicy.enabled (not .Values.networkPolicy.provider.to) (regexMatch "^([^.:]+|.*[.]svc([.].*)?|(10|127)([.][0-9]+){3}|(192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))([.][0-9]+){2}|f[cd][0-9a-f]{2}:.*|fe[89ab][0-9a-f]:.*)$" (urlParse $url).hostname) }}
 - networkPolicy is enabled, config.provider.base_url names {{ (urlParse $url).hostname }}, and networkPolicy.provider.to is empty, which allows public addresses only. Set it to the peers of that host.
 {{- end }}
+{{- $public := default "" .Values.config.callbacks.public_url }}
+{{- if and $public (not (regexMatch "^https?://[^/[:space:]]+" $public)) }}
+- config.callbacks.public_url is no http or https address. Write it as https://tickets.shop.example.
+{{- else if regexMatch "^https?://[^/?#]*@|[?#]" $public }}
+- config.callbacks.public_url has user info (before an @), a query or a fragment; it becomes part of each request to ECPay, and of a ConfigMap. Give scheme, host and path alone.
+{{- end }}
 {{- if and (eq $provider.family "issuance") (kindIs "invalid" $provider.payment_provider) }}
 - config.provider.family is issuance and payment_provider is not set. Set it to 1 if ECPay took the payment, else to 2.
 {{- end }}
@@ -65,6 +80,7 @@
 {{- end }}
 {{- end }}
 
+{{/* What looks like a secret in config, which becomes a ConfigMap, or in extraEnv, which everyone reads who reads pods. */}}
 {{- define "ecticket-adapter.secretsInConfig" -}}
 {{- $where := "Remove it, and put it into the Secret of existingSecret as" }}
 {{- if hasKey .Values.config.kafka "sasl_password" }}
@@ -82,7 +98,55 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- include "ecticket-adapter.secretsBelow" (list "config.plugins.settings" .Values.config.plugins.settings) }}
+{{- if contains "@" .Values.config.kafka.bootstrap_servers }}
+- config.kafka.bootstrap_servers has user info (before an @), which Kafka's addresses do not have. Give host:port, set sasl_username, and put the password into the Secret as kafka.sasl_password.
+{{- end }}
+{{- range $group := keys .Values.config | sortAlpha }}
+{{- $tree := index $.Values.config $group }}
+{{- if kindIs "map" $tree }}
+{{- if eq $group "plugins" }}
+{{- include "ecticket-adapter.secretsBelow" (list "config.plugins.settings" $tree.settings) }}
+{{- $tree = omit $tree "settings" }}
+{{- else if eq $group "provider" }}
+{{- $tree = omit $tree "base_url" }}
+{{- else if eq $group "callbacks" }}
+{{- $tree = omit $tree "public_url" }}
+{{- end }}
+{{- include "ecticket-adapter.passwordsBelow" (list (printf "config.%s" $group) $tree) }}
+{{- end }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if or (regexMatch (include "ecticket-adapter.secretName" $) .name) (regexMatch (include "ecticket-adapter.secretValue" $) (default "" .value)) }}
+- extraEnv sets {{ .name }}, which looks like a secret, and everyone who may read pods reads it. Remove it, mount it as a file (secretFiles), and give the plugin the path.
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The end of a name that is a secret's. */}}
+{{- define "ecticket-adapter.secretName" -}}
+(?i)(^|[_-])(secrets?|passw(or)?d|tokens?|(api|access|private|signing|secret|hash)[_-]?keys?|hash[_-]iv|credentials?|authorization|dsn|pwd|passphrase|webhook[_-]?urls?)$
+{{- end }}
+
+{{/* A value that holds a secret: an address with a password or a token, or a private key. */}}
+{{- define "ecticket-adapter.secretValue" -}}
+(?i)://[^/@: ]*:[^/@ ]+@|[?&](access_?|auth_?|api_?)?(token|key|secret|password|signature|sig)=|-----BEGIN [A-Z ]*PRIVATE KEY
+{{- end }}
+
+{{/* Texts of config that hold a secret, at any depth. Takes (list path node). */}}
+{{- define "ecticket-adapter.passwordsBelow" -}}
+{{- $path := index . 0 }}
+{{- $node := index . 1 }}
+{{- if kindIs "map" $node }}
+{{- range $key := keys $node | sortAlpha }}
+{{- include "ecticket-adapter.passwordsBelow" (list (printf "%s.%s" $path $key) (index $node $key)) }}
+{{- end }}
+{{- else if kindIs "slice" $node }}
+{{- range $index, $each := $node }}
+{{- include "ecticket-adapter.passwordsBelow" (list (printf "%s[%d]" $path $index) $each) }}
+{{- end }}
+{{- else if and (kindIs "string" $node) (regexMatch (include "ecticket-adapter.secretValue" .) $node) }}
+- {{ $path }} holds a password, a token or a private key, and config becomes a ConfigMap. Remove it, and mount it as a file (secretFiles).
+{{- end }}
 {{- end }}
 
 {{/* Keys of plugins' settings that are called like a secret, at any depth. Takes (list path tree). */}}
@@ -95,10 +159,10 @@
 {{- range $index, $each := $value }}
 {{- include "ecticket-adapter.secretsBelow" (list (printf "%s.%s[%d]" $path $key $index) $each) }}
 {{- end }}
-{{- else if regexMatch "(?i)(^|[_-])(secrets?|passw(or)?d|tokens?|(api|access|private|signing|secret|hash)[_-]?keys?|hash[_-]iv|credentials?|authorization|dsn|pwd|passphrase)$" $key }}
+{{- else if regexMatch (include "ecticket-adapter.secretName" .) $key }}
 - {{ $path }}.{{ $key }} looks like a secret, and config becomes a ConfigMap. Remove it, mount it as a file (secretFiles), and give the plugin the path, such as the webhook's secret_files.
-{{- else if regexMatch "://[^/@: ]*:[^/@ ]+@" (toString $value) }}
-- {{ $path }}.{{ $key }} holds an address with a password, and config becomes a ConfigMap. Remove it, mount it as a file (secretFiles), and give the plugin the path.
+{{- else }}
+{{- include "ecticket-adapter.passwordsBelow" (list (printf "%s.%s" $path $key) $value) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -155,6 +219,15 @@
 {{- if and (empty .Values.sidecar.podLabels) (or (include "ecticket-adapter.hasRoute" .) .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled) }}
 - sidecar.podLabels is empty, so the callbacks route or the monitor selects no pod. Set it to the labels of the shop's pods.
 {{- end }}
+{{- $labels := include "ecticket-adapter.sidecarLabels" . | fromYaml }}
+{{- $job := include "ecticket-adapter.topicsLabels" . | fromYaml }}
+{{- $only := list }}
+{{- range $key, $value := $labels }}
+{{- if ne $value (get $job $key) }}{{ $only = append $only $key }}{{ end }}
+{{- end }}
+{{- if and .Values.topicsJob.enabled $labels (not $only) }}
+- sidecar.podLabels are labels of the topics Job's pod, too, which neither receives callbacks nor has metrics. Add a label that only the shop's pods have, such as app.kubernetes.io/name.
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -173,6 +246,9 @@
 {{- end }}
 {{- if and (or (hasKey .Values.components "collect") (eq (join "," .Values.stages) "collect")) (not .Values.config.collect.issue_types) }}
 - The stage collect runs alone and config.collect.issue_types is empty, so it cannot start. Name issue types, such as [serial_number], or remove it.
+{{- end }}
+{{- if and (or (hasKey .Values.components "reconcile") (eq (join "," .Values.stages) "reconcile")) (not .Values.config.reconcile.at) }}
+- The stage reconcile runs alone and config.reconcile.at is empty, so it cannot start. Set it to a time, such as "05:00", or remove it.
 {{- end }}
 {{- if and $none (or .Values.plugins.wheels .Values.plugins.files) }}
 - config.plugins.load is none and plugins has wheels or files, which would not be loaded. Remove one of the two.
@@ -231,13 +307,13 @@
 - callbacks.ingress and callbacks.httpRoute are enabled, and both would serve the same address. Choose one.
 {{- end }}
 {{- if include "ecticket-adapter.hasRoute" . }}
-{{- if or (not .Values.config.callbacks.enabled) (and .Values.components (not (hasKey .Values.components "receive"))) (and .Values.stages (not (has "receive" .Values.stages))) }}
+{{- if not (include "ecticket-adapter.anyReceives" .) }}
 - A callbacks route is enabled and no pod of this release receives callbacks. Add the stage receive and set config.callbacks.enabled, or disable the route.
 {{- end }}
 {{- $url := urlParse (default "" .Values.config.callbacks.public_url) }}
-{{- if not $url.hostname }}
+{{- if not .Values.config.callbacks.public_url }}
 - A callbacks route is enabled and config.callbacks.public_url is not set, so the route has no host and ECPay never calls. Set it to https://HOST.
-{{- else if trimAll "/" $url.path }}
+{{- else if and $url.hostname (trimAll "/" $url.path) }}
 - config.callbacks.public_url has the path {{ $url.path }}, and the route forwards the two callback paths alone. Remove the path, or make a route of your own that strips it.
 {{- end }}
 {{- if and $callbacks.httpRoute.enabled (not $callbacks.httpRoute.parentRefs) }}
@@ -254,8 +330,7 @@
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
 - monitoring.podMonitor and monitoring.serviceMonitor are enabled, so each pod would be scraped twice. Choose one.
 {{- end }}
-{{- $preStop := ternary .Values.preStopSeconds 0 (include "ecticket-adapter.hasRoute" . | eq "true") }}
-{{- $needed := add (include "ecticket-adapter.stopSeconds" .) $preStop }}
+{{- $needed := add (include "ecticket-adapter.stopSeconds" .) (include "ecticket-adapter.preStopSeconds" .) }}
 {{- if and .Values.terminationGracePeriodSeconds (lt (int .Values.terminationGracePeriodSeconds) (int $needed)) }}
 - terminationGracePeriodSeconds is {{ .Values.terminationGracePeriodSeconds }}, and stopping may take {{ $needed }} s (config.shutdown.grace_seconds + 10, + preStopSeconds with a route). Kubernetes would kill the adapter with calls on the wire. Raise it, or leave it empty.
 {{- end }}
@@ -267,13 +342,62 @@
 {{- if eq (int $server.port) 0 }}
 - config.{{ $group }}.port is 0, any free port, and probes and Services need a fixed one. Set it.
 {{- end }}
-{{- if has $server.host (list "127.0.0.1" "localhost" "::1") }}
-- config.{{ $group }}.host is {{ $server.host }}, which nothing outside of the container reaches, neither probes nor routes. Set 0.0.0.0.
+{{- if regexMatch "^(127([.][0-9]+){3}|localhost|::1)$" $server.host }}
+- config.{{ $group }}.host is {{ $server.host }}, which nothing outside of the container reaches, neither probes nor routes. Set 0.0.0.0 (IPv4) or "::" (IPv6 and IPv4).
 {{- end }}
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if hasPrefix "ECTICKET_" .name }}
 - extraEnv sets {{ .name }}, a setting that would overrule config unseen. Set it in config, or, if it is a secret, as a file.
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Names that the chart gives itself, or that are given twice: one of the two would be lost, or the API server refuses both. */}}
+{{- define "ecticket-adapter.ownNames" -}}
+{{- $values := .Values }}
+{{- $labels := concat (include "ecticket-adapter.ownLabels" . | fromYaml | keys) (include "ecticket-adapter.runsLabel" . | fromYaml | keys) (list "app.kubernetes.io/component" "pod-template-hash") }}
+{{- $common := keys (default dict $values.commonLabels) }}
+{{- $own := dict "commonLabels" $labels "podLabels" $labels "monitoring.labels" $labels }}
+{{- $given := dict "commonLabels" $common "podLabels" (keys (default dict $values.podLabels)) "monitoring.labels" (keys (default dict $values.monitoring.labels)) }}
+{{- $_ := set $own "podAnnotations" (list "checksum/config" "kubectl.kubernetes.io/default-container") }}
+{{- $_ := set $given "podAnnotations" (keys (default dict $values.podAnnotations)) }}
+{{- $_ := set $own "extraVolumes" (list "ecticket-config" "ecticket-secrets" "ecticket-tmp" "ecticket-wheels" "ecticket-plugins") }}
+{{- if $values.plugins.wheels }}
+{{- $_ := set $own "extraEnv" (list "PYTHONPATH") }}
+{{- end }}
+{{- $lists := dict "extraEnv" (list $values.extraEnv "name") "extraVolumes" (list $values.extraVolumes "name") "extraVolumeMounts" (list $values.extraVolumeMounts "mountPath") "secretFiles" (list $values.secretFiles "path") "plugins.wheels" (list $values.plugins.wheels "name") }}
+{{- range $name, $list := $lists }}
+{{- $seen := list }}
+{{- range $each := index $list 0 }}
+{{- $seen = append $seen (index $each (index $list 1)) }}
+{{- end }}
+{{- $_ := set $given $name $seen }}
+{{- end }}
+{{- range $name := keys $given | sortAlpha }}
+{{- $once := list }}
+{{- range $key := index $given $name }}
+{{- if has $key (default list (get $own $name)) }}
+- {{ $name }} has {{ $key }}, which this chart sets itself. Remove it, or give it another name.
+{{- else if and (has $key $common) (has $name (list "podLabels" "monitoring.labels")) }}
+- {{ $name }} and commonLabels both have {{ $key }}. Remove it from one of the two.
+{{- else if has $key $once }}
+- {{ $name }} has {{ $key }} twice. Remove one of the two.
+{{- end }}
+{{- $once = append $once $key }}
+{{- end }}
+{{- end }}
+{{- $mounts := list (include "ecticket-adapter.configFolder" .) (default "/" $values.config.secrets_dir) "/tmp" }}
+{{- if $values.plugins.wheels }}
+{{- $mounts = append $mounts "/opt/ecticket-adapter/plugins" }}
+{{- end }}
+{{- range $values.extraVolumeMounts }}
+{{- $path := printf "%s/" (trimSuffix "/" .mountPath) }}
+{{- range $mount := $mounts }}
+{{- $mine := printf "%s/" (trimSuffix "/" $mount) }}
+{{- if or (hasPrefix $mine $path) (hasPrefix $path $mine) }}
+- extraVolumeMounts has {{ $path }}, and this chart mounts {{ $mine }}: one would hide the other, or cannot be mounted. Choose another folder.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
