@@ -29,6 +29,12 @@ from adapter.errors import SettingsError
 MAX_HEAD_BYTES = 64 * 1024
 """The limit of an answer's status line and headers, interim answers included; llhttp sets no limit."""
 
+FRAMING_PER_BODY_BYTE = 16
+"""The limit of what is around a body in chunks, for each of its bytes and beyond `MAX_HEAD_BYTES`; a chunk of one byte
+needs 5. Without it, extensions and trailers could go on until the call's time is up, and parsing them takes quadratic
+time.
+"""
+
 PAUSE_ABOVE_BYTES = 256 * 1024
 """The size of an unread body above which reading from the connection pauses."""
 
@@ -156,6 +162,7 @@ class _Response:
         self.has_head = False
         self.complete = False
         self.unread = bytearray()
+        self.body_bytes = 0
         self._failure: httpx.TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -194,7 +201,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
         self._response: _Response | None = None
-        self._head_bytes = 0
+        self._received = 0
         self._ends_with_connection = False
         self._keep_alive = False
         self._unusable = False
@@ -217,7 +224,7 @@ class _Connection(asyncio.Protocol):
         if authorize_send is not None:
             authorize_send()
         self._response = _Response()
-        self._head_bytes = 0
+        self._received = 0
         self._ends_with_connection = True
         self._transport.write(data)
         return self._response
@@ -251,13 +258,12 @@ class _Connection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade) as failure:
             self._mark_unusable()
             response.fail(httpx.RemoteProtocolError(type(failure).__name__))
-        if not response.has_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._mark_unusable()
-                response.fail(httpx.RemoteProtocolError("the answer's head is too long"))
-        elif response.complete:
+        self._received += len(data)
+        if response.complete:
             self._end(response)
+        elif self._received > MAX_HEAD_BYTES + FRAMING_PER_BODY_BYTE * response.body_bytes:
+            self._mark_unusable()
+            response.fail(httpx.RemoteProtocolError("the answer's head, or what is around its body, is too long"))
         elif len(response.unread) > PAUSE_ABOVE_BYTES and self._transport is not None:
             self._transport.pause_reading()
         response.wake()
@@ -308,6 +314,7 @@ class _Connection(asyncio.Protocol):
         """Keep a piece of the body."""
         if self._response is not None and not self._response.complete:
             self._response.unread += body
+            self._response.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """Mark the answer as complete."""

@@ -7,6 +7,7 @@ can come twice; its id is at the end of the message.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -81,9 +82,11 @@ class Chat:
 
         Raises RetryAfter if the chat asks for a pause, NotDelivered if it does not accept the message.
         """
-        client = self._client = self._client or httpx.AsyncClient(timeout=self._settings.timeout_seconds)
         try:
-            answer = await client.post(self._settings.webhook_url.get_secret_value(), json={"text": text_of(event)})
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                answer = await self._post({"text": text_of(event)})
+        except TimeoutError:
+            raise NotDelivered(f"the chat did not answer within {self._settings.timeout_seconds:g} s") from None
         except httpx.HTTPError as error:
             # Its text may hold the address, which is a secret.
             raise NotDelivered(f"the chat was not reached ({type(error).__name__})") from None
@@ -91,6 +94,12 @@ class Chat:
             raise RetryAfter(_pause(answer.headers.get("retry-after")), "the chat asks for a pause")
         if not answer.is_success:
             raise NotDelivered(f"the chat answered HTTP {answer.status_code}")
+
+    async def _post(self, message: Mapping[str, str]) -> httpx.Response:
+        """Return the head of the answer. Its body is not read: it may be endless, or inflate to any size."""
+        client = self._client = self._client or httpx.AsyncClient(timeout=self._settings.timeout_seconds)
+        async with client.stream("POST", self._settings.webhook_url.get_secret_value(), json=message) as answer:
+            return answer
 
     async def aclose(self) -> None:
         """Close its connections."""

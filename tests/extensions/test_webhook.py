@@ -233,6 +233,44 @@ async def test_a_receiver_that_does_not_answer_is_not_waited_for(server: RawServ
                 await webhook.deliver(event())
 
 
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 1000),
+        (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 10_000),
+        (b"HTTP/1.1 200 OK\r\nx: ", b"y" * 65536),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;", b"x" * 65536),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n", b"x: y\r\n" * 10_000),
+    ],
+    ids=["early hints", "headers", "a header", "a chunk's extension", "trailers"],
+)
+async def test_an_answer_without_end_is_cut_off_by_its_size(server: RawServer, begin: bytes, piece: bytes) -> None:
+    """Long before the time for an answer is over: until then it would take all of a CPU."""
+
+    async def answers(visit: Visit) -> None:
+        visit.writer.write(begin)
+        while True:
+            visit.writer.write(piece)
+            await visit.writer.drain()
+            await asyncio.sleep(0)
+
+    server.behave = answers
+    async with posting(server.url, seconds=300) as webhook:
+        with pytest.raises(NotDelivered, match="could not be reached"):
+            await webhook.deliver(event())
+    await server.until(lambda: server.open_connections == 0)
+
+
+async def test_the_size_of_answers_counts_for_each_request(server: RawServer) -> None:
+    """However many come over one connection."""
+    server.behave = answering(200, body=b"x" * (ANSWER_BYTES - 1000))
+    async with posting(server.url) as webhook:
+        for _ in range(8):
+            await webhook.deliver(event())
+
+    assert server.connections == 1
+
+
 async def test_an_unavailable_receiver_or_one_that_hangs_up_is_reported_by_type() -> None:
     """No address and no path, which may hold a token."""
     async with posting(f"http://127.0.0.1:{unused_port()}/token") as webhook:

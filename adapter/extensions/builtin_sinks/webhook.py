@@ -22,6 +22,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from adapter.extensions.builtin_sinks.addresses import Address, Forbidden, Network, resolved
+from adapter.extensions.builtin_sinks.bounded_transport import BoundedTransport
 from adapter.extensions.builtin_sinks.secrets import Secrets
 from adapter.extensions.builtin_sinks.signature import signed_headers
 from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
@@ -120,7 +121,7 @@ class Webhook:
     ) -> httpx.Response:
         """Post to this address; the certificate must be the host's."""
         if self._client is None:
-            transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
+            transport = BoundedTransport(tls=self._tls)
             self._client = httpx.AsyncClient(transport=transport, trust_env=False, cookies=_no_cookies())
         client = self._client
         url = self._url.copy_with(host=str(address))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -138,6 +139,53 @@ def test_what_the_chat_does_not_take_is_not_delivered(webhook: Webhook, events: 
 
     with pytest.raises(NotDelivered, match=f"HTTP {status}"):
         deliver(Chat(settings(webhook.url)), events.failed())
+
+
+ENDLESS = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 1000),
+    "early hints": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000),
+    "a slow head": (b"HTTP/1.1 200 ", b"O"),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_an_endless_answer_ends_with_its_time(events: Events, what: str) -> None:
+    """The adapter tries it again."""
+    begin, piece = ENDLESS[what]
+
+    async def answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    async def deliver_to_it() -> None:
+        server = await asyncio.start_server(answers, "127.0.0.1", 0)
+        chat = Chat(settings(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout_seconds=0.2))
+        with pytest.raises(NotDelivered):
+            await chat.deliver(events.failed())
+        await chat.aclose()
+        server.close()
+
+    asyncio.run(deliver_to_it())
+
+
+def test_the_body_of_an_answer_is_not_read(events: Events) -> None:
+    """It may be endless, or inflate to any size."""
+
+    async def answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9999999\r\n\r\n")
+
+    async def deliver_to_it() -> None:
+        server = await asyncio.start_server(answers, "127.0.0.1", 0)
+        chat = Chat(settings(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout_seconds=60))
+        await chat.deliver(events.failed())
+        await chat.aclose()
+        server.close()
+
+    asyncio.run(deliver_to_it())
 
 
 def test_a_missing_chat_is_reported_without_its_address(webhook: Webhook, events: Events) -> None:
