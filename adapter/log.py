@@ -21,6 +21,7 @@ import structlog
 
 from adapter.errors import AdapterError
 from adapter.log_writer import LogWriter
+from adapter.visible_text import visible, visible_value
 
 _QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.ERROR, "httpx": logging.WARNING}
 """Libraries that log what the adapter handles and logs itself."""
@@ -114,13 +115,12 @@ def _without_values(
 def _escaped(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """Escape characters that control a terminal or viewer; an exception keeps its line breaks."""
+    """Escape characters that control a terminal or viewer, at any depth; an exception keeps its line breaks."""
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            kept = "\n" if name == "exception" else ""
-            event[name] = "".join(
-                each if each.isprintable() or each == kept else each.encode("unicode_escape").decode() for each in value
-            )
+        if isinstance(value, str):
+            event[name] = visible(value, keep="\n" if name == "exception" else "")
+        elif isinstance(value, (dict, list, tuple)):
+            event[name] = visible_value(value)
     return event
 
 

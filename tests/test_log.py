@@ -86,6 +86,20 @@ def test_what_a_viewer_would_obey_is_written_out(
     assert "票" in first
 
 
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("odd", ["\x1b[31m", "\x9b31m", "\u202e", "\n", "\u2028"])
+def test_what_lies_deeper_is_written_out_too(
+    style: Literal["json", "console"], odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the data of an event, as the sink `log` writes it."""
+    log.configure(style=style, level="info")
+    structlog.stdlib.get_logger("a.room").warning("an event", data={f"A{odd}1": [f"B{odd}2", {"c": f"C{odd}3"}]})
+
+    (line,) = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert odd not in line
+    assert "C" in line
+
+
 def test_an_exception_keeps_its_lines_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """They are the adapter's own, place by place."""
     log.configure(style="console", level="info")

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from adapter.cli.output import one_line, print_line
+from adapter.visible_text import visible_json, visible_value
 
 
 def audit(event: str, facts: Mapping[str, object], *, text: str, as_json: bool) -> None:
     """Print `text`, or `facts` without None as one line of JSON; log the facts."""
     given = {name: value for name, value in facts.items() if value is not None}
-    print_line(json.dumps(given, ensure_ascii=False) if as_json else one_line(text))
+    print_line(visible_json(json.dumps(given, ensure_ascii=False)) if as_json else one_line(text))
     if not sys.stderr.isatty():
         _log(event, given)
 
@@ -34,4 +35,4 @@ def _log(event: str, facts: Mapping[str, object]) -> None:
         ],
     )
     with suppress(OSError):  # if it cannot be written, the line is lost and the command continues
-        logger.info(event, **facts)
+        logger.info(event, **{name: visible_value(value) for name, value in facts.items()})

@@ -1,6 +1,6 @@
 """Prints the data of commands on standard output, as tables, facts or JSON, and everything else on standard error.
 
-Text from outside is cleaned before it reaches a terminal, because a record may hold escape sequences.
+Every text is made visible before it is printed (`visible_text`), because a record may hold escape sequences.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TextIO
 
+from adapter.visible_text import visible, visible_json
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -28,8 +30,8 @@ KEY_AND_VALUE = 2
 
 
 def print_line(text: str) -> None:
-    """Print a line on standard output."""
-    print(text, flush=True)
+    """Print a line on standard output; it may have line ends in it."""
+    print(clean(text), flush=True)
 
 
 def note(text: str) -> None:
@@ -37,6 +39,7 @@ def note(text: str) -> None:
 
     If standard error cannot be written (a full disk, a closed pipe), the line is lost and the command continues.
     """
+    text = clean(text)
     if sys.stderr.isatty():
         text = textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
     with suppress(OSError):
@@ -44,20 +47,18 @@ def note(text: str) -> None:
 
 
 def clean(text: str) -> str:
-    """Return the text with control characters, which a terminal would execute, replaced."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
+    """Return the text with characters escaped that a terminal would obey, but for line ends and tabs."""
+    return visible(text, keep="\n\t")
 
 
 def one_line(text: str) -> str:
-    """Clean the text and remove its line ends too: an order id with a line end would look like another entry."""
-    return clean(text).replace("\n", "\ufffd").replace("\t", " ")
+    """Escape line ends too, and let tabs be blanks: an order id with a line end would look like another entry."""
+    return visible(text.replace("\t", " "))
 
 
 def print_json(value: object, *, to: TextIO | None = None) -> None:
     """Print the value as indented JSON, on standard output or to the stream of `capture_plugin_output`."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=to, flush=True)
+    print(visible_json(json.dumps(value, ensure_ascii=False, indent=2, default=str)), file=to, flush=True)
 
 
 @contextmanager
@@ -175,7 +176,7 @@ def print_json_list(values: Iterable[object]) -> None:
     """Print the values as one JSON list, one by one."""
     empty = True
     for value in values:
-        text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+        text = visible_json(json.dumps(value, ensure_ascii=False, indent=2, default=str))
         sys.stdout.write(("[\n" if empty else ",\n") + textwrap.indent(text, "  "))
         empty = False
     print_line("[]" if empty else "\n]")
@@ -206,7 +207,7 @@ class JsonDocuments:
         """Print the next document."""
         sys.stdout.write(",\n" if self._count else "[\n")
         for text in json.JSONEncoder(ensure_ascii=False, indent=2, default=str).iterencode(document):
-            sys.stdout.write(text)
+            sys.stdout.write(visible_json(text))
         self._count += 1
 
     def end(self) -> None:

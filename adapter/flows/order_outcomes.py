@@ -125,9 +125,12 @@ class OrderOutcomes:
         return OrderResult(outcome=Outcome(), for_plugins=for_plugins)
 
     def _counted_reason(self, reason: str) -> str:
-        """The reason as a metric's label; "other" beyond the first few, so that the number of labels stays small."""
+        """The reason as a metric's label; "other" beyond the first few, so that the number of labels stays small.
+
+        A label with half a surrogate pair would make every later scrape fail.
+        """
         if reason not in self._ignore_reasons:
-            if len(self._ignore_reasons) >= _REASONS_COUNTED or len(reason) > _REASON_MAX:
+            if len(self._ignore_reasons) >= _REASONS_COUNTED or not _is_label(reason):
                 return "other"
             self._ignore_reasons.add(reason)
         return reason
@@ -397,3 +400,7 @@ def _part_outcome(part_result: PartResult) -> PartOutcome:
         ticket_count=state.part.ticket_count,
         recovered=state.submission is not None and state.submission.recovered,
     )
+
+
+def _is_label(text: str) -> bool:
+    return len(text) <= _REASON_MAX and text.isprintable()

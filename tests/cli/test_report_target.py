@@ -167,10 +167,10 @@ def test_a_large_table_measures_before_it_prints(capsys: pytest.CaptureFixture[s
 
     assert capsys.readouterr().out.splitlines() == [
         "number  name",
-        "─" * 14,
+        "─" * 17,
         "A1      王小明",
         "LONGER",
-        "B       x\ufffd[31m",
+        "B       x\\x1b[31m",
     ]
 
 
