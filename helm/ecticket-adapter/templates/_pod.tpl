@@ -111,10 +111,10 @@
     - python
     - -c
     - |
-      import pathlib, zipfile
-      for wheel in sorted(pathlib.Path("/ecticket-wheels").rglob("*.whl")):
-          zipfile.ZipFile(wheel).extractall("/opt/ecticket-adapter/plugins")
-          print("unpacked", wheel.name)
+      {{- .Files.Get "files/unpack_wheels.py" | nindent 6 }}
+    - /ecticket-wheels
+    - /opt/ecticket-adapter/plugins
+  terminationMessagePolicy: FallbackToLogsOnError
   securityContext:
     {{- toYaml .Values.securityContext | nindent 4 }}
   resources:
