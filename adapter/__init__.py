@@ -1,26 +1,31 @@
 """ecticket-adapter: paid orders on Kafka become ECPay ECTicket tickets, exactly once.
 
 Plugins import the names listed here; no other name is public. `adapter.extensions.hookspecs` describes the hooks.
+
+A public name is imported at its first use. `import adapter` itself comes before everything else in a process, also
+before its handler for signals (`adapter.__main__`), so it imports nothing.
 """
 
 from __future__ import annotations
 
-from adapter.errors import (
-    DoesNotFit,
-    InvalidOrder,
-    OrderError,
-    SettingsError,
-    TradeNoMissing,
-    UnknownMerchant,
-    UnmappedItem,
-    Unreadable,
-)
-from adapter.extensions.hookspecs import hookimpl
-from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Sink, Undeliverable
-from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome, Skip
-from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
-from adapter.issuance.state import Phase
-from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+TYPE_CHECKING = False  # type checkers take it as true; `typing` takes longer to import than all that is here
+if TYPE_CHECKING:
+    from adapter.errors import (
+        DoesNotFit,
+        InvalidOrder,
+        OrderError,
+        SettingsError,
+        TradeNoMissing,
+        UnknownMerchant,
+        UnmappedItem,
+        Unreadable,
+    )
+    from adapter.extensions.hookspecs import hookimpl
+    from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Sink, Undeliverable
+    from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome, Skip
+    from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
+    from adapter.issuance.state import Phase
+    from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
 __all__ = [
     "Customer",
@@ -56,6 +61,30 @@ __all__ = [
     "hookimpl",
     "read_order",
 ]
+
+_HOMES = (
+    "adapter.errors",
+    "adapter.extensions.hookspecs",
+    "adapter.extensions.sinks",
+    "adapter.extensions.values",
+    "adapter.issuance.order",
+    "adapter.issuance.state",
+    "adapter.protocol.issue",
+)
+"""The modules that define the public names; the first one that has a name counts."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name."""
+        from importlib import import_module
+
+        for home in _HOMES if name in __all__ else ():
+            value = getattr(import_module(home), name, None)
+            if value is not None:
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def read_order(value: bytes, headers: tuple[tuple[str, bytes | None], ...] = ()) -> Order:

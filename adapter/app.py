@@ -66,6 +66,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 STAGES = ("submit", "confirm", "collect", "reconcile", "deliver", "receive")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Signals at which the adapter stops; `adapter.__main__` handles them until the event loop does."""
 STUCK_AFTER_SECONDS = 60.0
 """A loop that did not run for so long is blocked; a restart helps."""
 STUCK_THREADS_MAX = 8
@@ -112,7 +114,19 @@ def run_until_stopped(settings: Settings, only: Collection[str] = STAGES, *, on_
     """
     with log.log_stream() as (stream, dropped_log_lines):
         log.configure(style=settings.log.format, level=settings.log.level, stream=stream)
-        event_loop.run(_run(settings, only, dropped_log_lines, on_wait))
+        with _same_handlers_afterwards():
+            event_loop.run(_run(settings, only, dropped_log_lines, on_wait))
+
+
+@contextlib.contextmanager
+def _same_handlers_afterwards() -> Iterator[None]:
+    """Give a second signal the handler from before: the event loop leaves Python's own, which end with an error."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _run(
@@ -120,7 +134,7 @@ async def _run(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run by itself
             loop.add_signal_handler(number, stop.set)
     # A look-up at a name server that does not answer takes up to a minute, and Python's own threads delay the exit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -49,6 +50,24 @@ def settings(plugin: Path, code: str, **more: str) -> Settings:
     keys = {f"merchants.1.{name}": "k" * 16 for name in ("hash_key", "hash_iv")}
     given = {"submit.operator": "web", "plugins.paths": str(plugin), **keys}
     return load(None, given | {key.replace("__", "."): value for key, value in more.items()})
+
+
+def test_a_run_leaves_the_handlers_of_signals_as_they_were() -> None:
+    """A second signal while the process ends meets the handler of `adapter.__main__`, which ends it with code 0."""
+    handlers: dict[signal.Signals, object] = {}
+
+    def handler(_signal: int, _frame: object) -> None: ...
+
+    before = {number: signal.signal(number, handler) for number in app.STOP_SIGNALS}
+    try:
+        with pytest.raises(SettingsError):
+            app.run_until_stopped(Settings())
+        handlers = {number: signal.getsignal(number) for number in app.STOP_SIGNALS}
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+    assert handlers == dict.fromkeys(app.STOP_SIGNALS, handler)
 
 
 STUCK = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated, Literal
 
 import typer
@@ -36,18 +35,12 @@ def run(context: CommandContext, only: Only = None) -> None:
     If the broker is unavailable, or another deployment uses the same consumer groups, the adapter logs it and waits;
     `check` exits instead.
     """
-    signal.signal(signal.SIGTERM, _nothing_to_finish)
     context.is_service = True
     from adapter.app import STAGES, run_until_stopped
 
     settings = context.settings()
     stages = STAGES if only is None else tuple(dict.fromkeys(each.strip() for each in only.split(",") if each.strip()))
     run_until_stopped(settings, stages, on_wait=report_wait)
-
-
-def _nothing_to_finish(_signal: int, _frame: object) -> None:
-    """Exit on a SIGTERM during the imports, which take a second; then the app installs its own handler."""
-    raise SystemExit(0)
 
 
 def sandbox(

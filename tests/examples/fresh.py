@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPTS: Mapping[str, str] = {
-    "ecticket-adapter": "from adapter.cli import main",
+    "ecticket-adapter": "from adapter.__main__ import main",
     "pytest": "from pytest import main",
     "pip": "from pip._internal.cli.main import main",
 }
