@@ -107,7 +107,13 @@ def _print(timeline: OrderTimeline) -> None:
 def _print_action(action: NextAction) -> None:
     due = None if action.not_before is None else f"not before {_time(action.not_before)}"
     commands: Sequence[tuple[str, str]] = [("command", each) for each in action.commands]
-    facts = (("next", action.actor.value), ("number", action.trade_no), ("why", action.why), ("when", due), *commands)
+    facts = (
+        ("next", action.actor.value),
+        ("number", _name(action.trade_no)),
+        ("why", action.why),
+        ("when", due),
+        *commands,
+    )
     print_facts(facts)
 
 

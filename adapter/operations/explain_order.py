@@ -1,17 +1,20 @@
 """Explains an order: finds everything that the topics show about it, and builds its timeline.
 
-`topic_search` finds the records, `order_facts` reads them, `timeline` puts the facts into order and derives what is
-next. The command `explain` and the console call this one function.
+`topic_search` finds the records, and `timeline_builder` makes a timeline of the facts in them. The command `explain`
+and the console call this one function.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from shlex import quote
 
 from adapter.flows.number_history import NumberHistory
 from adapter.operations.ecticket_answers import EcticketAnswers
 from adapter.operations.ports import Progress, no_progress
 from adapter.operations.timeline import OrderTimeline
+from adapter.operations.timeline_builder import build_timeline
 from adapter.operations.topic_search import OrderTopics, TopicSearch
 
 
@@ -26,6 +29,7 @@ async def explain_order(
     since: datetime | None = None,
     progress: Progress = no_progress,
     answers: EcticketAnswers | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[OrderTimeline, ...]:
     """Return the timeline of each order with this id or trade number: of one order, unless several share it.
 
@@ -46,7 +50,20 @@ async def explain_order(
             for fact in await answers.of(order, history):
                 order.keep(fact)
     unreadable = tuple(f"{each.partition}/{each.first}" for each in search.unreadable)
-    return tuple(order.timeline(unreadable=unreadable) for order in search.orders.values())
+    moment = now()
+    return tuple(
+        build_timeline(
+            order.found_facts(unreadable=unreadable),
+            now=moment,
+            merchant_option=_merchant_option(order.merchant_id, topics.merchants.ids),
+        )
+        for order in search.orders.values()
+    )
+
+
+def _merchant_option(merchant_id: str | None, configured: Collection[str]) -> str:
+    """What commands about a trade number need, unless only this merchant is configured."""
+    return "" if merchant_id is None or tuple(configured) == (merchant_id,) else f" --merchant {quote(merchant_id)}"
 
 
 def _not_found(search: TopicSearch) -> str:

@@ -15,12 +15,14 @@ from adapter.issuance.packing import MAX_CALLS
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.operations.dead_letter_view import DeadLetter
 from adapter.operations.handled import handled_dead_letters
-from adapter.operations.order_facts import RecordFacts
-from adapter.operations.timeline import FactKind, OrderTimeline, TimelineFact, build_timeline
+from adapter.operations.record_facts import RecordFacts
+from adapter.operations.timeline import FactKind, TimelineFact
+from adapter.operations.timeline_builder import FoundFacts
 from adapter.protocol.issue import TradeNo
 
 FACTS_KEPT = 2_000
 """Facts of each kind kept of one order, the newest ones: a day of deferrals every minute, and some more."""
+OTHER_ORDERS_KEPT = 20
 
 _Identity = tuple[str, str, str]
 """Record, kind and number of a fact."""
@@ -42,6 +44,8 @@ class FoundOrder:
     parts: int = 0
     planned_reissue: int = 0
     failed_numbers: set[TradeNo] = field(default_factory=set)
+    other_orders: set[str] = field(default_factory=set)
+    """Other orders of the merchant that have one of this order's numbers."""
     received_at: datetime | None = None
     truncated: bool = False
     _facts: dict[FactKind, list[_Kept]] = field(default_factory=dict)
@@ -105,6 +109,19 @@ class FoundOrder:
             return True
         return not self.numbers.isdisjoint(found.numbers) or _ticket_key(found) in self.ticket_trade_nos
 
+    def note_other_order(self, found: RecordFacts) -> None:
+        """Note the order of a record that has one of this order's numbers."""
+        if None in (found.order_id, self.order_id) or found.order_id == self.order_id:
+            return
+        values = {number.value.upper() for number in self.numbers}
+        has_room = len(self.other_orders) < OTHER_ORDERS_KEPT
+        if (
+            has_room
+            and found.merchant_id == self.merchant_id
+            and any(each.value.upper() in values for each in found.numbers)
+        ):
+            self.other_orders.add(found.order_id or "")
+
     @property
     def texts(self) -> frozenset[str]:
         """The texts of which a record about this order has at least one."""
@@ -131,15 +148,15 @@ class FoundOrder:
         lacks = len(self.known_parts) < max(1, self.parts)
         return lacks and (self.parts > 0 or self.received_at is None)
 
-    def timeline(self, *, unreadable: tuple[str, ...]) -> OrderTimeline:
-        """The timeline of what was found; `unreadable` are the coordinates of what could not be read."""
-        handled = handled_dead_letters(self._dead_letters.values(), self._events.values())
-        return build_timeline(
-            (fact for kept in self._facts.values() for _, _, fact in kept),
+    def found_facts(self, *, unreadable: tuple[str, ...]) -> FoundFacts:
+        """What was found, for its timeline; `unreadable` are the coordinates of what could not be read."""
+        return FoundFacts(
             merchant_id=self.merchant_id,
             order_id=self.order_id,
-            handled=handled,
+            facts=tuple(fact for kept in self._facts.values() for _, _, fact in kept),
+            handled=handled_dead_letters(self._dead_letters.values(), self._events.values()),
             truncated=self.truncated,
+            other_orders=tuple(sorted(self.other_orders)),
             unreadable=unreadable,
         )
 

@@ -18,6 +18,7 @@ def timeline_json(timeline: OrderTimeline) -> dict[str, object]:
         "next": [_action(each) for each in timeline.next],
         "facts": [_fact(each) for each in timeline.facts],
         "truncated": timeline.truncated,
+        "other_orders": list(timeline.other_orders),
         "unreadable": list(timeline.unreadable),
     }
 
@@ -31,7 +32,7 @@ def _action(action: NextAction) -> dict[str, object]:
         "actor": action.actor.value,
         "why": action.why,
         "commands": list(action.commands),
-        "trade_no": action.trade_no,
+        **_number(action.trade_no),
         "not_before": _time(action.not_before),
     }
 

@@ -24,8 +24,9 @@ from adapter.flows.messages.record_history import read_coordinates
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.ports import Merchants, Topics
 from adapter.operations.found_order import FoundOrder, derived_numbers
-from adapter.operations.order_facts import RecordFacts, read_facts, received
+from adapter.operations.order_facts import read_facts, received
 from adapter.operations.ports import KeyedTopicReader, Progress
+from adapter.operations.record_facts import RecordFacts
 from adapter.stream.port import UnreadableBatch
 from adapter.stream.records import Record
 
@@ -219,6 +220,8 @@ class TopicSearch:
         return any(text in content for text in self._needles) or any(text in content for text in _HIDING)
 
     def _take(self, found: RecordFacts) -> None:
+        for order in self.orders.values():
+            order.note_other_order(found)
         about = [order for order in self.orders.values() if order.is_about(found)]
         if not about and (found.order_id == self.which or found.names_number(self.which)):
             order = FoundOrder(merchant_id=found.merchant_id, order_id=found.order_id)

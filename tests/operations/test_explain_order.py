@@ -100,7 +100,12 @@ class Desk:
         topics = OrderTopics(reader=self.topics, names=TOPICS, merchants=merchants, trade_no_prefix="")
         answers = EcticketAnswers(merchants=merchants, open_ecticket=self._ecticket, now=self.harness.clock)
         return await explain_order(
-            which, topics, since=since, progress=self._progress, answers=answers if ask else None
+            which,
+            topics,
+            since=since,
+            progress=self._progress,
+            answers=answers if ask else None,
+            now=self.harness.clock,
         )
 
     async def only(self, which: str, *, since: datetime | None = None, ask: bool = False) -> OrderTimeline:
@@ -242,7 +247,7 @@ async def test_a_dead_letter_names_what_the_operator_runs_and_ends_with_its_repl
 
     assert kinds(before) == [FactKind.RECEIVED, FactKind.PARKED, FactKind.DEAD_LETTER]
     assert [part.state for part in before.parts] == [ProgressState.PARKED]
-    assert before.next[0].commands[0] == f"ecticket-adapter query {derived()}"
+    assert before.next[0].commands[0] == f"ecticket-adapter query {derived()} --merchant {MERCHANT}"
     assert before.next[0].commands[1].startswith(f"ecticket-adapter dead-letters replay {TOPICS.dead_letters}/")
     assert FactKind.REPLAYED in kinds(after)
     assert [part.state for part in after.parts] == [ProgressState.DEFERRED]

@@ -6,20 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapter.operations.timeline import (
-    Actor,
-    FactKind,
-    NextAction,
-    OrderTimeline,
-    ProgressState,
-    TimelineFact,
-    build_timeline,
-)
+from adapter.operations.next_actions import OVERDUE
+from adapter.operations.timeline import Actor, FactKind, NextAction, OrderTimeline, ProgressState, TimelineFact
+from adapter.operations.timeline_builder import FoundFacts, build_timeline
 from adapter.protocol.issue import TradeNo, TradeNoKind
 
 BEGIN = datetime(2026, 3, 2, 7, 30, tzinfo=UTC)
 NUMBER = TradeNo(kind=TradeNoKind.MERCHANT, value="CBX20260302153064851")
 OTHER = TradeNo(kind=TradeNoKind.FREE, value="0K3VJ6Q2B9ZC8TNYD1RW")
+MOMENT = timedelta(seconds=1)
 PARKED_AT = "ecticket.dead-letters/2/7"
 
 RECEIVED, DEFERRED, SUBMITTED, DELAYED = FactKind.RECEIVED, FactKind.DEFERRED, FactKind.SUBMITTED, FactKind.DELAYED
@@ -42,9 +37,21 @@ def parked(minute: float, reason: str = "unresolved", stage: str = "submit", **m
     return fact(DEAD_LETTER, minute, reason=reason, stage=stage, **{"dead_letter": PARKED_AT, **more})
 
 
-def timeline(*facts: TimelineFact, handled: tuple[str, ...] = ()) -> OrderTimeline:
+def answer(known: bool | None) -> TimelineFact:
+    """What ECTicket answers now."""
+    return fact(FactKind.ANSWER, 9, details={"known": known, "status": None, "other_order": None})
+
+
+def timeline(
+    *facts: TimelineFact,
+    handled: tuple[str, ...] = (),
+    now: datetime = BEGIN,
+    merchant_option: str = "",
+    other_orders: tuple[str, ...] = (),
+) -> OrderTimeline:
     """The timeline of order A-1."""
-    return build_timeline(facts, merchant_id="3085676", order_id="A-1", handled=handled)
+    found = FoundFacts(merchant_id="3085676", order_id="A-1", facts=facts, handled=handled, other_orders=other_orders)
+    return build_timeline(found, now=now, merchant_option=merchant_option)
 
 
 def only_action(*facts: TimelineFact, handled: tuple[str, ...] = ()) -> NextAction:
@@ -103,16 +110,33 @@ def test_the_strongest_fact_shows_the_state_and_who_acts(
 @pytest.mark.parametrize(
     ("facts", "commands"),
     [
-        ([fact(FAILED)], [f"reissue {NUMBER.value}"]),
+        ([fact(FAILED)], [f"reissue {NUMBER.value} --dry-run", f"reissue {NUMBER.value}"]),
         (
             [parked(1)],
-            [f"query {NUMBER.value}", f"dead-letters replay {PARKED_AT}", f"resolve {NUMBER.value} --as"],
+            [
+                f"query {NUMBER.value}",
+                f"dead-letters replay {PARKED_AT}",
+                f"resolve {NUMBER.value} --as issued --why",
+                f"resolve {NUMBER.value} --as failed --why",
+            ],
         ),
-        ([parked(1, trade_no=OTHER)], [f"query {OTHER.value} --free", "dead-letters replay", "resolve"]),
+        (
+            [parked(1, "plugin-error", details={"possibly_sent_at": "2026-03-02T07:30:00Z"})],
+            [f"query {NUMBER.value}", f"dead-letters replay {PARKED_AT}", "resolve", "resolve"],
+        ),
+        ([parked(1, trade_no=OTHER)], [f"query {OTHER.value} --free", "dead-letters replay", "resolve", "resolve"]),
+        ([parked(1), answer(True)], [f"dead-letters replay {PARKED_AT}"]),
+        (
+            [parked(1), answer(False)],
+            [f"dead-letters replay {PARKED_AT}", f"resolve {NUMBER.value} --as failed --why"],
+        ),
+        (
+            [parked(1), answer(None)],
+            [f"query {NUMBER.value}", f"dead-letters replay {PARKED_AT}", "resolve", "resolve"],
+        ),
         ([parked(1, "gave-up")], ["dead-letters show", f"dead-letters replay {PARKED_AT}"]),
         ([parked(1, "unresolved", "collect")], ["dead-letters show", f"dead-letters replay {PARKED_AT}"]),
         ([parked(1, "unreadable", trade_no=None)], [f"dead-letters show {PARKED_AT}", "dead-letters replay"]),
-        ([received()], ["check"]),
         ([fact(FactKind.DIFFERENCE)], [f"query {NUMBER.value}"]),
     ],
 )
@@ -123,6 +147,49 @@ def test_the_next_action_names_its_commands(facts: list[TimelineFact], commands:
     assert len(action.commands) == len(commands)
     for command, expected in zip(action.commands, commands, strict=True):
         assert command.startswith(f"ecticket-adapter {expected}")
+
+
+def test_a_dead_letter_with_several_numbers_is_one_action() -> None:
+    """One replay; each number is queried and resolved by itself."""
+    action = only_action(parked(1, parts=2), parked(1, part=2, parts=2, trade_no=OTHER))
+
+    assert [command.split()[1] for command in action.commands] == ["query"] * 2 + ["dead-letters"] + ["resolve"] * 4
+    assert action.trade_no is None
+
+
+def test_commands_name_the_merchant_if_several_are_configured() -> None:
+    """Each command that takes a trade number."""
+    facts = (parked(1), fact(FAILED, 2, part=2, parts=2, trade_no=OTHER))
+    commands = [
+        each for action in timeline(*facts, merchant_option=" --merchant 3085676").next for each in action.commands
+    ]
+
+    assert {each.split()[1] for each in commands if "--merchant 3085676" in each} == {"query", "resolve", "reissue"}
+    assert [each.split()[1] for each in commands if "--merchant" not in each] == ["dead-letters"]
+
+
+def test_an_order_whose_number_belongs_to_another_order_is_not_replayed() -> None:
+    """ECTicket's answer is about the other order, and a replay would park it again."""
+    (action,) = timeline(parked(1), answer(True), other_orders=("B-2",)).next
+
+    assert [command.split()[1:5] for command in action.commands] == [["resolve", NUMBER.value, "--as", "failed"]]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        [received()],
+        [received(), fact(DEFERRED, 1, not_before=BEGIN)],
+        [fact(SUBMITTED), fact(FactKind.AWAITED, not_before=BEGIN)],
+        [fact(ISSUED), fact(FactKind.COLLECTING, not_before=BEGIN)],
+    ],
+)
+def test_an_adapter_that_does_not_act_is_an_operators_matter(facts: list[TimelineFact]) -> None:
+    """Not at once: it may be starting again."""
+    in_time, too_late = timeline(*facts, now=BEGIN + OVERDUE), timeline(*facts, now=BEGIN + OVERDUE + MOMENT)
+
+    assert [(each.actor, each.commands) for each in in_time.next] == [(Actor.ADAPTER, ())]
+    assert [(each.actor, each.commands) for each in too_late.next] == [(Actor.OPERATOR, ("ecticket-adapter check",))]
 
 
 def test_a_replay_is_a_fact_of_its_own_once() -> None:
@@ -147,7 +214,7 @@ def test_a_dead_letter_of_a_sink_does_not_stop_the_order() -> None:
 
     assert [part.state for part in found.parts] == [ProgressState.ISSUED]
     assert [(each.actor, each.commands[-1]) for each in found.next] == [
-        (Actor.OPERATOR, "ecticket-adapter dead-letters replay --stage deliver --sink chat")
+        (Actor.OPERATOR, f"ecticket-adapter dead-letters replay {PARKED_AT} --sink chat")
     ]
 
 
@@ -159,7 +226,7 @@ def test_a_reissued_part_replaces_the_failed_one() -> None:
         NUMBER: ProgressState.REPLACED,
         OTHER: ProgressState.SUBMITTED,
     }
-    assert [(action.actor, action.trade_no) for action in found.next] == [(Actor.ADAPTER, OTHER.value)]
+    assert [(action.actor, action.trade_no) for action in found.next] == [(Actor.ADAPTER, OTHER)]
 
 
 def test_a_part_without_any_record_is_named() -> None:
