@@ -37,7 +37,8 @@ from adapter.flows.submission import PartResult, RunResult
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
-from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan
+from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_part, encode_plan
+from adapter.issuance.state import WaitReason
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome
 
@@ -367,9 +368,13 @@ def _plan(run: OrderRun, result: RunResult, part_results: Sequence[PartResult]) 
         merchant_id=run.order_ref.merchant_id,
         reference=run.order_ref.reference,
         parts_done=_done(run, result),
-        parts=deferred_parts(part_result.state for part_result in part_results),
+        parts=tuple(deferred_part(each.state, _wait_reason(each.action)) for each in part_results),
         unverified=result.unverified,
     )
+
+
+def _wait_reason(action: Finish | Defer | Park) -> WaitReason | None:
+    return action.reason if isinstance(action, Defer) else None
 
 
 def _park_reason(result: RunResult) -> events.ParkReason | None:

@@ -14,7 +14,6 @@ Does not know topics and other headers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Annotated, cast
@@ -36,7 +35,7 @@ from adapter.issuance.next_step import Unverified
 from adapter.issuance.order import Voucher
 from adapter.issuance.packing import MAX_CALLS
 from adapter.issuance.plan import Part, PlannedItem
-from adapter.issuance.state import IssueRefusal, PartHistory, PartState, initial_state
+from adapter.issuance.state import IssueRefusal, PartHistory, PartState, WaitReason, initial_state
 from adapter.issuance.times import YEARS, later, latest
 from adapter.issuance.trade_numbers import PREFIX_MAX_LENGTH, derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
@@ -52,6 +51,8 @@ class DeferredPart:
 
     part: Part
     history: PartHistory
+    reason: WaitReason | None = None
+    """Why it waits, for people; the next run decides from its history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +76,9 @@ class DeferredPlan:
         )
 
 
-def deferred_parts(states: Iterable[PartState]) -> tuple[DeferredPart, ...]:
-    """Reduce the parts of a run to what the plan keeps."""
-    return tuple(DeferredPart(part=state.part, history=state.history) for state in states)
+def deferred_part(state: PartState, reason: WaitReason | None = None) -> DeferredPart:
+    """Reduce a part of a run to what the plan keeps."""
+    return DeferredPart(part=state.part, history=state.history, reason=reason)
 
 
 def resume(
@@ -283,6 +284,7 @@ class _Part(_History):
     trade_no: str
     kind: TradeNoKind
     reissue: Count = 0
+    reason: str | None = None
     items: Annotated[list[_Item], Field(min_length=1)]
     request: _Request
 
@@ -331,6 +333,7 @@ def _written(deferred: DeferredPart, pool: dict[str, list[str]]) -> _Part:
         trade_no=part.trade_no.value,
         kind=part.trade_no.kind,
         reissue=part.reissue,
+        reason=None if deferred.reason is None else deferred.reason.value,
         items=[_Item.model_validate(item) for item in part.items],
         request=written,
     )
@@ -359,6 +362,7 @@ def _read(part: _Part, plan: _Plan) -> DeferredPart:
             reissue=part.reissue,
         ),
         history=PartHistory(**{**history, "refusal": refusal}),
+        reason=WaitReason(part.reason) if part.reason in tuple(WaitReason) else None,
     )
 
 

@@ -47,7 +47,7 @@ from adapter.issuance.answers import (
     RetryLaterCode,
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
-from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan, resume
+from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_part, encode_plan, resume
 from adapter.issuance.state import PartState, initial_state
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.query_issue_result import IssueStatus
@@ -162,7 +162,7 @@ class Life:
         return state
 
     def _deferred(self, state: PartState) -> bytes:
-        parts = deferred_parts([state])
+        parts = (deferred_part(state),)
         return encode_plan(
             DeferredPlan(order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=0, parts=parts)
         )

@@ -21,11 +21,11 @@ from adapter.issuance.plan_codec import (
     DeferredPart,
     DeferredPlan,
     decode_plan,
-    deferred_parts,
+    deferred_part,
     encode_plan,
     resume,
 )
-from adapter.issuance.state import IssueRefusal, PartHistory, Phase, initial_state
+from adapter.issuance.state import IssueRefusal, PartHistory, Phase, WaitReason, initial_state
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
@@ -127,7 +127,7 @@ def deferred_part_of(draw: st.DrawFn, merchant_id: str, order_id: str, number: i
         items=tuple(draw(st.lists(ITEMS, min_size=1, max_size=3))),
         reissue=reissue,
     )
-    return DeferredPart(part=part, history=draw(PASTS))
+    return DeferredPart(part=part, history=draw(PASTS), reason=draw(st.none() | st.sampled_from(WaitReason)))
 
 
 @st.composite
@@ -385,7 +385,7 @@ def test_a_reissued_gift_travels() -> None:
     again = renumbered(gift, order_id="A-1001", prefix="")
     state = initial_state(again, first_seen_at=T0 - timedelta(days=1))
     deferred = DeferredPlan(
-        order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=2, parts=deferred_parts([state])
+        order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=2, parts=(deferred_part(state),)
     )
 
     (part,) = decode_plan(encode_plan(deferred)).parts

@@ -16,7 +16,7 @@ from adapter.issuance.actions import Action, Defer, Failed, Finish, Park
 from adapter.issuance.answers import CallResult, LastAccepted, QueryAnswer
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
 from adapter.issuance.next_step import Step, Unverified, next_step
-from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan, resume
+from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_part, encode_plan, resume
 from adapter.issuance.previous_mappings import CandidateQuery, PreviousMappingCheck
 from adapter.issuance.state import OPEN, Hold, PartState, initial_state
 from adapter.issuance.times import latest
@@ -170,7 +170,7 @@ class Job:
             merchant_id=deferred[0].part.request.merchant_id,
             reference=None,
             parts_done=self._parts_done + len(ends) - len(deferred),
-            parts=deferred_parts(deferred),
+            parts=tuple(map(deferred_part, deferred)),
             unverified=self._unverified,
         )
         history = replace(self.history, plan=encode_plan(plan), possibly_sent_at=plan.possibly_sent_at)
