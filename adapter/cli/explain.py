@@ -14,7 +14,7 @@ from adapter.cli.context import CommandContext, Json, command, flag
 from adapter.cli.output import note, print_facts, print_json, print_line, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from adapter.operations.timeline import NextAction, OrderTimeline, TimelineFact
+    from adapter.operations.timeline import NextAction, OrderTimeline, PartProgress, TimelineFact
     from adapter.protocol.issue import TradeNo
     from adapter.settings import Settings
 
@@ -93,15 +93,45 @@ async def _explain(settings: Settings, which: str, *, since: datetime, ask: bool
 def _print(timeline: OrderTimeline) -> None:
     print_facts((("order", timeline.order_id), ("merchant", timeline.merchant_id)))
     print_line("")
-    print_table(FACT_HEADINGS, [_row(fact) for fact in timeline.facts])
-    if timeline.truncated:
-        note("There are too many records of one kind; the oldest of them are not shown.")
+    print_table(FACT_HEADINGS, map(_row, rows(timeline.facts)))
     print_line("")
-    parts = [(each.part, _name(each.trade_no), each.state.value, _time(each.since)) for each in timeline.parts]
+    parts = [(_part(each), _name(each.trade_no), each.state.value, _time(each.since)) for each in timeline.parts]
     print_table(PART_HEADINGS, parts)
     for action in timeline.next:
         print_line("")
         _print_action(action)
+    _note_what_is_missing(timeline)
+
+
+def _note_what_is_missing(timeline: OrderTimeline) -> None:
+    if timeline.truncated:
+        note("There are too many records of one kind; the oldest of them are not shown.")
+    if timeline.other_orders:
+        note(f"Other orders of the merchant have one of these numbers: {', '.join(timeline.other_orders)}.")
+    if timeline.unreadable:
+        note(f"Batches that cannot be read were left out: {', '.join(timeline.unreadable)}.")
+
+
+def rows(facts: Sequence[TimelineFact]) -> Sequence[Sequence[TimelineFact]]:
+    """The facts of each row: equal ones of one number share a row until something else happens to the number.
+
+    The event about a dead letter has no row beside the dead letter's.
+    """
+    from adapter.operations.timeline import FactKind
+
+    parked = {(fact.at, fact.reason) for fact in facts if fact.kind is FactKind.DEAD_LETTER}
+    found: list[list[TimelineFact]] = []
+    last: dict[TradeNo | None, list[TimelineFact]] = {}
+    for fact in facts:
+        if fact.kind is FactKind.PARKED and (fact.at, fact.reason) in parked:
+            continue
+        row = last.get(fact.trade_no)
+        if row is not None and (row[0].kind, row[0].text, row[0].reason) == (fact.kind, fact.text, fact.reason):
+            row.append(fact)
+        else:
+            last[fact.trade_no] = [fact]
+            found.append(last[fact.trade_no])
+    return found
 
 
 def _print_action(action: NextAction) -> None:
@@ -117,10 +147,16 @@ def _print_action(action: NextAction) -> None:
     print_facts(facts)
 
 
-def _row(fact: TimelineFact) -> tuple[object, ...]:
+def _row(row: Sequence[TimelineFact]) -> tuple[object, ...]:
+    fact, last = row[0], row[-1]
     what = fact.kind.value if fact.reason is None else f"{fact.kind.value} ({fact.reason})"
-    due = "" if fact.not_before is None else f" Not before {_time(fact.not_before)}."
-    return _time(fact.at), what, fact.part, fact.record, f"{fact.text}{due}"
+    again = f" {len(row) - 1} times more, until {_time(last.at)}." if len(row) > 1 else ""
+    due = "" if last.not_before is None else f" Not before {_time(last.not_before)}."
+    return _time(fact.at), what, fact.part, last.record, f"{fact.text}{again}{due}"
+
+
+def _part(each: PartProgress) -> int | str | None:
+    return "all" if each.trade_no is None and each.part is None else each.part
 
 
 def _name(number: TradeNo | None) -> str | None:
@@ -132,6 +168,4 @@ def _name(number: TradeNo | None) -> str | None:
 
 
 def _time(moment: datetime | None) -> str | None:
-    from adapter.flows.messages.events import rfc3339
-
-    return None if moment is None else rfc3339(moment)
+    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,6 +1,6 @@
 """Derives who must act next on an order, why, and with which commands. Pure.
 
-Every command can be copied into a shell as it is. A part of `resolve` that only a person knows stands in capitals.
+Every command can be copied into a shell as it is. What publishes a person's decision is a dry run first.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Final
 
 from adapter.flows.messages.events import rfc3339
 from adapter.issuance.park_messages import query_command
-from adapter.operations.part_progress import OrderProgress
+from adapter.operations.part_progress import ProgressOfParts
 from adapter.operations.timeline import Actor, FactKind, NextAction, PartProgress, ProgressState, TimelineFact
 from adapter.protocol.issue import TradeNo
 
 PROGRAM: Final = "ecticket-adapter"
 OVERDUE: Final = timedelta(minutes=30)
 """How long after its time the adapter may act: it may be busy, or be starting again."""
-WHY: Final = "HOW YOU KNOW IT"
+WHY: Final = "how you know it"
+"""The reason in a dry run of `resolve`; the person gives another one without --dry-run."""
 
 _NOTHING: Final = NextAction(actor=Actor.NONE, why="Nothing is open.")
 _ADAPTER_WAITS: Final[Mapping[ProgressState, tuple[str, str]]] = {
@@ -48,7 +49,7 @@ _CURES: Final[Mapping[str, str]] = {
 """By reason; docs/operations/dead-letters.md has more."""
 
 
-def next_actions(progress: OrderProgress, *, now: datetime, merchant_option: str, shared: bool) -> list[NextAction]:
+def next_actions(progress: ProgressOfParts, *, now: datetime, merchant_option: str, shared: bool) -> list[NextAction]:
     """The next action for each open part, each open dead letter and each difference: those of an operator first.
 
     `merchant_option` follows a trade number in commands, if several merchants are configured. `shared`: another order
@@ -59,7 +60,7 @@ def next_actions(progress: OrderProgress, *, now: datetime, merchant_option: str
 
 
 class _Actions:
-    def __init__(self, progress: OrderProgress, now: datetime, merchant_option: str, shared: bool) -> None:
+    def __init__(self, progress: ProgressOfParts, now: datetime, merchant_option: str, shared: bool) -> None:
         self._progress = progress
         self._now = now
         self._merchant_option = merchant_option
@@ -83,7 +84,10 @@ class _Actions:
             yield self._waiting(part)
         elif part.state is ProgressState.FAILED and number is not None:
             reissue = f"{PROGRAM} reissue {number.value}{self._merchant_option}"
-            why = "No tickets exist. Issue the part under a new number, or give the customer the money back."
+            why = (
+                "No tickets exist. Remove the cause of the failure, then issue the part under a new number; or give "
+                "the customer the money back."
+            )
             yield self._operator(why, f"{reissue} --dry-run", reissue, number=number)
         elif part.state is ProgressState.NOT_FOUND:
             why = (
@@ -138,8 +142,8 @@ class _Actions:
         if self._shared:
             why = (
                 "Another order has the same number, so a replay changes nothing. Find out in the shop which order the "
-                "payment is for. If it is the other one, resolve this one as failed, and let the shop send it under a "
-                "number of its own."
+                "payment is for. If it is the other one, resolve this one as failed (your reason as --why, without "
+                "--dry-run), and let the shop send it under a number of its own."
             )
             return self._operator(why, *as_failed, number=number)
         known = {self._known(each) for each in numbers}
@@ -149,12 +153,14 @@ class _Actions:
         if known == {False}:
             why = (
                 "ECTicket does not know the number. To issue the order, replay: the adapter queries again, and sends "
-                "it if that is safe. If it is not wanted any more, resolve it as failed."
+                "it if that is safe. If it is not wanted any more, resolve it as failed: your reason as --why, without "
+                "--dry-run."
             )
             return self._operator(why, replay, *as_failed, number=number)
         why = (
             "Tickets may exist. 1. Query the number. 2. If ECTicket knows it, replay: the adapter publishes its "
-            "result. 3. If not, look at the vendor console or ask ECPay, then resolve it as issued or as failed."
+            "result. 3. If not, look at the vendor console or ask ECPay, then resolve it as issued or as failed: your "
+            "reason as --why, without --dry-run."
         )
         return self._operator(why, *map(self._query, numbers), replay, *as_issued, *as_failed, number=number)
 
@@ -171,7 +177,7 @@ class _Actions:
         return f"{PROGRAM} {query_command(number)}{self._merchant_option}"
 
     def _resolve(self, number: TradeNo, outcome: str) -> str:
-        return f"{PROGRAM} resolve {number.value}{self._merchant_option} --as {outcome} --why {quote(WHY)}"
+        return f"{PROGRAM} resolve {number.value}{self._merchant_option} --as {outcome} --why {quote(WHY)} --dry-run"
 
 
 def _difference(facts: Sequence[TimelineFact]) -> TimelineFact | None:

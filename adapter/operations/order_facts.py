@@ -138,7 +138,7 @@ def _deferred_part(common: TimelineFact, deferred: DeferredPart, history: Record
         _WAIT_REASONS.get(deferred.reason, f"{deferred.reason.value.replace('_', ' ')}.".capitalize())
         if deferred.reason is not None
         else None,
-        f"In doubt since {time_text(past.possibly_sent_since)}: {past.doubt}"
+        f"In doubt since {time_text(past.possibly_sent_since)}: {past.doubt.rstrip('.')}."
         if past.possibly_sent_since is not None and past.doubt is not None
         else None,
         f"Refused with RtnCode {refusal.code} ({refusal.message}). It is queried until the refusal is final."

@@ -31,7 +31,7 @@ _STRONGEST_OF_WHOLE: Final = (
 """The same for an order of which no part is known."""
 
 
-class OrderProgress:
+class ProgressOfParts:
     """The parts of an order and its open dead letters, from its facts in the order of time."""
 
     def __init__(self, facts: Sequence[TimelineFact], handled: Collection[str | None]) -> None:
@@ -68,9 +68,17 @@ class OrderProgress:
     def _of_number(self, number: TradeNo, facts: Sequence[TimelineFact]) -> PartProgress:
         state, fact = self._state(facts, _STRONGEST)
         part = next((each.part for each in facts if each.part is not None), None)
+        if state is ProgressState.DEFERRED and fact is not None and (ended := self._ended_as_a_whole(fact)) is not None:
+            state, fact = ended
         if state is ProgressState.FAILED and fact is not None and self._is_replaced(number, part, fact):
             state = ProgressState.REPLACED
         return PartProgress(trade_no=number, part=part, state=state, since=None if fact is None else fact.at)
+
+    def _ended_as_a_whole(self, deferral: TimelineFact) -> tuple[ProgressState, TimelineFact] | None:
+        """What ended the order after this deferral of a part: it was mapped again, so nothing names the part."""
+        state, fact = self._state(self.whole, _STRONGEST_OF_WHOLE)
+        is_end = state in (ProgressState.PARKED, ProgressState.SKIPPED)
+        return (state, fact) if is_end and fact is not None and fact.at > deferral.at else None
 
     def _is_replaced(self, number: TradeNo, part: int | None, failure: TimelineFact) -> bool:
         """Whether another number of the same part came after this one's failure."""

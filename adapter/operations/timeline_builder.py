@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from adapter.operations.next_actions import next_actions
-from adapter.operations.part_progress import OrderProgress
+from adapter.operations.part_progress import ProgressOfParts
 from adapter.operations.timeline import FactKind, OrderTimeline, TimelineFact
-from adapter.protocol.issue import TradeNo
 
 _CAUSES: Final[Mapping[FactKind, int]] = {kind: position for position, kind in enumerate(FactKind)}
 """Facts of one moment are shown in this order: causes before effects."""
@@ -39,7 +38,7 @@ def build_timeline(found: FoundFacts, *, now: datetime, merchant_option: str = "
     facts = _sorted(found.facts)
     replays = _first_of_each_replay(facts)
     facts = _sorted((*facts, *map(_replay, replays)))
-    progress = OrderProgress(facts, frozenset(found.handled) | {fact.replay_of for fact in replays})
+    progress = ProgressOfParts(facts, frozenset(found.handled) | {fact.replay_of for fact in replays})
     return OrderTimeline(
         merchant_id=found.merchant_id,
         order_id=found.order_id,
@@ -57,11 +56,13 @@ def _sorted(facts: Iterable[TimelineFact]) -> tuple[TimelineFact, ...]:
 
 
 def _first_of_each_replay(facts: Iterable[TimelineFact]) -> list[TimelineFact]:
-    """The first fact of each replayed dead letter and number: later records keep the header that names it."""
-    first: dict[tuple[str, TradeNo | None], TimelineFact] = {}
+    """The first fact of each replayed dead letter: later records keep the header that names it."""
+    first: dict[str, TimelineFact] = {}
     for fact in facts:
         if fact.replay_of is not None:
-            first.setdefault((fact.replay_of, fact.trade_no), fact)
+            known = first.setdefault(fact.replay_of, fact)
+            if known is not fact and known.record == fact.record:
+                first[fact.replay_of] = replace(known, trade_no=None, part=None)  # a replay of several parts
     return list(first.values())
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from adapter.cli.explain import rows
 from adapter.flows.messages.events import IssuanceSubmitted, Item, Origin, issuance_event
 from adapter.kafka.topic_reader import KafkaTopicReader
+from adapter.operations.timeline import FactKind, TimelineFact
+from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.stream.records import Record
 from adapter.testing.fakes import TOPICS
 
@@ -94,6 +98,18 @@ def test_an_order_as_json(run: Commands, begins: list[datetime]) -> None:
     assert [(each["kind"], each["record"]) for each in order["facts"]] == [("submitted", f"{TOPICS.issuances}/3/7")]
     assert [(each["trade_no"], each["state"]) for each in order["parts"]] == [(NUMBER, "submitted")]
     assert [each["actor"] for each in order["next"]] == ["adapter"]
+
+
+def test_equal_facts_share_a_row() -> None:
+    """A day of deferrals must not hide what happened before and after it; the event of a dead letter has no row."""
+    at, number = datetime(2026, 3, 2, tzinfo=UTC), TradeNo(kind=TradeNoKind.MERCHANT, value=NUMBER)
+    fact = TimelineFact(at=at, kind=FactKind.DEFERRED, record="a/0/1", text="Not sent.", trade_no=number)
+    deferrals = [replace(fact, at=at + timedelta(minutes=minute)) for minute in range(1440)]
+    end = at + timedelta(days=1)
+    parked = replace(fact, at=end, kind=FactKind.DEAD_LETTER, reason="gave-up")
+    event = replace(parked, kind=FactKind.PARKED, trade_no=None)
+
+    assert [len(row) for row in rows([*deferrals, event, parked])] == [1440, 1]
 
 
 def test_ecticket_is_queried_on_request(ask: Commands, begins: list[datetime]) -> None:

@@ -200,6 +200,32 @@ def test_a_replay_is_a_fact_of_its_own_once() -> None:
     assert found.facts[1].replay_of == PARKED_AT
 
 
+def test_a_replay_of_several_parts_is_one_fact() -> None:
+    """Its record has them all."""
+    parts = (fact(DEFERRED, 3, replay_of=PARKED_AT, record="a/0/1", part=part, parts=2) for part in (1, 2))
+    found = timeline(parked(2), *parts)
+
+    assert [(each.kind, each.part) for each in found.facts] == [
+        (DEAD_LETTER, 1),
+        (REPLAYED, None),
+        (DEFERRED, 1),
+        (DEFERRED, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (parked(2, "invalid-order", "map", trade_no=None, part=None), ProgressState.PARKED),
+        (fact(FactKind.SKIPPED, 2, trade_no=None, part=None), ProgressState.SKIPPED),
+    ],
+)
+def test_an_order_that_ended_as_a_whole_ends_its_deferred_parts(end: TimelineFact, state: ProgressState) -> None:
+    """It was mapped again, so the record of its end names no part."""
+    assert [part.state for part in timeline(received(), fact(DEFERRED, 1), end).parts] == [state]
+    assert [part.state for part in timeline(received(), end, fact(DEFERRED, 3)).parts] == [ProgressState.DEFERRED]
+
+
 def test_a_handled_dead_letter_leaves_nothing_to_do() -> None:
     """Also if its commits or later events show it, and no replay."""
     assert (
