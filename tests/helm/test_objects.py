@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from helm.cases import PARTS
+from adapter.app import STAGES
+from helm.cases import INGRESS, LOG_SINK, PARTS, PUBLIC, SIDECAR, merged, minimal
 from helm.examples import Example, all_examples
 from helm.object_schemas import NEWEST, OLDEST, errors_in
 from helm.objects import Pod, pods, selected, walk
 from helm.rendered_cases import CASES, EXAMPLES, objects_of, rendered_case
-from helm.renderer import Renderer
+from helm.renderer import Renderer, find_renderer
 from helm.settings_values import CHART
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -402,6 +403,76 @@ def test_the_notes_name_what_exists(case: str) -> None:
     assert set(re.findall(r"job/([a-z0-9-]+)", notes)) == jobs
     assert "ecticket-adapter check" in notes
     assert not re.search(r"<no value>|%!|\{\{", notes + rendered.text.replace("{{ $labels", ""))
+
+
+def _notes(values: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
+    """The stages that the notes list as at work, as off, and as missing."""
+    notes = find_renderer().render(CHART, minimal(values)).notes
+    (at_work,) = re.findall(r"^Stages at work: (.+)\.$", notes, flags=re.MULTILINE)
+    missing = re.findall(r"^This release does not run ([a-z, ]+), which", notes, flags=re.MULTILINE)
+    off = re.findall(r"^  off: ([a-z]+) \(", notes, flags=re.MULTILINE)
+    return set(at_work.split(", ")), set(off), {each for text in missing for each in text.split(", ")}
+
+
+COLLECT = {"config": {"collect": {"issue_types": ["serial_number"]}}}
+RECONCILE = {"config": {"reconcile": {"at": "05:00"}}}
+WEBHOOK = {"config": {"plugins": {"settings": {"webhook": {"endpoints": {"shop": {"url": "https://shop.example"}}}}}}}
+FEW = {"stages": ["submit", "confirm"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "off", "missing"),
+    [
+        ({}, {"collect", "reconcile", "deliver"}, set()),
+        (merged(COLLECT, RECONCILE, WEBHOOK), set(), set()),
+        ({"config": {"callbacks": {"enabled": False}}}, {"collect", "reconcile", "deliver", "receive"}, set()),
+        (FEW, set(), set()),
+        (merged(FEW, COLLECT), set(), {"collect"}),
+        (merged(FEW, RECONCILE), set(), {"reconcile"}),
+        (merged(FEW, WEBHOOK), set(), {"deliver"}),
+        (merged(FEW, LOG_SINK), set(), {"deliver"}),
+        (merged(FEW, PUBLIC), set(), {"receive"}),
+        ({"components": {"submit": {}}}, set(), {"confirm"}),
+        (merged({"components": {"confirm": {}}}, PUBLIC, COLLECT), set(), {"submit", "collect", "receive"}),
+        (merged(SIDECAR, FEW, COLLECT, RECONCILE), set(), {"collect", "reconcile"}),
+        (merged(SIDECAR, LOG_SINK), {"collect", "reconcile"}, set()),
+    ],
+    ids=str,
+)
+def test_the_notes_list_the_stages_that_run_and_those_that_another_release_must(
+    values: Mapping[str, Any], off: set[str], missing: set[str]
+) -> None:
+    """By `stages`, `components` and what config turns on, in an own workload and in a sidecar."""
+    run = set(values.get("stages") or values.get("components") or STAGES)
+
+    assert _notes(values) == (run - off, off, missing)
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        (PUBLIC, False),
+        (merged(PUBLIC, INGRESS), False),
+        (merged(PUBLIC, {"stages": ["submit"]}), True),
+        (merged(PUBLIC, {"components": {"submit": {}, "confirm": {}}}), True),
+        (merged(PUBLIC, {"config": {"callbacks": {"enabled": False}}}), True),
+        (merged(PUBLIC, SIDECAR, {"stages": ["submit", "confirm"]}), True),
+    ],
+    ids=str,
+)
+def test_the_notes_warn_of_calls_that_no_pod_receives(values: Mapping[str, Any], warned: bool) -> None:
+    """ECPay is asked to call `callbacks.public_url` for each issuance, even if none listens."""
+    notes = find_renderer().render(CHART, minimal(values)).notes
+
+    assert ("no pod of this release receives" in notes) is warned
+
+
+def test_the_notes_of_a_sidecar_name_its_part_of_the_pod(renderer: Renderer) -> None:
+    """Its seconds of the grace period, and the labels that the selectors need."""
+    notes = renderer.render(CHART, minimal(SIDECAR, {"terminationGracePeriodSeconds": 77})).notes
+
+    assert "77 s" in notes
+    assert '"app.kubernetes.io/instance":"tickets"' in notes
 
 
 @pytest.mark.parametrize("example", all_examples(), ids=lambda each: each.name)

@@ -57,6 +57,27 @@ settings.yaml: |
 {{- toYaml (default (list "submit" "confirm" "collect" "reconcile" "deliver" "receive") $given) }}
 {{- end }}
 
+{{/* Whether config sets up a sink of the adapter's own: "true", or nothing. Plugins may bring others. */}}
+{{- define "ecticket-adapter.hasSink" -}}
+{{- $plugins := .Values.config.plugins }}
+{{- $settings := default dict $plugins.settings }}
+{{- $off := default list $plugins.disabled }}
+{{- $webhook := and (not (has "webhook" $off)) (get (default dict $settings.webhook) "endpoints") }}
+{{- $log := and (not (has "log" $off)) (get (default dict $settings.log) "enabled") }}
+{{- if and (ne $plugins.load "none") (or $webhook $log) }}true{{ end }}
+{{- end }}
+
+{{/* Stages that config turns off, with the setting that does, as a mapping. */}}
+{{- define "ecticket-adapter.stagesOff" -}}
+{{- $config := .Values.config }}
+{{- $off := dict }}
+{{- if not $config.collect.issue_types }}{{ $_ := set $off "collect" "config.collect.issue_types is empty" }}{{ end }}
+{{- if not $config.reconcile.at }}{{ $_ := set $off "reconcile" "config.reconcile.at is empty" }}{{ end }}
+{{- if not $config.callbacks.enabled }}{{ $_ := set $off "receive" "config.callbacks.enabled is false" }}{{ end }}
+{{- if not (include "ecticket-adapter.hasSink" .) }}{{ $_ := set $off "deliver" "config.plugins.settings has neither webhook nor log; a plugin may bring a sink" }}{{ end }}
+{{- toYaml $off }}
+{{- end }}
+
 {{/* Whether any pod of this release receives callbacks. */}}
 {{- define "ecticket-adapter.anyReceives" -}}
 {{- include "ecticket-adapter.receives" (list . (include "ecticket-adapter.stages" . | fromYamlArray)) }}
