@@ -504,7 +504,10 @@ class Engine(Generic[S]):
             waiting={topic: self._scheduler.waiting(topic) for topic in self._stage.topics},
             full=frozenset(self.full_delay_queues),
             finished=sum(owned.count(WorkPhase.FINISHED) for owned in owned_partitions),
-            lag=sum(owned.state.open_count + self._lag.get(owned.partition, 0) for owned in owned_partitions),
+            lag={
+                owned.partition: owned.state.open_count + self._lag.get(owned.partition, 0)
+                for owned in owned_partitions
+            },
             partitions=len(owned_partitions),
             unreadable=sum(owned.blockage is not None for owned in owned_partitions),
         )

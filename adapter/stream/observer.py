@@ -5,8 +5,11 @@ An observer must not raise and must not block. It gets counts and partitions, ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+from adapter.stream.port import TopicPartition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +24,8 @@ class Gauges:
     """Records that are not due yet, by topic."""
     finished: int
     """Records with an outcome that is not committed yet."""
-    lag: int
-    """Records that are open or not read yet; transaction markers count as records."""
+    lag: Mapping[TopicPartition, int]
+    """Records that are open or not read yet, by owned partition; transaction markers count as records."""
     partitions: int
     """Partitions that this process owns."""
     unreadable: int = 0

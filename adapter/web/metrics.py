@@ -8,7 +8,7 @@ takes longer than counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 from functools import cache
 
@@ -22,6 +22,7 @@ from adapter.flows.report_rounds import WaitingTickets
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished
 from adapter.stream.observer import Gauges
+from adapter.stream.port import TopicPartition
 
 _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 _TRANSACTION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
@@ -89,8 +90,12 @@ class StreamMetrics:
         )
         self._levels = Gauge("ecticket_records", "Records by state, now.", ("stage", "state"), registry=registry)
         self._lag = Gauge(
-            "ecticket_consumer_lag", "Records not settled or not read yet, now.", ("stage",), registry=registry
+            "ecticket_consumer_lag",
+            "Records not settled or not read yet, now.",
+            ("stage", "topic", "partition"),
+            registry=registry,
         )
+        self._shown_lags: dict[str, Set[TopicPartition]] = {}
         self._full = Gauge(
             "ecticket_delay_queue_full", "Topics with too many waiting records, now.", ("stage",), registry=registry
         )
@@ -135,7 +140,11 @@ class StreamMetrics:
         self._levels.labels(stage, "in_flight").set(gauges.in_flight)
         self._levels.labels(stage, "waiting").set(sum(gauges.waiting.values()))
         self._levels.labels(stage, "finished").set(gauges.finished)
-        self._lag.labels(stage).set(gauges.lag)
+        for partition in self._shown_lags.get(stage, set()) - gauges.lag.keys():
+            self._lag.remove(stage, *partition)  # another process owns it now and shows its lag
+        for partition, lag in gauges.lag.items():
+            self._lag.labels(stage, *partition).set(lag)
+        self._shown_lags[stage] = gauges.lag.keys()
         self._full.labels(stage).set(len(gauges.full))
         self._partitions.labels(stage).set(gauges.partitions)
         self._unreadable.labels(stage).set(gauges.unreadable)

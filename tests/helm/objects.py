@@ -66,6 +66,11 @@ def _matches(expression: Object, labels: Mapping[str, str]) -> bool:
     return {"In": present, "NotIn": not present}[expression["operator"]]
 
 
+def in_order(value: object) -> str:
+    """The name of a test's parameter, the same in each process: a set has no order of its own."""
+    return str(sorted(value)) if isinstance(value, set) else str(value)
+
+
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every value below a node, with its path."""
     yield path, node

@@ -17,10 +17,11 @@ from adapter.settings import Settings
 from adapter.testing.clock import NOON
 from adapter.web.metrics import Metrics
 from adapter.wiring import topic_specs
-from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, minimal
+from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, merged, minimal
 from helm.examples import FOLDER
-from helm.objects import pods, selected
-from helm.renderer import Rendered, Renderer, yaml_documents
+from helm.objects import in_order, pods, selected
+from helm.rendered_cases import rendered_case
+from helm.renderer import Rendered, Renderer, find_renderer, yaml_documents
 from helm.settings_values import CHART, SCHEMA_FILE, VALUES_FILE
 
 ROOT = CHART.parents[1]
@@ -321,7 +322,7 @@ def test_the_ports_of_dns_are_a_value(renderer: Renderer) -> None:
         ({"config": {"callbacks": {"enabled": False}}}, set()),
         ({"topicsJob": {"enabled": True}}, {"tickets-ecticket-adapter"}),
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_the_network_policy_opens_the_callbacks_of_pods_that_receive_them(
     renderer: Renderer, values: Mapping[str, Any], receivers: set[str]
@@ -346,6 +347,52 @@ def test_recreating_has_no_rolling_update(renderer: Renderer) -> None:
     assert rendered.one("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
 
 
+def _alert_rules(rendered: Rendered) -> list[dict[str, Any]]:
+    return [rule for group in rendered.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+
+
+def _rule(values: Mapping[str, Any], alert: str) -> str | None:
+    """The expression of an alert, or None if these values have no such alert."""
+    rules = _alert_rules(find_renderer().render(CHART, minimal({"monitoring": {"rules": {"enabled": True}}}, values)))
+    return {rule["alert"]: rule["expr"] for rule in rules}.get(alert)
+
+
+@pytest.mark.parametrize(
+    ("values", "stages"),
+    [
+        ({}, {"submit", "confirm"}),
+        (SIDECAR, {"submit", "confirm"}),
+        (
+            merged(LOG_SINK, {"config": {"collect": {"issue_types": ["paper"]}}}),
+            {"submit", "confirm", "collect", "deliver"},
+        ),
+        ({"stages": ["confirm", "collect", "deliver"]}, {"confirm"}),
+        (merged(ALL_STAGES, LOG_SINK), {"submit", "confirm", "deliver", "receive"}),
+        ({"components": {"receive": {}}}, {"receive"}),
+        ({"stages": ["receive"]}, set()),
+    ],
+    ids=in_order,
+)
+def test_an_alert_watches_each_stage_that_runs(values: Mapping[str, Any], stages: set[str]) -> None:
+    """An adapter that is gone has no metrics; only `absent` sees that. A stage that is off is not missed."""
+    expression = _rule(values, "EcticketStageGone") or ""
+
+    assert set(re.findall(r"\"stage\", \"(\w+)\", \"\", \"\"\)", expression)) == stages
+    assert expression.count("absent(") == expression.count('namespace="shop"') == len(stages)
+    assert expression.count('pod=~"tickets-ecticket-adapter') == (0 if values == SIDECAR else len(stages))
+
+
+def test_the_alerts_on_lag_watch_the_topic_of_paid_orders() -> None:
+    """With the topic's and the release's names; deferred orders wait without an alert, as they should."""
+    values = {"config": {"topics": {"orders_paid": "eu.orders"}}, "monitoring": {"rules": {"lagThreshold": 12000}}}
+    waiting, stuck = (_rule(values, alert) or "" for alert in ("EcticketOrdersWaiting", "EcticketOrdersStuck"))
+
+    assert waiting.endswith("> 12000")
+    assert re.findall(r'topic="([^"]+)"', waiting + stuck) == ["eu.orders"] * 3
+    assert _rule({"stages": ["confirm"]}, "EcticketOrdersStuck") is None
+    assert VALUES["monitoring"]["rules"]["lagThreshold"] == 5 * VALUES["keda"]["lagThreshold"]
+
+
 def test_every_metric_of_the_alerts_exists() -> None:
     """With the labels that the alert names; `namespace` and `pod` come from the scrape."""
     metrics = Metrics()
@@ -360,21 +407,26 @@ def test_every_metric_of_the_alerts_exists() -> None:
         if isinstance(each, MetricWrapperBase)
     }
 
-    for group in yaml.safe_load((CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))["groups"]:
-        for rule in group["rules"]:
+    for case in ("rules", "rules of components", "sidecar with everything"):
+        for rule in _alert_rules(rendered_case(case)):
             names = {name.removesuffix("_total") for name in re.findall(r"\becticket_\w+", rule["expr"])}
             used = {each for by in re.findall(r"by \(([^)]*)\)", rule["expr"]) for each in by.split(", ")}
-            used |= set(re.findall(r"(\w+)=~?\"", rule["expr"]))
+            for name, matchers in re.findall(r"\b(ecticket_\w+)\{([^}]*)\}", rule["expr"]):
+                here = set(re.findall(r"(\w+)=~?\"", matchers))
+                assert here - {"namespace", "pod"} <= labels[name.removesuffix("_total").removesuffix("_count")], name
+                used |= here
+            added = set(re.findall(r", \"(\w+)\", \"\w+\", \"\", \"\"\)", rule["expr"]))  # by label_replace
             assert names
-            assert names <= known.keys(), rule["alert"]
-            for name in names:
-                assert used - {"namespace", "pod"} <= labels[name], rule["alert"]
-            assert set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) <= used, rule["alert"]
+            assert {name.removesuffix("_count") for name in names} <= known.keys(), rule["alert"]
+            if not added:
+                for name in names:
+                    assert used - {"namespace", "pod"} <= labels[name], rule["alert"]
+            assert set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) <= used | added, rule["alert"]
 
 
 def test_the_alerts_are_those_of_the_manual() -> None:
     """Each metric whose line in docs/metrics.md has an alert is in the rules."""
-    text = (CHART / "files" / "alerts.yaml").read_text(encoding="utf-8")
+    text = str([rule["expr"] for rule in _alert_rules(rendered_case("rules"))])
     for line in (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").splitlines():
         if re.search(r"\balert\b", line, re.IGNORECASE) and line.startswith("| `"):
             assert line.split("`")[1] in text, line

@@ -17,7 +17,7 @@ from adapter.app import STAGES
 from helm.cases import INGRESS, LOG_SINK, PARTS, PUBLIC, SIDECAR, merged, minimal
 from helm.examples import Example, all_examples
 from helm.object_schemas import NEWEST, OLDEST, errors_in
-from helm.objects import Pod, pods, selected, walk
+from helm.objects import Pod, in_order, pods, selected, walk
 from helm.rendered_cases import CASES, EXAMPLES, objects_of, rendered_case
 from helm.renderer import Renderer, find_renderer
 from helm.settings_values import CHART
@@ -437,7 +437,7 @@ FEW = {"stages": ["submit", "confirm"]}
         (merged(SIDECAR, FEW, COLLECT, RECONCILE), set(), {"collect", "reconcile"}),
         (merged(SIDECAR, LOG_SINK), {"collect", "reconcile"}, set()),
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_the_notes_list_the_stages_that_run_and_those_that_another_release_must(
     values: Mapping[str, Any], off: set[str], missing: set[str]
@@ -458,7 +458,7 @@ def test_the_notes_list_the_stages_that_run_and_those_that_another_release_must(
         (merged(PUBLIC, {"config": {"callbacks": {"enabled": False}}}), True),
         (merged(PUBLIC, SIDECAR, {"stages": ["submit", "confirm"]}), True),
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_the_notes_warn_of_calls_that_no_pod_receives(values: Mapping[str, Any], warned: bool) -> None:
     """ECPay is asked to call `callbacks.public_url` for each issuance, even if none listens."""

@@ -14,6 +14,7 @@ from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished, CallOutcome
 from adapter.stream.observer import Gauges
+from adapter.stream.port import TopicPartition
 from adapter.testing.clock import NOON
 from adapter.web.metrics import Metrics
 
@@ -34,7 +35,15 @@ def _observed_everything() -> Metrics:
     stream.lease_lost("submit", "orders.paid")
     stream.gauges(
         "submit",
-        Gauges(open=9, in_flight=4, waiting={"a": 2, "b": 1}, finished=1, lag=12, partitions=6, full=frozenset("a")),
+        Gauges(
+            open=9,
+            in_flight=4,
+            waiting={"a": 2, "b": 1},
+            finished=1,
+            lag={TopicPartition("orders.paid", 3): 12},
+            partitions=6,
+            full=frozenset("a"),
+        ),
     )
     call = CallFinished(
         merchant_id="1", endpoint=Endpoint.ISSUE, outcome=CallOutcome.IN_DOUBT, waited_seconds=0.5, seconds=0.2
@@ -85,7 +94,7 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_records_produced_total{stage="submit"} 5.0',
         'ecticket_records_lost_total{stage="submit",topic="orders.paid"} 7.0',
         'ecticket_records{stage="submit",state="waiting"} 3.0',
-        'ecticket_consumer_lag{stage="submit"} 12.0',
+        'ecticket_consumer_lag{partition="3",stage="submit",topic="orders.paid"} 12.0',
         'ecticket_delay_queue_full{stage="submit"} 1.0',
         'ecticket_unverified_records_total{stage="submit",trust="invalid"} 1.0',
         'ecticket_provider_requests_total{endpoint="issue",merchant_id="1",outcome="in_doubt"} 1.0',
