@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from acls.ground import Ground, open_ground
-from acls.rights import PAGE, RUN, Right, rights_by_role
+from acls.rights import OPERATOR, PAGE, RUN, Right, rights_by_role
 from acls.trial import WORK, Result, Trial
 
 SIDE_BY_SIDE = 3
@@ -35,9 +35,9 @@ def main() -> int:
 
 
 def trials_of(role: str, rights: Collection[Right]) -> Iterator[Right | None]:
-    """What is taken away in turn, nothing at first. `run` has the rights of stages that are tried alone."""
+    """What is taken away in turn, nothing at first. `run` and `operator` have rights of roles that are tried alone."""
     yield None
-    if role != RUN:
+    if role not in (RUN, OPERATOR):
         yield from sorted(rights)
 
 

@@ -1,7 +1,8 @@
 """The tables of docs/operations/rights.md: which Kafka rights each role needs.
 
 The page is the only list. Its tables have a row for each resource and a column for each role; a cell holds operations.
-A name that ends with `*` is a prefix. The role `run` has the rights of all stages.
+A name that ends with `*` is a prefix. The role `run` has the rights of all stages, the role `operator` those of all
+commands except `topics --create`. Commands that do not connect to Kafka are roles without rights.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "rights.md"
 RUN = "run"
+OPERATOR = "operator"
+KEDA = "keda"
+CREATE = "topics --create"
 STAGES = ("submit", "confirm", "collect", "reconcile", "deliver", "receive")
 _RESOURCE = re.compile(r"(?P<kind>topic|group|transactional id) `(?P<name>[^`*]+)(?P<all>\*?)`")
 _ROLE = re.compile(r"`([^`]+)`")
+_WITHOUT_KAFKA = re.compile(r"^\* (?P<roles>(?:`[^`]+`(?:, | and |,\n  )?)+) do not connect to Kafka\.$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -32,7 +37,10 @@ class Right:
 
 
 def rights_by_role(page: str) -> dict[str, frozenset[Right]]:
-    """Return the rights of each role on the page, `run` included. Raises ValueError for a table that is not clear."""
+    """Return the rights of each role, `run` and `operator` included.
+
+    Raises ValueError for a table that is not clear.
+    """
     found: dict[str, set[Right]] = {}
     for table in _tables(page):
         header, _, *rows = table
@@ -40,8 +48,17 @@ def rights_by_role(page: str) -> dict[str, frozenset[Right]]:
         for resource, *cells in rows:
             for role, cell in zip(roles, cells, strict=True):
                 found.setdefault(role, set()).update(_rights(resource, cell))
+    commands = found.keys() - {*STAGES, KEDA, CREATE}
     found[RUN] = set().union(*(found[stage] for stage in STAGES))
+    found[OPERATOR] = set().union(*(found[command] for command in commands))
+    for role in without_kafka(page):
+        found[role] = set()
     return {role: frozenset(rights) for role, rights in found.items()}
+
+
+def without_kafka(page: str) -> tuple[str, ...]:
+    """The commands that need no right, because they do not connect to Kafka."""
+    return tuple(role for sentence in _WITHOUT_KAFKA.finditer(page) for role in _ROLE.findall(sentence["roles"]))
 
 
 def _tables(page: str) -> Iterator[list[list[str]]]:

@@ -11,25 +11,31 @@ import yaml
 
 from acls.__main__ import trials_of, wrong_with
 from acls.ground import open_ground
-from acls.rights import PAGE, RUN, STAGES, Right, rights_by_role
+from acls.rights import KEDA, OPERATOR, PAGE, RUN, STAGES, Right, rights_by_role, without_kafka
 from acls.trial import WORK, Result, Trial
 from adapter.app import STAGES as STAGES_OF_ADAPTER
 
 USERS = Path(__file__).parents[2] / "helm" / "examples" / "strimzi" / "kafka-users.yaml"
-ROLE_OF_USER: Mapping[str, str] = {"ecticket-adapter": RUN, **{f"ecticket-{stage}": stage for stage in STAGES}}
+ROLE_OF_USER: Mapping[str, str] = {
+    "ecticket-adapter": RUN,
+    **{f"ecticket-{role}": role for role in (*STAGES, OPERATOR, KEDA)},
+}
 TAKEN_AWAY: Sequence[tuple[str, Right | None]] = (
     ("topics --create", None),
     (RUN, None),
-    ("check", None),
-    ("dead-letters replay", None),
+    (OPERATOR, None),
+    (KEDA, None),
+    ("catalogue check", None),
     ("submit", Right(kind="transactional id", name="ecticket-adapter.submit.", prefixed=True, operation="Write")),
-    ("confirm", Right(kind="topic", name="ecticket.issuances", prefixed=False, operation="Read")),
     ("deliver", Right(kind="group", name="ecticket-adapter.skips", prefixed=False, operation="Describe")),
     ("receive", Right(kind="topic", name="ecticket.tickets", prefixed=False, operation="Write")),
-    ("dead-letters replay", Right(kind="topic", name="ecticket.confirmations", prefixed=False, operation="Write")),
+    (KEDA, Right(kind="group", name="ecticket-adapter.submit", prefixed=False, operation="Describe")),
 )
 """What is tried here; `make acls` tries everything."""
 TABLE = """
+* `plugins`,
+  `settings` and `query` do not connect to Kafka.
+
 | resource | `a b` | `submit` | `confirm` | `collect` | `reconcile` | `deliver` | `receive` |
 |---|---|---|---|---|---|---|---|
 | topic `t` | Read, Write | | | | | | Describe |
@@ -75,7 +81,7 @@ def test_every_role_of_the_page_has_work_to_try_it_with(page: Mapping[str, froze
 def test_every_right_is_taken_away_once(page: Mapping[str, frozenset[Right]]) -> None:
     """From the role that has it; those of `run` from the stages."""
     assert list(trials_of("submit", page["submit"])) == [None, *sorted(page["submit"])]
-    assert list(trials_of(RUN, page[RUN])) == [None]
+    assert list(trials_of(RUN, page[RUN])) == list(trials_of(OPERATOR, page[OPERATOR])) == [None]
 
 
 def test_the_users_of_the_chart_have_the_rights_of_the_page(page: Mapping[str, frozenset[Right]]) -> None:
@@ -114,6 +120,13 @@ def test_tables_of_resources_are_read() -> None:
     assert len(found["a b"]) == 2
     assert found["submit"] == {Right(kind="transactional id", name="g.", prefixed=True, operation="Write")}
     assert len(found[RUN]) == 2
+    assert found[OPERATOR] == found["a b"]
+
+
+def test_commands_without_kafka_are_roles_without_rights() -> None:
+    """They are tried with brokers that do not answer."""
+    assert without_kafka(TABLE) == ("plugins", "settings", "query")
+    assert rights_by_role(TABLE)["settings"] == frozenset()
 
 
 @pytest.mark.parametrize(("good", "bad"), [("topic `t`", "topic t"), ("`a b`", "a b"), ("`g.*`", "`*`")])

@@ -20,7 +20,7 @@ from stream.batch_bytes import Written, batch
 from stream.raw_batches import send_raw
 
 from acls.ground import ACCEPTED, GROUP_PREFIX, IN_DOUBT, RECOVERED, TOPICS, Ground, event_name, order, user_of
-from acls.rights import Right
+from acls.rights import KEDA, OPERATOR, Right
 from adapter import wiring
 from adapter.dev.local_kafka.ports import free_ports
 from adapter.errors import StreamError
@@ -128,12 +128,8 @@ class Trial:
         """Run one command, until it ends or its work is done; False if neither happens or it fails."""
         values = self.ground.values(self.prefix, user_of(self.role)) | self.changes
         environment = environment_of(values) | self.variables
-        command = (
-            sys.executable,
-            "-m",
-            "adapter",
-            *(each.format(prefix=self.prefix, **self.words) for each in arguments),
-        )
+        texts = (each.format(prefix=self.prefix, folder=self.folder, **self.words) for each in arguments)
+        command = (sys.executable, "-m", work.module, *texts)
         process = await launch(command, environment, self.log)
         try:
             return await self._outcome(process, work)
@@ -189,6 +185,8 @@ class Work:
     """None: when the command ends with one of `codes`."""
     codes: Collection[int] = (0,)
     topics_exist: bool = True
+    module: str = "adapter"
+    """What the commands are arguments of."""
 
 
 async def nothing(trial: Trial) -> None:
@@ -446,6 +444,29 @@ async def for_skip(trial: Trial) -> None:
         await _damaged_batch(trial, setting)
 
 
+async def for_operator(trial: Trial) -> None:
+    """An order in doubt, one that failed, and a damaged batch on a topic that only a sink reads."""
+    ground, prefix = trial.ground, trial.prefix
+    for setting in ("orders_paid", "orders_deferred"):
+        await ground.copy(prefix, setting, ground.records[setting])
+    await for_resolve(trial)
+    await _damaged_batch(trial, "tickets")
+    trial.changes |= {"reports.interval_seconds": "0.5"}
+
+
+async def away_from_kafka(trial: Trial) -> None:
+    """Nothing listens at the brokers' address; there is an order file and a catalogue."""
+    trial.changes["kafka.bootstrap_servers"] = f"127.0.0.1:{free_ports(1)[0]}"
+    (trial.folder / "order.json").write_bytes(order("C-1", trade_no=trial.number, sku="DAY"))
+    (trial.folder / "catalogue.yaml").write_text("DAY: {item_no: VQT04959}\n", encoding="utf-8")
+    trial.changes |= {"submit.catalogue": str(trial.folder / "catalogue.yaml"), "reports.interval_seconds": "0.5"}
+    trial.words["number"] = ACCEPTED
+
+
+def _without_kafka(*arguments: str) -> Work:
+    return Work(commands=(arguments,), prepare=away_from_kafka, topics_exist=False)
+
+
 def _run_only(*stages: str) -> Sequence[Sequence[str]]:
     return (("run", "--only", ",".join(stages)),)
 
@@ -481,6 +502,32 @@ WORK: Mapping[str, Work] = {
         commands=(("reconcile", "--publish", "--from", "2026-01-01", "--to", "2026-01-01"),), prepare=for_reconcile
     ),
     "reissue": Work(commands=(("reissue", "A-3"),), prepare=for_reissue),
+    "reconcile --from": Work(
+        commands=(("reconcile", "--from", "2026-01-01", "--to", "2026-01-01"),), prepare=for_reconcile
+    ),
     "explain": Work(commands=(("explain", "A-3"),), prepare=for_reissue),
+    OPERATOR: Work(
+        commands=(
+            ("check",),
+            ("topics",),
+            ("dead-letters", "list"),
+            ("resolve", "{number}", "--as", "failed", "--why", "ECPay: never arrived"),
+            ("reissue", "A-3"),
+            ("dead-letters", "replay", "--all"),
+            ("explain", "A-3"),
+            ("dead-letters", "skip", f"{{prefix}}{TOPICS['tickets']}/0/0", "--why", "the disk was bad"),
+            ("reconcile", "--publish", "--from", "2026-01-01", "--to", "2026-01-01"),
+        ),
+        prepare=for_operator,
+    ),
+    KEDA: Work(commands=((),), prepare=nothing, module="acls.keda_requests"),
+    "issue": _without_kafka("issue", "{folder}/order.json"),
+    "query": _without_kafka("query", "{number}"),
+    "item": _without_kafka("item", "VQT04959"),
+    "report": _without_kafka("report", "--type", "orders", "--from", "2026-01-01", "--to", "2026-01-01"),
+    "catalogue check": _without_kafka("catalogue", "check"),
+    "plugins": _without_kafka("plugins", "list"),
+    "settings": _without_kafka("settings", "show"),
+    "schemas": _without_kafka("schemas", "write", "{folder}/schemas"),
 }
 """By the name that the page gives a role."""
