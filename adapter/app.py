@@ -84,12 +84,15 @@ and its heartbeats by up to 6 s; this value by 1.5 s, and the hooks are not slow
 """
 CHECK_GROUPS_SECONDS = 5.0
 """How often a start looks whether members of another deployment have left."""
-WATCH_GROUPS_SECONDS = 60.0
-"""How often a running adapter looks for members of other deployments: two that start together do not see each other."""
+WATCH_CLUSTER_SECONDS = 60.0
+"""How often a running adapter looks for other deployments in its groups, and whether all its topics exist.
+
+Two deployments that start together do not see each other, and brokers do not report a deleted topic to its readers.
+"""
 _WAIT_WARNING_SECONDS = 10.0
 """How often the log repeats what the start waits for."""
-_CONFLICT_SECONDS = 600.0
-"""How often a running adapter logs a conflict that stays."""
+_TROUBLE_SECONDS = 600.0
+"""How often a running adapter logs such a trouble that stays."""
 _MIN_ANSWER_SECONDS = 1.0
 """How long callbacks that have arrived may take, even if the other stages took the whole grace period."""
 
@@ -334,24 +337,33 @@ class Adapter:
         members = await group_members(self._connection, self._groups)
         return find_conflict(members, client_id=self._connection.client_id, topics=self._groups)
 
-    async def _watch_groups(self) -> None:
-        """Log a conflict that begins while the adapter runs. The adapter keeps running: a stop would help no order."""
-        lines = LogThrottle(_CONFLICT_SECONDS)
+    async def _watch_cluster(self) -> None:
+        """Log trouble that begins while the adapter runs. The adapter keeps running: a stop would help no order."""
+        lines = LogThrottle(_TROUBLE_SECONDS)
         while True:
-            await asyncio.sleep(WATCH_GROUPS_SECONDS)
-            with contextlib.suppress(AdapterError):
-                conflict = await self._find_conflict()
-                if conflict is not None and lines.passes() is not None:
-                    _log.error(conflict.message)
+            await asyncio.sleep(WATCH_CLUSTER_SECONDS)
+            for look in (self._group_trouble, self._missing_topics):
+                with contextlib.suppress(AdapterError):
+                    trouble = await look()
+                    if trouble is not None and lines.passes(look.__name__) is not None:
+                        _log.error(trouble)
+
+    async def _group_trouble(self) -> str | None:
+        conflict = await self._find_conflict()
+        return None if conflict is None else conflict.message
+
+    async def _missing_topics(self) -> str | None:
+        names = [spec.name for spec in wiring.topic_specs(self._settings)]
+        missing = await kafka_topics.missing(self._connection, names)
+        if not missing:
+            return None
+        return f"Topics are missing: {', '.join(missing)}. Create them with `ecticket-adapter topics --create`."
 
     async def _check_topics(self) -> None:
-        specs = wiring.topic_specs(self._settings)
-        missing = await kafka_topics.missing(self._connection, [spec.name for spec in specs])
-        if missing:
-            raise TopicsMissing(
-                f"Topics are missing: {', '.join(missing)}. Create them with `ecticket-adapter topics --create`."
-            )
-        for warning in await kafka_topics.warnings(self._connection, specs):
+        missing = await self._missing_topics()
+        if missing is not None:
+            raise TopicsMissing(missing)
+        for warning in await kafka_topics.warnings(self._connection, wiring.topic_specs(self._settings)):
             _log.warning(warning)
 
     def _make_engines(self, provider: EcticketClient) -> Iterator[tuple[str, RunningStage]]:
@@ -485,7 +497,7 @@ class Adapter:
         await self._sink_runner.start()
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
-        watching = asyncio.create_task(self._watch_groups())
+        watching = asyncio.create_task(self._watch_cluster())
         parts = {"stages": [*self._engines], "sinks": [*self._sink_runner.stuck()]}
         _log.info("running", **parts, version=_version(), merchants=len(self._merchants.ids))
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -271,16 +271,49 @@ async def test_a_conflict_that_begins_later_is_logged_once(plugin: Path, monkeyp
 
     adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
     monkeypatch.setattr(app, "group_members", group_members)
-    monkeypatch.setattr(app, "WATCH_GROUPS_SECONDS", 0.001)
+    monkeypatch.setattr(app, "WATCH_CLUSTER_SECONDS", 0.001)
     monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
     with capture_logs() as logged:
-        watching = asyncio.create_task(adapter._watch_groups())
+        watching = asyncio.create_task(adapter._watch_cluster())
         await enough.wait()
         watching.cancel()
 
     (line,) = logged
     assert line["log_level"] == "error"
     assert "stage at 10.0.0.7" in line["event"]
+
+
+async def test_a_topic_that_is_deleted_while_the_adapter_runs_is_logged_once(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers report it to no reader, and the stages wait for it silently; an unavailable broker ends no watch."""
+    looks: list[int] = []
+    enough = asyncio.Event()
+
+    async def missing(_connection: object, names: Collection[str]) -> tuple[str, ...]:
+        looks.append(1)
+        if len(looks) == 2:
+            raise BrokerUnavailable("gone")
+        if len(looks) == 5:
+            enough.set()
+        return tuple(name for name in names if name == "orders.paid") if len(looks) > 1 else ()
+
+    async def group_members(*_: object) -> Sequence[GroupMember]:
+        return ()
+
+    adapter = Adapter(settings(plugin, STUCK))
+    monkeypatch.setattr(app, "group_members", group_members)
+    monkeypatch.setattr("adapter.kafka.topics.missing", missing)
+    monkeypatch.setattr(app, "WATCH_CLUSTER_SECONDS", 0.001)
+    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
+    with capture_logs() as logged:
+        watching = asyncio.create_task(adapter._watch_cluster())
+        await enough.wait()
+        watching.cancel()
+
+    (line,) = logged
+    assert line["log_level"] == "error"
+    assert mentions(str(line["event"]), "orders.paid topics --create")
 
 
 async def test_a_broker_that_accepts_connections_and_never_answers_delays_no_stop(plugin: Path) -> None:
