@@ -5,6 +5,7 @@ The names in its error messages are those of the `kafka` settings.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from adapter.kafka.compression import CODECS
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 CLIENT_ID = "ecticket-adapter"
+_ADDRESS = re.compile(r"(?:[^\][:@/\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
+"""A host or an IPv6 address in brackets, and a port; without brackets the client takes the port for a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +133,13 @@ class KafkaConnection:
 
 def _address_problems(bootstrap_servers: str) -> Iterator[str]:
     for address in bootstrap_servers.split(","):
-        host, _, port = address.strip().rpartition(":")
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        found = _ADDRESS.fullmatch(address.strip())
+        if found is None or not 0 < int(found["port"]) < 65536:
             yield (
-                f"kafka.bootstrap_servers has {address.strip()!r}; each of its comma-separated addresses is host:port, "
-                "such as localhost:9092."
+                f"kafka.bootstrap_servers has {_without_user_info(address.strip())!r}; each of its comma-separated "
+                "addresses is host:port, such as localhost:9092, or [fd00::1]:9092 for IPv6."
             )
+
+
+def _without_user_info(address: str) -> str:
+    return f"...@{address.rpartition('@')[2]}" if "@" in address else address

@@ -80,7 +80,7 @@ class KafkaSettings(Group):
     """How to reach the broker."""
 
     bootstrap_servers: str = "localhost:9092"
-    """First brokers to contact: `host:port`, comma-separated."""
+    """First brokers to contact: `host:port`, comma-separated; an IPv6 address as `[fd00::1]:9092`."""
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = "ecticket-adapter"
     """Name of this deployment at the brokers, the same in all its processes and different from other deployments'."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -326,7 +326,7 @@ class CallbackSettings(Group):
     enabled: bool = True
     """Whether the receiver runs."""
     host: str = "0.0.0.0"  # noqa: S104  # ECPay calls from outside the pod
-    """Address the receiver listens on."""
+    """Address the receiver listens on; `::` takes IPv6 and IPv4."""
     port: Port = 8600
     """Port the receiver listens on."""
     public_url: str | None = None
@@ -353,7 +353,7 @@ class AdminSettings(Group):
     """Health and metrics over HTTP."""
 
     host: str = "0.0.0.0"  # noqa: S104  # probes and scrapers come from outside the pod
-    """Address the admin server listens on."""
+    """Address the admin server listens on; `::` takes IPv6 and IPv4."""
     port: Port = 8601
     """Port of /livez, /readyz, /metrics and /info."""
 

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -94,7 +94,9 @@ def _block(host: str) -> str:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return host
-    return host if address.version == 4 else address.packed[:8].hex()
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:  # an IPv4 client of a listener on `::`
+        address = address.ipv4_mapped
+    return str(address) if address.version == 4 else address.packed[:8].hex()
 
 
 def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None]) -> type[HttpToolsProtocol]:

@@ -93,12 +93,12 @@ class WebServer:
         """Which setting is wrong, and what to do."""
         setting, cure = "port", "Set another port, or 0 for a free one."
         if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-            setting, cure = "host", "Set an address of this machine, such as 0.0.0.0."
+            setting, cure = "host", "Set an address of this machine, such as 0.0.0.0, or :: for IPv6."
         elif error.errno == errno.EADDRINUSE:
             cure = "Another process or server of this pod listens there: set another port, or 0 for a free one."
         elif error.errno == errno.EACCES:
             cure = "Only a privileged user may use it: set a port above 1023."
-        where = f"{self._host}:{self.port}"
+        where = f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
         return f"{self._purpose}.{setting}: {where} is not available ({error.strerror}). {cure}"
 
     def _bind(self) -> socket.socket:
@@ -106,6 +106,8 @@ class WebServer:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if family == socket.AF_INET6:  # `::` also takes IPv4, whatever the system's default is
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             listener.bind((self._host, self.port))
             # Listen here: two processes can bind one port as long as neither listens, and the error of the later one
             # would be lost inside uvicorn.

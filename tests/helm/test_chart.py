@@ -287,7 +287,7 @@ def test_the_network_policy_opens_the_ports_of_the_settings(
     renderer: Renderer, provider: Mapping[str, str], ports: set[int]
 ) -> None:
     """Brokers, ECTicket and DNS out; callbacks and metrics in."""
-    kafka = {"bootstrap_servers": "a:9093, b:9094,[fd00::1]:9095,c"}
+    kafka = {"bootstrap_servers": "a:9093, b:9094,[fd00::1]:9095,c:9092"}
     values = minimal({"networkPolicy": {"enabled": True}, "config": {"kafka": kafka, "provider": provider}})
     rendered = renderer.render(CHART, values)
     spec = rendered.one("NetworkPolicy", "tickets-ecticket-adapter")["spec"]

@@ -199,6 +199,13 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         minimal({"config": {"submit": {"store_id": "https://a:topsecret@x.example"}}}),
         "config.submit.store_id holds a password",
     ),
+    **{
+        f"a broker at {address}": (
+            minimal({"config": {"kafka": {"bootstrap_servers": f"kafka:9092, {address}"}}}),
+            f'config.kafka.bootstrap_servers has "{address}", which is not host:port',
+        )
+        for address in ("kafka", "fd00::1", "fd00::1:9092", "SASL_SSL://kafka:9092", "[fd00::1]", "[kafka]:9092")
+    },
     "a password in the brokers' address": (
         minimal({"config": {"kafka": {"bootstrap_servers": "a:topsecret@kafka:9092"}}}),
         "config.kafka.bootstrap_servers has user info",

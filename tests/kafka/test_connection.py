@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from aiokafka.conn import collect_hosts
 
 from adapter.errors import SettingsError
 from adapter.kafka.connection import KafkaConnection
@@ -20,6 +21,23 @@ def test_a_plain_connection_needs_nothing_but_addresses() -> None:
         "client_id": "ecticket-adapter",
         "security_protocol": "PLAINTEXT",
     }
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    """The address is refused, and the sentence shows only what follows the user info."""
+    with pytest.raises(SettingsError) as refused:
+        KafkaConnection(bootstrap_servers="user:topsecret@a:9092")
+
+    assert "topsecret" not in str(refused.value)
+    assert "a:9092" in str(refused.value)
+
+
+def test_an_ipv6_address_in_brackets_is_an_address() -> None:
+    """As aiokafka reads it: the port is what follows the brackets."""
+    connection = KafkaConnection(bootstrap_servers="[::1]:9092, [fd00::2]:9093")
+
+    hosts = sorted(collect_hosts(str(connection.client_options()["bootstrap_servers"])))
+    assert [(host, port) for host, port, _ in hosts] == [("::1", 9092), ("fd00::2", 9093)]
 
 
 def test_the_login_goes_to_the_clients_under_their_names() -> None:
@@ -70,6 +88,12 @@ def test_the_password_does_not_show() -> None:
         ({"bootstrap_servers": "a"}, ["bootstrap_servers"]),
         ({"bootstrap_servers": "a:0"}, ["bootstrap_servers"]),
         ({"bootstrap_servers": "a:70000"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "::1"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "fd00::1:9092"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "[fd00::1]"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "[kafka]:9092"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "SASL_SSL://a:9092"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "user:secret@a:9092"}, ["bootstrap_servers"]),
         ({"security_protocol": "TLS"}, ["security_protocol"]),
         ({"security_protocol": "SASL_SSL"}, ["sasl_mechanism", "sasl_username", "sasl_password"]),
         (

@@ -194,8 +194,10 @@ async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
 
     listener = Listener()
     cluster.append(PAID, "a")
-    async with running(StageOfTests(), cluster, PAID, observer=listener):
+    async with running(StageOfTests(), cluster, PAID, observer=listener) as engine:
         await until(lambda: cluster.published)
+        lag = engine._gauges().lag
 
+    assert set(lag) == {PAID}
     assert listener.heard == ["paid/0 taken over", "test/paid: 1 taken", "test/paid: 1 published", "paid/0 stopped"]
     assert listener.seen

@@ -75,6 +75,29 @@ async def test_the_server_serves_on_a_free_port_and_ends() -> None:
     assert answer.json()["status"] == "ok"
 
 
+@pytest.mark.parametrize("client", ["127.0.0.1", "[::1]"])
+async def test_a_server_on_all_addresses_takes_ipv6_and_ipv4(client: str) -> None:
+    """`::` is for pods with either kind of address, whatever the system says of IPv6 sockets."""
+    if not await _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    server = WebServer(admin_app(_Health(), CollectorRegistry()), host="::", port=0, purpose="admin")
+    await server.start()
+
+    async with httpx.AsyncClient() as http:
+        answer = await http.get(f"http://{client}:{server.port}/livez")
+    await server.stop()
+
+    assert answer.json()["status"] == "ok"
+
+
+async def _has_ipv6() -> bool:
+    try:
+        (await asyncio.start_server(lambda *_: None, "::1", 0)).close()
+    except OSError:
+        return False
+    return True
+
+
 async def test_a_taken_port_is_a_settings_error() -> None:
     """The message names the setting."""
     first = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=0, purpose="admin")

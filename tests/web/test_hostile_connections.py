@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from adapter.web import callbacks
 from adapter.web.admin import admin_app
-from adapter.web.connection_limits import ConnectionLimits
+from adapter.web.connection_limits import ConnectionLimits, _block
 from adapter.web.server import WebServer
 from web.http_client import USE_STATUS, CallbackServer, answered, request, running_callback_server, sealed, until
 
@@ -124,6 +124,13 @@ async def test_one_address_displaces_only_its_own_connections() -> None:
         assert len(server._connections()) == 8
         for _, writer in hostile:
             writer.close()
+
+
+def test_an_ipv4_client_of_an_ipv6_listener_is_one_address() -> None:
+    """Its address comes as `::ffff:a.b.c.d`, whose first 64 bits all IPv4 clients share."""
+    assert _block("::ffff:192.0.2.1") == _block("192.0.2.1")
+    assert _block("::ffff:192.0.2.1") != _block("::ffff:192.0.2.2")
+    assert _block("2001:db8::1") == _block("2001:db8::ffff") != _block("2001:db8:0:1::1")
 
 
 async def test_half_open_connections_are_displaced_too() -> None:

@@ -121,6 +121,23 @@ def test_metrics_count_what_observers_receive() -> None:
         assert line in shown
 
 
+def test_the_lag_of_a_partition_that_is_gone_is_not_shown() -> None:
+    """Another process owns it and shows its lag; the last one seen here would count twice in a sum."""
+    metrics = Metrics()
+    for stage, partitions in (
+        ("submit", (0, 1)),
+        ("confirm", (0,)),
+        ("submit", (1,)),
+        ("submit", ()),
+        ("submit", (2,)),
+    ):
+        lag = {TopicPartition("orders.paid", partition): 7 for partition in partitions}
+        metrics.stream.gauges(stage, Gauges(open=0, in_flight=0, waiting={}, finished=0, lag=lag, partitions=len(lag)))
+
+    shown = re.findall(r'ecticket_consumer_lag{partition="(\d)",stage="(\w+)"', _shown(metrics))
+    assert sorted(shown) == [("0", "confirm"), ("2", "submit")]
+
+
 def test_a_closed_breaker_shows_as_zero() -> None:
     """The gauge says "open" and nothing else."""
     metrics = Metrics()

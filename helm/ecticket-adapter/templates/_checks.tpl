@@ -101,6 +101,11 @@
 {{- if contains "@" .Values.config.kafka.bootstrap_servers }}
 - config.kafka.bootstrap_servers has user info (before an @), which Kafka's addresses do not have. Give host:port, set sasl_username, and put the password into the Secret as kafka.sasl_password.
 {{- end }}
+{{- range $address := splitList "," .Values.config.kafka.bootstrap_servers }}
+{{- if not (or (contains "@" $address) (regexMatch "^([^\\s@/:\\[\\]]+|\\[[0-9a-fA-F:.]+\\]):[0-9]{1,5}$" (trim $address))) }}
+- config.kafka.bootstrap_servers has {{ trim $address | quote }}, which is not host:port. Write it as kafka-bootstrap.kafka:9092, or as [fd00::1]:9092 for IPv6.
+{{- end }}
+{{- end }}
 {{- range $group := keys .Values.config | sortAlpha }}
 {{- $tree := index $.Values.config $group }}
 {{- if kindIs "map" $tree }}
