@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum, unique
 from itertools import count
 from types import MappingProxyType
@@ -44,6 +45,19 @@ BURST_SECONDS = 0.1
 _ALMOST_ONE = 1 - 1e-9  # adding up fractions of a token must not miss the whole one
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimiterUsage:
+    """How much of a merchant's budgets is in use at one moment."""
+
+    calls_per_second: float
+    """The limit; 0 is none."""
+    slots: int
+    slots_in_use: int
+    """Calls on the wire."""
+    queued: Mapping[Purpose, int]
+    """Calls that wait for a token or a slot."""
+
+
 class FairRateLimiter:
     """The queue of one merchant's calls in one process.
 
@@ -61,6 +75,7 @@ class FairRateLimiter:
         self._burst = max(1.0, calls_per_second * BURST_SECONDS)
         self._tokens = self._burst
         self._refilled_at = now
+        self._slots = concurrent_calls
         self._free_slots = concurrent_calls
         self._free_item_slots = max(1, int(concurrent_calls * ITEM_SLOTS))
         self._request_ids = count(1)
@@ -122,6 +137,15 @@ class FairRateLimiter:
         missing = len(self._queues[purpose]) + 1 - self._tokens
         return max(0.0, missing * active / (SHARES[purpose] * self._rate))
 
+    def usage(self) -> LimiterUsage:
+        """What is in use now; changes nothing, and any thread may call it."""
+        return LimiterUsage(
+            calls_per_second=self._rate,
+            slots=self._slots,
+            slots_in_use=self._slots - self._free_slots,
+            queued={purpose: len(queue) for purpose, queue in self._queues.items()},
+        )
+
     def _admit_next(self, purpose: Purpose) -> int:
         request_id = next(iter(self._queues[purpose]))
         del self._queues[purpose][request_id]
@@ -169,6 +193,10 @@ class CallLimiter:
         self._max_wait = max_wait_seconds
         self._waiting: dict[int, tuple[Purpose, asyncio.Future[None]]] = {}
         self._timer: asyncio.TimerHandle | None = None
+
+    def usage(self) -> LimiterUsage:
+        """What is in use now; any thread may call it."""
+        return self._limiter.usage()
 
     @asynccontextmanager
     async def slot(self, purpose: Purpose) -> AsyncIterator[None]:

@@ -50,7 +50,7 @@ from adapter.provider.call_limiter import Purpose
 from adapter.provider.exchange import HttpExchange
 from adapter.provider.http_status import HttpAnswer, classify
 from adapter.provider.limits import CallLimits, ReportLimits
-from adapter.provider.merchant_channel import MerchantChannel
+from adapter.provider.merchant_channel import ChannelState, MerchantChannel
 from adapter.provider.observer import CallFinished, CallOutcome, NullProviderObserver, ProviderObserver
 from adapter.provider.report_file import MAX_ENVELOPE_BYTES, ReportDownload
 from adapter.provider.report_source import ReportSource
@@ -221,6 +221,10 @@ class EcticketClient:
         """
         channel = self._channels.get(merchant_id)
         return None if channel is None else channel.last_accepted
+
+    def channel_states(self) -> Mapping[str, ChannelState]:
+        """The channel of each merchant that was called at least once; any thread may call it."""
+        return {merchant_id: channel.state() for merchant_id, channel in list(self._channels.items())}
 
     async def close(self) -> None:
         """Close every connection; calls in progress end in doubt."""

@@ -6,11 +6,12 @@ Merchants are independent: a failure of one merchant does not affect the calls o
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapter.errors import BreakerOpen
 from adapter.provider.breaker import Admission, Breaker, BreakerState
-from adapter.provider.call_limiter import CallLimiter
+from adapter.provider.call_limiter import CallLimiter, LimiterUsage
 from adapter.provider.http_status import HttpAnswer
 from adapter.provider.limits import CallLimits
 from adapter.provider.observer import ProviderObserver
@@ -20,6 +21,20 @@ REFUSAL_LOG_SECONDS = 600.0
 """The shortest time between two logged refusals of a merchant, if calls are accepted in between."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """A merchant's channel at one moment."""
+
+    breaker: BreakerState
+    retry_at: datetime | None
+    """When the next call may be tried; None while the breaker is closed."""
+    cause: str
+    """ECTicket's last rejection of an envelope, as a code; empty if there was none."""
+    usage: LimiterUsage
+    last_accepted: datetime | None
+    """See `MerchantChannel.last_accepted`."""
 
 
 class MerchantChannel:
@@ -66,12 +81,26 @@ class MerchantChannel:
 
     def breaker_open_error(self) -> BreakerOpen:
         """Return the error of a call that is not tried."""
-        seconds = max(0.0, self._breaker.retry_at - self._clock.steady())
-        retry_at = self._clock.now() + timedelta(seconds=seconds)
+        retry_at = self._retry_at()
         return BreakerOpen(
             f"ECTicket accepts no calls of merchant {self.merchant_id} at present; nothing was sent. "
             f"Retry at {retry_at:%H:%M:%S} UTC.",
             retry_at=retry_at,
+        )
+
+    def _retry_at(self) -> datetime:
+        seconds = max(0.0, self._breaker.retry_at - self._clock.steady())
+        return self._clock.now() + timedelta(seconds=seconds)
+
+    def state(self) -> ChannelState:
+        """The state now; changes nothing, and any thread may call it."""
+        breaker = self._breaker.state
+        return ChannelState(
+            breaker=breaker,
+            retry_at=None if breaker is BreakerState.CLOSED else self._retry_at(),
+            cause=self._last_code,
+            usage=self.limiter.usage(),
+            last_accepted=self.last_accepted,
         )
 
     @property

@@ -28,7 +28,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, TypedDict, TypeVar
@@ -44,6 +44,7 @@ from adapter.stream.partition_manager import PartitionManager
 from adapter.stream.port import Kafka, KafkaClientError, Member, OffsetOutOfRange, TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
 from adapter.stream.scheduler import RecordScheduler
+from adapter.stream.snapshot import EngineSnapshot, OpenRecord, open_records, snapshot_partitions
 from adapter.stream.stage import Stage
 
 S = TypeVar("S")
@@ -186,6 +187,26 @@ class Engine(Generic[S]):
         """
         waiting = {topic: self._scheduler.waiting(topic) for topic in self._stage.topics}
         return {topic: count for topic, count in waiting.items() if count >= self._stage.max_waiting}
+
+    def snapshot(self) -> EngineSnapshot:
+        """What this stage holds now; any thread may call it."""
+        stage, scheduler = self._stage, self._scheduler
+        return EngineSnapshot(
+            name=stage.name,
+            group=stage.group,
+            topics=stage.topics,
+            connected=self.connected,
+            standing_by=self.standing_by,
+            partitions=snapshot_partitions(self._partitions.partitions, self._lag),
+            in_flight=scheduler.in_flight,
+            slots=stage.max_in_flight,
+            waiting=sum(scheduler.waiting(topic) for topic in stage.topics),
+            problems=tuple(self.problems),
+        )
+
+    def open_records(self) -> Iterator[OpenRecord]:
+        """Each record that is read and not settled; any thread may call it."""
+        return open_records(self._partitions.partitions)
 
     # --- running -----------------------------------------------------------------------------------------------------
 

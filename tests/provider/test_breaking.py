@@ -325,3 +325,21 @@ async def test_the_first_refused_issue_of_a_merchant_is_logged(
     assert "RtnCode 7" in first
     assert "RtnCode 9" in second
     assert "王小明" not in first + second
+
+
+async def test_the_state_of_a_channel_can_be_looked_at(
+    open_provider: EcticketClient, server: RawServer, time: FakeClock
+) -> None:
+    """Until when no call is made, and why; a look is no call."""
+    before = open_provider.channel_states()[MERCHANT.merchant_id]
+    server.behave = ecticket.healthy
+    time.pass_by(5)
+    await _issue(open_provider, "order-3")
+
+    after = open_provider.channel_states()[MERCHANT.merchant_id]
+
+    assert (before.breaker, before.retry_at, before.cause) == (OPEN, time.wall, "TransCode 0")
+    assert (after.breaker, after.retry_at) == (CLOSED, None)
+    assert after.usage.slots_in_use == 0
+    assert after.usage.queued == dict.fromkeys(Purpose, 0)
+    assert OTHER.merchant_id not in open_provider.channel_states()

@@ -11,6 +11,7 @@ from key_words import line_mentions
 from adapter.errors import OffsetNotOpen
 from adapter.stream.engine import Engine
 from adapter.stream.observer import Gauges, NullObserver
+from adapter.stream.owned_partition import WorkPhase
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 from stream.engine_harness import (
@@ -201,3 +202,32 @@ async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
     assert set(lag) == {PAID}
     assert listener.heard == ["paid/0 taken over", "test/paid: 1 taken", "test/paid: 1 published", "paid/0 stopped"]
     assert listener.seen
+
+
+async def test_a_snapshot_shows_what_is_open_and_not_read(cluster: FakeCluster) -> None:
+    """By partition; and each open record with the phase in which it is."""
+    blocked = asyncio.Event()
+
+    async def wait(subject: str, context: RecordContext) -> Outcome:
+        await blocked.wait()
+        return outcome_with(subject)
+
+    stage = StageOfTests(wait, max_in_flight=2)
+    cluster.append(PAID, "a", "b", "c", "next century")
+    async with running(stage, cluster, PAID) as engine:
+        await until(lambda: engine.snapshot().in_flight == 2)
+        await until(lambda: engine.snapshot().waiting == 1)
+        snapshot, phases = engine.snapshot(), sorted((each.phase, each.subject) for each in engine.open_records())
+        blocked.set()
+        await until(lambda: len(cluster.published) == 3)
+        await until(lambda: len(list(engine.open_records())) == 1)
+
+    assert (snapshot.name, snapshot.group, snapshot.slots, snapshot.connected) == ("test", "group", 2, True)
+    (partition,) = snapshot.partitions
+    assert (partition.topic, partition.partition, partition.open, partition.blocked) == (*PAID, 4, False)
+    assert phases == [
+        (WorkPhase.WAITING, "next century"),
+        (WorkPhase.READY, "c"),
+        (WorkPhase.RUNNING, "a"),
+        (WorkPhase.RUNNING, "b"),
+    ]
