@@ -99,6 +99,11 @@ def reconciler(
     )
 
 
+def dead_letter_group(settings: Settings) -> str:
+    """The consumer group whose commits say which dead letters are handled; see `operations.dead_letter_store`."""
+    return f"{settings.kafka.group_prefix}.dead-letters"
+
+
 def skips_group(settings: Settings) -> str:
     """The consumer group whose commits are skip requests; see `stream.blockages`."""
     return f"{settings.kafka.group_prefix}.skips"

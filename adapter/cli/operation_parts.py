@@ -27,13 +27,14 @@ def dead_letter_store(settings: Settings) -> DeadLetterStore:
     """The dead letters of these settings, with progress and notes on standard error."""
     from adapter.kafka.client import AioKafka
     from adapter.operations.dead_letter_store import DeadLetterStore
+    from adapter.wiring import dead_letter_group
 
     reader, topics = topic_reader(settings), settings.topics
     return DeadLetterStore(
         reader=reader,
         kafka=AioKafka(reader.connection),
         topic=topics.dead_letters,
-        group=f"{settings.kafka.group_prefix}.dead-letters",
+        group=dead_letter_group(settings),
         events_topic=topics.issuances,
         collected_topic=topics.collected or topics.tickets,
         counting=counting,
