@@ -14,6 +14,7 @@ import contextlib
 import gc
 import hashlib
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from adapter import event_loop, log, wiring
+from adapter.console_runner import ConsoleRunner
 from adapter.errors import AdapterError, BrokerUnavailable, SettingsError, StreamError, TopicsMissing
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.hook_runner import HookRunner
@@ -39,6 +41,7 @@ from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
 from adapter.flows.reconcile_stage import ReconcileSchedule, ReconcileStage
+from adapter.flows.report_rounds import WaitingTickets
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.collecting import CollectPolicy
 from adapter.issuance.confirm import ConfirmPolicy
@@ -59,6 +62,7 @@ from adapter.stream.engine_thread import StageRunner
 from adapter.stream.stage import Stage
 from adapter.web.admin import admin_app
 from adapter.web.callbacks import ReceiveStage, callbacks_app
+from adapter.web.console.process_facts import InspectedStage, ProcessIdentity, ProcessSources, SinkState
 from adapter.web.metrics import Metrics
 from adapter.web.server import WebServer
 
@@ -232,6 +236,7 @@ class Adapter:
         self._fingerprint = _fingerprint(settings, self._hook_runner)
         self._number_history = wiring.number_history(settings, self._connection, self._merchants)
         self._item_checks: ItemChecks | None = None
+        self._collecting: Callable[[], Mapping[str, WaitingTickets]] = dict
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
 
@@ -245,7 +250,10 @@ class Adapter:
         )
         await admin.start()
         provider = wiring.make_provider(self._settings, observer=self._metrics.provider)
+        console = self._console(provider)
         try:
+            if console is not None:
+                await console.start()
             if self._receiving is not None:
                 await self._receiving.start()
             if await self._wait_until_startable(stop, on_wait):
@@ -259,6 +267,8 @@ class Adapter:
             await self._number_history.close()
             await provider.close()
             await self._hook_runner.aclose()
+            if console is not None:
+                await console.stop()
             await admin.stop()
 
     async def _wait_until_startable(self, stop: asyncio.Event, on_wait: OnWait) -> bool:
@@ -374,6 +384,7 @@ class Adapter:
         if "collect" in self._only and self._settings.collect.issue_types:
             stage = self._collect_stage(provider)
             self._metrics.watch_collecting(stage.waiting, self._now)
+            self._collecting = stage.waiting
             yield "collect", self._engine(stage)
         if "reconcile" in self._only and self._settings.reconcile.at:
             yield "reconcile", self._reconcile_stage(provider)
@@ -491,6 +502,47 @@ class Adapter:
             host=callbacks.host,
             port=callbacks.port,
         )
+
+    def _console(self, provider: EcticketClient) -> ConsoleRunner | None:
+        """Return the console, if it is enabled; it reads on a thread of its own what this process holds."""
+        settings = self._settings
+        if not settings.console.enabled:
+            return None
+        merchants = wiring.merchant_book(settings)  # one belongs to one thread
+        sources = ProcessSources(
+            identity=ProcessIdentity(
+                host=socket.gethostname(),
+                version=_version(),
+                environment=settings.provider.environment,
+                group_prefix=settings.kafka.group_prefix,
+                fingerprint=self._fingerprint,
+                started_at=self._now(),
+            ),
+            registry=self._metrics.registry,
+            problems=lambda: [*self.liveness_problems(), *self.readiness_problems()],
+            stages=lambda: self._engines,
+            inspected=self._inspected,
+            channels=provider.channel_states,
+            merchants=lambda: merchants.ids,
+            collecting=lambda: self._collecting(),
+            sinks=self._sink_states,
+            plugins=self._hook_runner.plugins.describe(),
+            hook_counts=self._hook_runner.counters.snapshot,
+            stuck_threads=lambda: self._hook_runner.stuck_threads,
+            deferred_topic=settings.topics.orders_deferred,
+            now=self._now,
+        )
+        return ConsoleRunner(settings, self._connection, sources, groups=self._groups)
+
+    def _inspected(self) -> Mapping[str, InspectedStage]:
+        stages = {**self._engines, **self._sink_runner.engines}
+        return {name: stage for name, stage in stages.items() if isinstance(stage, Engine)}
+
+    def _sink_states(self) -> Sequence[SinkState]:
+        stuck = self._sink_runner.stuck()
+        return [
+            SinkState(name=name, plugin=plugin, stuck=stuck[name]) for name, plugin in self._sink_runner.plugins.items()
+        ]
 
     async def _run_engines(self, stop: asyncio.Event) -> None:
         """Run the engines until stopped. If one of them fails, stop the others and raise its error."""

@@ -74,6 +74,11 @@ class SinkRunner:
         """Number of cancelled deliveries that have not ended, by sink."""
         return {thread.name: thread.stuck for thread in self._threads}
 
+    @property
+    def plugins(self) -> Mapping[str, str]:
+        """The plugin of each sink."""
+        return {thread.name: thread.plugin for thread in self._threads}
+
     async def start(self) -> None:
         """Start to deliver."""
         if self._threads:

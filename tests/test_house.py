@@ -27,13 +27,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kafka": {"stream"},
     "flows": CORE,
     "operations": CORE | {"flows"},
-    "web": CORE | {"flows"},
+    "web": CORE | {"flows", "operations"},
     "settings": {"protocol"},
 }
 """What each package may import besides itself, the public names of `adapter`, and `errors`, `backoff`, `event_loop` and
 `visible_text`."""
 
-BUILDERS = {"app", "wiring", "sink_runner", "log", "log_writer"}
+BUILDERS = {"app", "wiring", "sink_runner", "console_runner", "log", "log_writer"}
 """They put the packages above together."""
 
 MAY_IMPORT |= {package: {*MAY_IMPORT} | BUILDERS for package in BUILDERS}

@@ -358,6 +358,17 @@ class AdminSettings(Group):
     """Port of /livez, /readyz, /metrics and /info."""
 
 
+class ConsoleSettings(Group):
+    """The page that shows this process and the dead letters."""
+
+    enabled: bool = True
+    """Whether the console runs. It costs nothing while no browser shows it."""
+    host: str = "127.0.0.1"
+    """Address the console listens on; loopback, because it asks for no password (`kubectl port-forward`)."""
+    port: Port = 8602
+    """Port of the console. If it is in use, the adapter logs that and runs without the console."""
+
+
 class PluginSettings(Group):
     """Which plugins are loaded, and the time of their hooks."""
 
@@ -461,6 +472,7 @@ class Settings(BaseSettings):
     reconcile: ReconcileSettings = ReconcileSettings()
     callbacks: CallbackSettings = CallbackSettings()
     admin: AdminSettings = AdminSettings()
+    console: ConsoleSettings = ConsoleSettings()
     plugins: PluginSettings = PluginSettings()
     keys: KeySettings = KeySettings()
     shutdown: ShutdownSettings = ShutdownSettings()

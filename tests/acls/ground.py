@@ -116,6 +116,7 @@ class Ground:
             "callbacks.port": "0",
             "admin.host": "127.0.0.1",
             "admin.port": "0",
+            "console.port": "0",
         }
 
     def settings(self, prefix: str, **more: str) -> Settings:

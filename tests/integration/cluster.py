@@ -450,6 +450,7 @@ def settings_for(kafka: KafkaConnection) -> dict[str, str]:
         "callbacks.host": "127.0.0.1",
         "callbacks.port": "0",
         "admin.host": "127.0.0.1",
+        "console.port": "0",
     }
 
 

@@ -91,7 +91,7 @@ async def _remove_topics(settings: Settings, progress: Progress) -> None:
 
 def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) -> dict[str, str]:
     """The demo's settings; `names` are the names of topics and groups that differ from the defaults."""
-    (port,) = free_ports(1)
+    callbacks, console = free_ports(2)
     return {
         **SCALED,
         **names,
@@ -106,8 +106,9 @@ def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) 
         "admin.host": "127.0.0.1",
         "admin.port": "0",
         "callbacks.host": LOOPBACK,
-        "callbacks.port": str(port),
-        "callbacks.public_url": f"http://{LOOPBACK}:{port}",
+        "callbacks.port": str(callbacks),
+        "callbacks.public_url": f"http://{LOOPBACK}:{callbacks}",
+        "console.port": str(console),
     }
 
 

@@ -155,6 +155,10 @@ def kept_facts(settings: Settings, *, sandbox_url: str, log: Path) -> tuple[tupl
         ("dead letters", topics.dead_letters),
         ("tickets", f"{topics.tickets} (notifications sent to {settings.callbacks.public_url})"),
         ("sandbox", f"{sandbox_url}/ (a page: look at its orders, redeem their tickets)"),
+        (
+            "console",
+            f"http://{settings.console.host}:{settings.console.port}/ (a page: what waits, and an order's timeline)",
+        ),
         ("log", str(log)),
     )
 
