@@ -154,7 +154,7 @@ class ConsoleRunner:
         )
 
         async def explain(which: str, progress: Progress) -> Mapping[str, object]:
-            found = await explain_order(which, topics, since=now() - SEARCHED, progress=progress)
+            found = await explain_order(which, topics, since=now() - SEARCHED, progress=progress, now=now)
             return {"orders": [timeline_json(each) for each in found]}
 
         return OrderSearch(explain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -38,8 +39,8 @@ for (const element of document.querySelectorAll("body *")) {
 return found;
 """
 _NAMELESS = """
-return [...document.querySelectorAll("button, a, input")]
-  .filter((element) => !(element.getAttribute("aria-label") || element.textContent.trim()))
+return [...document.querySelectorAll("button, a, input, summary, [tabindex='0']")]
+  .filter((element) => !(element.getAttribute("aria-label") || element.textContent.trim() || element.labels?.length))
   .map((element) => element.outerHTML);
 """
 
@@ -73,6 +74,23 @@ class Page:
             return next((each for each in elements if text in each.text), None)
 
         return self._until(saying, f"{text!r} in {selector}")
+
+    def shows_match(self, pattern: str, selector: str = "body") -> None:
+        """Wait until the text of what the selector finds matches this."""
+        self._until(lambda: re.search(pattern, self.text(selector)), f"{pattern} in {selector}")
+
+    def fill_in(self, name: str, text: str) -> None:
+        """Replace the text of the field that has this accessible name."""
+
+        def filled() -> bool:
+            for field in self._browser.find_elements(By.CSS_SELECTOR, "input"):
+                if field.accessible_name == name:
+                    field.clear()
+                    field.send_keys(text)
+                    return True
+            return False
+
+        self._until(filled, f"a field named {name!r}")
 
     def click(self, name: str) -> None:
         """Click the button or link that has this name."""

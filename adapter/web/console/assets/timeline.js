@@ -32,7 +32,9 @@ export function drawTimeline(order) {
     make("ul", { class: "parts", "aria-label": "Parts" }, ...order.parts.map(part)),
     make("ul", { class: "next", "aria-label": "Next steps" }, ...order.next.map(nextStep)),
     facts.length > 0 && picture(order, facts, open),
-    order.unreadable?.length > 0 && make("p", { class: "note" },
+    order.other_orders.length > 0 && make("p", { class: "note" },
+      `Other orders have one of its numbers, which ECTicket accepts only once: ${visible(order.other_orders.join(", "))}.`),
+    order.unreadable.length > 0 && make("p", { class: "note" },
       `Batches that cannot be read were left out: ${visible(order.unreadable.join(", "))}.`),
     order.truncated && make("p", { class: "note" }, "There are too many records of one kind; the oldest of them are not shown."),
     make("ol", { class: "facts", "aria-label": "What happened, the oldest first" }, ...facts.map((fact, index) => factItem(fact, facts[index - 1]))),
@@ -94,7 +96,8 @@ function lanesOf(order, facts) {
     lanes.get(key).push(fact);
   }
   const part = new Map(order.parts.map((each) => [each.trade_no ?? "", each]));
-  return [...lanes].sort(([a], [b]) => (a === "" ? -1 : 0) - (b === "" ? -1 : 0)).map(([key, its]) => ({
+  const position = (key) => key === "" ? -1 : part.get(key)?.part ?? lanes.size;
+  return [...lanes].sort(([a], [b]) => position(a) - position(b)).map(([key, its]) => ({
     name: key === "" ? "Whole order" : `${part.get(key)?.part ? `Part ${part.get(key).part}, ` : ""}${visible(key)}`,
     state: part.get(key)?.state ?? null,
     facts: collapse(its),
@@ -114,9 +117,9 @@ function collapse(facts) {
   return kept.slice(-PICTURE_FACTS);
 }
 
-/** Where each moment is: waits grow with the root of their length, so that a second and a day fit into one picture. */
+/** Where each moment is: waits grow with the logarithm of their length, so that a second and a day fit into one picture. */
 function scale(moments, width) {
-  const gaps = moments.slice(1).map((moment, index) => Math.sqrt((moment - moments[index]) / 1000));
+  const gaps = moments.slice(1).map((moment, index) => Math.log1p((moment - moments[index]) / 1000));
   const free = Math.max(0, width - gaps.length * GAP);
   const total = gaps.reduce((all, gap) => all + gap, 0) || 1;
   const at = new Map();
