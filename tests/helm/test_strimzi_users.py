@@ -21,13 +21,15 @@ from integration.event_log import SLOW_MACHINE, all_there
 from integration.order_source import OrderSource
 
 from adapter.app import STAGES
+from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.dev.local_kafka.ports import free_ports
 from adapter.dev.sandbox.fault_types import AnswerLostAfter, AnswerLostBefore, JobNeverFinishes
 from adapter.dev.sandbox.faults import FaultRule
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
 from adapter.settings import Settings
 from helm.examples import FOLDER
-from helm.guarded_kafka import GuardedKafka, Right
+from helm.kafka_rights import Right, grant, guarded_kafka, login, used_rights
 from helm.renderer import yaml_documents
 
 SINK = '''
@@ -85,14 +87,14 @@ def test_a_user_for_all_stages_has_the_rights_of_each() -> None:
 
 
 @pytest.fixture
-def guarded(local_kafka_ready: None) -> Iterator[GuardedKafka]:
+def guarded(local_kafka_ready: None) -> Iterator[LocalKafka]:
     """A broker that knows the example's users and has granted them what the example grants."""
-    with GuardedKafka([*ROLES.values()]) as broker:
-        broker.grant([right for user in ROLES.values() for right in rights_of(user)])
+    with guarded_kafka([*ROLES.values()]) as broker:
+        grant(broker, [right for user in ROLES.values() for right in rights_of(user)])
         yield broker
 
 
-async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: GuardedKafka, tmp_path: Path) -> None:
+async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: LocalKafka, tmp_path: Path) -> None:
     """Nothing that it needs is denied, and nothing that it may do is unused."""
     plugin = tmp_path / "refuses.py"
     plugin.write_text(SINK, encoding="utf-8")
@@ -111,10 +113,12 @@ async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: GuardedK
         "reports__interval_seconds": "0.5",
         "collect__interval_seconds": "1",
     }
-    async with open_cluster(guarded.connection(), tmp_path, sandbox=sandbox, **settings) as cluster:
+    async with open_cluster(
+        KafkaConnection(bootstrap_servers=guarded.bootstrap_servers), tmp_path, sandbox=sandbox, **settings
+    ) as cluster:
 
         async def start(stage: str) -> Worker:
-            cluster.settings |= {f"kafka.{name}": value for name, value in guarded.login(ROLES[stage]).items()}
+            cluster.settings |= {f"kafka.{name}": value for name, value in login(guarded, ROLES[stage]).items()}
             return await cluster.start(command=(*RUN, "--only", stage), ready=False)
 
         workers = [await start(stage) for stage in ROLES]
@@ -141,7 +145,7 @@ async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: GuardedK
                 await asyncio.sleep(0.5)
         assert [await worker.dismiss() for worker in workers] == [0] * len(STAGES)
 
-    allowed, denied = guarded.used()
+    allowed, denied = used_rights(guarded)
     granted = set().union(*(rights_of(user) for user in ROLES.values()))
     assert {(each.user, each.kind, each.name, each.operation) for each in denied} == set()
     unused = {
