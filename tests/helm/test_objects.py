@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from adapter.app import STAGES
+from adapter.settings import Settings
 from helm.cases import INGRESS, LOG_SINK, PARTS, PUBLIC, SIDECAR, merged, minimal
 from helm.examples import Example, all_examples
 from helm.object_schemas import NEWEST, OLDEST, errors_in
@@ -153,6 +154,33 @@ def test_services_and_monitors_reach_a_port_that_their_pods_have(case: str) -> N
         )
         ports = {each["name"] for pod in running for container in pod.adapters for each in container["ports"]}
         assert not running or {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
+
+
+@every_case
+def test_the_console_is_on_no_port_that_others_reach(case: str) -> None:
+    """It asks for no password: no Service, container port or network policy names its port."""
+    console = Settings().console.port
+    rendered = rendered_case(case)
+    ports = [path for each in rendered.objects for path, value in walk(each) if value == console]
+
+    assert ports == []
+    for config_map in rendered.all("ConfigMap"):
+        settings = yaml.safe_load(config_map["data"]["settings.yaml"])["console"]
+        assert (settings["host"], settings["port"]) == (Settings().console.host, console)
+    assert f"port-forward deploy/{'SHOP' if 'sidecar' in case or case == 'example shop' else ''}" in rendered.notes
+    assert f" {console}\n" in rendered.notes
+
+
+def test_the_notes_warn_of_an_open_console(renderer: Renderer) -> None:
+    """And say nothing of one that is off."""
+    opened, off = (
+        renderer.render(CHART, minimal({"config": {"console": each}})).notes
+        for each in ({"host": "0.0.0.0"}, {"enabled": False})  # noqa: S104  # the mistake
+    )
+
+    assert "config.console.host is 0.0.0.0" in opened
+    assert "config.console.host" not in rendered_case("minimal").notes
+    assert "port-forward" not in off
 
 
 @every_case

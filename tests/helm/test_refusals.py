@@ -395,6 +395,10 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         minimal({"config": {"admin": {"port": 8600}}}),
         "config.admin.port and config.callbacks.port are both 8600",
     ),
+    "the console's port for two": (
+        minimal({"config": {"console": {"port": 8601}}}),
+        "config.admin.port and config.console.port are both 8601",
+    ),
     "any port": (minimal({"config": {"admin": {"port": 0}}}), "config.admin.port is 0"),
     "a loopback address": (minimal({"config": {"admin": {"host": "127.0.0.1"}}}), "config.admin.host is 127.0.0.1"),
     "an IPv6 loopback address": (minimal({"config": {"admin": {"host": "::1"}}}), "config.admin.host is ::1"),

@@ -339,8 +339,15 @@
 {{- if and .Values.terminationGracePeriodSeconds (lt (int .Values.terminationGracePeriodSeconds) (int $needed)) }}
 - terminationGracePeriodSeconds is {{ .Values.terminationGracePeriodSeconds }}, and stopping may take {{ $needed }} s (config.shutdown.grace_seconds + 10, + preStopSeconds with a route). Kubernetes would kill the adapter with calls on the wire. Raise it, or leave it empty.
 {{- end }}
-{{- if eq (int $config.admin.port) (int $config.callbacks.port) }}
-- config.admin.port and config.callbacks.port are both {{ $config.admin.port }}. Give each a port of its own.
+{{- $ports := dict }}
+{{- range $group := list "admin" "callbacks" "console" }}
+{{- $port := toString (int (index $config $group).port) }}
+{{- if and (eq $group "console") (not $config.console.enabled) }}
+{{- else if hasKey $ports $port }}
+- config.{{ get $ports $port }}.port and config.{{ $group }}.port are both {{ $port }}. Give each a port of its own.
+{{- else }}
+{{- $_ := set $ports $port $group }}
+{{- end }}
 {{- end }}
 {{- range $group := list "admin" "callbacks" }}
 {{- $server := index $config $group }}
