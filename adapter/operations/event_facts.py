@@ -12,7 +12,7 @@ from adapter.operations.timeline import FactKind, TimelineFact
 from adapter.protocol.issue import TradeNo
 from adapter.stream.records import Record
 
-_SHOWN: Mapping[str, tuple[str, ...]] = {
+SHOWN: Mapping[str, tuple[str, ...]] = {
     "submitted": ("recovered", "issue_type", "ticket_count"),
     "issued": ("recovered", "issue_type", "ticket_count", "submitted_at", "queries"),
     "failed": ("stage", "rtn_code", "rtn_msg", "remark"),
@@ -30,10 +30,10 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
 def event_facts(record: Record) -> RecordFacts | None:
     """What an event shows; None for a record that is no event about an order."""
     event = read_published_event(record)
-    if event is None or event.name not in _SHOWN:
+    if event is None or event.name not in SHOWN:
         return None
     data = event.data
-    details = {name: data.get(name) for name in _SHOWN[event.name]}
+    details = {name: data.get(name) for name in SHOWN[event.name]}
     name = str(record_origin(record))
     fact = TimelineFact(
         at=record.timestamp,

@@ -61,7 +61,7 @@ def _order_record(record: Record, only_merchant: str | None) -> RecordFacts | No
         return None
     name = str(record_origin(record))
     number = order.trade_no
-    details = {"lines": len(order.lines), "trade_no": number}
+    details = {"lines": len(order.lines), "given_trade_no": number}
     text = f"The shop's record, with {counted(len(order.lines), 'line', 'lines')}."
     fact = TimelineFact(
         at=record.timestamp,

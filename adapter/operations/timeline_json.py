@@ -1,12 +1,41 @@
-"""A timeline as JSON, for `explain --json` and the console: docs/explaining.md lists the fields."""
+"""A timeline as JSON, for `explain --json` and the console. It has the fields of docs/explaining.md, and no others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from adapter.flows.messages.events import rfc3339
-from adapter.operations.timeline import NextAction, OrderTimeline, PartProgress, TimelineFact
+from adapter.operations.event_facts import SHOWN
+from adapter.operations.timeline import FactKind, NextAction, OrderTimeline, PartProgress, TimelineFact
 from adapter.protocol.issue import TradeNo
+
+_OF_DEFERRALS: Final = (
+    "attempts",
+    "possibly_sent_at",
+    "reissue",
+    "waits_for",
+    "first_attempt_at",
+    "last_attempt_at",
+    "in_doubt_since",
+    "doubt",
+    "rtn_code",
+    "rtn_msg",
+    "rejected_envelopes",
+)
+DETAILS: Final[Mapping[FactKind, tuple[str, ...]]] = {
+    FactKind.RECEIVED: ("lines", "given_trade_no"),
+    FactKind.REPLAYED: (),
+    FactKind.DEFERRED: _OF_DEFERRALS,
+    FactKind.REISSUED: _OF_DEFERRALS,
+    FactKind.AWAITED: ("queries", "delayed", "submitted_at", "recovered"),
+    FactKind.COLLECTING: ("reports", "since"),
+    FactKind.DEAD_LETTER: ("plugin", "attempts", "replays", "possibly_sent_at"),
+    FactKind.ANSWER: ("known", "status", "other_order"),
+    **{FactKind(name): fields for name, fields in SHOWN.items()},
+}
+"""The fields of `details`, by kind."""
 
 
 def timeline_json(timeline: OrderTimeline) -> dict[str, object]:
@@ -51,7 +80,7 @@ def _fact(fact: TimelineFact) -> dict[str, object]:
         "sink": fact.sink,
         "replay_of": fact.replay_of,
         "not_before": _time(fact.not_before),
-        "details": dict(fact.details),
+        "details": {name: fact.details.get(name) for name in DETAILS[fact.kind]},
     }
 
 

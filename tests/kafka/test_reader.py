@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -26,6 +27,7 @@ from adapter.kafka.reader import (
     read_tail,
     read_to_end,
 )
+from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
 
 
@@ -208,6 +210,41 @@ async def test_only_the_partitions_of_a_key_are_read(kafka: KafkaConnection, top
     assert keys[0] in values(found)
     assert {record.partition for record in found} == of_key[name]
     assert none == []
+
+
+async def test_a_batch_that_cannot_be_read_is_left_out_on_request(
+    kafka: KafkaConnection, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the same poll had read of other partitions is read again; the progress ends at the number of offsets."""
+    name = await topic(partitions=2)
+    async with producing(kafka) as producer:
+        await write(producer, name, b"a", b"b", b"c")
+        await write(producer, name, b"d", b"e", partition=1)
+    batch = UnreadableBatch(TopicPartition(name, 0), base=0, first=0, last=1, cause="wrong checksum")
+    poll, problems = reader._Reader.poll, [batch]
+
+    async def damaged(self: reader._Reader, *arguments: Any, **options: Any) -> Any:
+        found = await poll(self, *arguments, **options)
+        if found and problems:
+            raise problems.pop()
+        return found
+
+    monkeypatch.setattr(reader._Reader, "poll", damaged)
+    left_out: list[UnreadableBatch] = []
+    progress: list[tuple[int, int]] = []
+    partitions = {name: (0, 1)}
+    async with asyncio.timeout(60):
+        records = read_partitions(
+            kafka,
+            partitions,
+            on_progress=lambda done, total: progress.append((done, total)),
+            on_unreadable=left_out.append,
+        )
+        found = [record async for record in records]
+
+    assert sorted(filter(None, values(found))) == [b"c", b"d", b"e"]
+    assert left_out == [batch]
+    assert progress[-1] == (5, 5)
 
 
 async def test_one_record_is_read_by_its_coordinates(kafka: KafkaConnection, topic: TopicFactory) -> None:

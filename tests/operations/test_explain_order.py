@@ -520,6 +520,49 @@ async def test_a_number_that_another_program_issued_is_explained() -> None:
     assert [action.actor for action in found.next] == [Actor.OPERATOR]
 
 
+async def test_two_orders_with_one_number_have_a_timeline_each() -> None:
+    """Each names the other; the one that is parked is not to be replayed."""
+    desk = Desk()
+    await issued(desk, trade_no=NUMBER)
+    second = desk.harness.order(order_id="B-2", trade_no=NUMBER)
+    desk.put(second)
+    await desk.put_all(await desk.harness.run(second))
+
+    found = {each.order_id: each for each in await desk.explain(NUMBER)}
+    parked = await desk.only("B-2")
+
+    assert {order_id: each.other_orders for order_id, each in found.items()} == {"A-1": ("B-2",), "B-2": ("A-1",)}
+    assert parked == found["B-2"]
+    assert [part.state for part in parked.parts] == [ProgressState.PARKED]
+    assert {command.split()[1] for action in parked.next for command in action.commands} == {"resolve"}
+
+
+async def test_a_recovered_and_delayed_issuance_is_explained() -> None:
+    """Its Issue call was not answered, and its job takes long."""
+    desk = Desk()
+    desk.harness.ecticket.faults = [LOST_AFTER]
+    submitted = await desk.work(desk.harness.order())
+    delayed, _ = await desk.harness.await_result(submitted.confirmations[0])
+    await desk.put_all(delayed)
+
+    found = await desk.only("A-1")
+    (shown,) = [fact for fact in found.facts if fact.kind is FactKind.SUBMITTED]
+
+    assert shown.details["recovered"] is True
+    assert [part.state for part in found.parts] == [ProgressState.DELAYED]
+
+
+async def test_a_dead_letter_that_names_no_order_belongs_to_none() -> None:
+    """A skipped batch has no content; that its bytes hold the order's id by chance is no reason to show it."""
+    desk = Desk()
+    await issued(desk)
+    record = desk.harness.order()
+    headers = encode_headers({"ecticket-stage": "parse", "ecticket-reason": "unreadable", "ecticket-offsets": "1-3"})
+    desk.put(replace(record, topic=TOPICS.dead_letters, value=b"A-1", headers=headers))
+
+    assert FactKind.DEAD_LETTER not in kinds(await desk.only("A-1"))
+
+
 async def test_no_customer_data_is_shown() -> None:
     """Not from the order, the plan of a deferral or a dead letter."""
     desk = Desk(Harness())
