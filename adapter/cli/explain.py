@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter.cli.context import CommandContext, Json, command, flag
-from adapter.cli.output import note, print_facts, print_json, print_line, print_table, progress_bar
+from adapter.cli.output import note, one_line, print_facts, print_json, print_line, print_table, progress_bar
 
 if TYPE_CHECKING:
     from adapter.operations.timeline import NextAction, OrderTimeline, PartProgress, TimelineFact
@@ -135,16 +135,12 @@ def rows(facts: Sequence[TimelineFact]) -> Sequence[Sequence[TimelineFact]]:
 
 
 def _print_action(action: NextAction) -> None:
+    """Print it; each command is a line of its own that nothing wraps, so that it can be copied."""
     due = None if action.not_before is None else f"not before {_time(action.not_before)}"
-    commands: Sequence[tuple[str, str]] = [("command", each) for each in action.commands]
-    facts = (
-        ("next", action.actor.value),
-        ("number", _name(action.trade_no)),
-        ("why", action.why),
-        ("when", due),
-        *commands,
-    )
-    print_facts(facts)
+    number = _name(action.trade_no)
+    print_facts((("next", action.actor.value), ("number", number), ("why", action.why), ("when", due)))
+    for each in action.commands:
+        print_line(f"  {one_line(each)}")
 
 
 def _row(row: Sequence[TimelineFact]) -> tuple[object, ...]:

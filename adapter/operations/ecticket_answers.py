@@ -19,6 +19,9 @@ from adapter.operations.timeline import FactKind, TimelineFact
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo
 
+NUMBERS_QUERIED = 40
+"""Numbers of one order that are queried: every part of the largest order, and as many reissues."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcticketAnswers:
@@ -34,7 +37,7 @@ class EcticketAnswers:
         `history` names numbers that should exist, as evidence, and the orders that own a number.
         """
         merchant = self.merchants.find(order.merchant_id or "")
-        numbers = sorted(order.numbers, key=lambda each: each.value)
+        numbers = sorted(order.numbers, key=lambda each: each.value)[:NUMBERS_QUERIED]
         if merchant is None:
             text = "ECTicket was not queried: the merchant has no keys here."
             return tuple(self._fact(number, text) for number in numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,17 @@ def test_an_order_as_json(run: Commands, begins: list[datetime]) -> None:
     assert [(each["kind"], each["record"]) for each in order["facts"]] == [("submitted", f"{TOPICS.issuances}/3/7")]
     assert [(each["trade_no"], each["state"]) for each in order["parts"]] == [(NUMBER, "submitted")]
     assert [each["actor"] for each in order["next"]] == ["adapter"]
+
+
+def test_a_command_is_one_line_whatever_the_width_of_the_terminal(
+    run: Commands, begins: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person copies it; the issuance waits since long ago."""
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("adapter.operations.next_actions.OVERDUE", -timedelta(days=1))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert "  ecticket-adapter check" in run("explain", "A-1").out.splitlines()
 
 
 def test_equal_facts_share_a_row() -> None:

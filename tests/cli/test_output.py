@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from adapter.cli.audit import audit
-from adapter.cli.output import note, print_entry, print_facts, print_marked, print_table
+from adapter.cli.output import note, print_entry, print_facts, print_marked, print_table, progress_bar
 
 COLUMNS = ("number", "name", "what it means")
 ROWS = (("CBX20260302153064851", "主題樂園一日券", "ECTicket knows this number already"), ("A1", None, "fine"))
@@ -123,3 +123,18 @@ def test_an_audit_line_that_cannot_be_written_stops_no_work(
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_a_long_read_is_a_bar_on_a_terminal_and_nothing_elsewhere(
+    terminal: Callable[[int], Shown], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what is read, and how much of it is done."""
+    with progress_bar() as progress:
+        progress("orders.paid", 1, 4)
+    nothing = capsys.readouterr().err
+    shown = terminal(80)
+    with progress_bar() as progress:
+        progress("orders.paid", 1, 4)
+
+    assert nothing == ""
+    assert {"orders.paid", "25%"} <= set(shown().split())
