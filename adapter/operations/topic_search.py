@@ -27,6 +27,8 @@ from adapter.operations.found_order import FoundOrder, derived_numbers
 from adapter.operations.order_facts import read_facts, received
 from adapter.operations.ports import KeyedTopicReader, Progress
 from adapter.operations.record_facts import RecordFacts
+from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.protocol.rules import is_trade_no
 from adapter.stream.port import UnreadableBatch
 from adapter.stream.records import Record
 
@@ -75,7 +77,8 @@ class TopicSearch:
         """Find the order, then everything about it. Raises TopicsMissing, BrokerUnavailable and StreamError."""
         self._needles = _needles(self.which, ())
         names, reader = self.topics.names, self.topics.reader
-        await self._read(await reader.partitions_of({names.issuances: self._first_keys()}))
+        if any(is_trade_no(TradeNo(kind=kind, value=self.which)) for kind in TradeNoKind):
+            await self._read(await reader.partitions_of({names.issuances: self._number_keys()}))
         wide: Mapping[str, None] = dict.fromkeys((names.orders_paid, names.orders_deferred, names.dead_letters))
         everywhere = await reader.partitions_of(wide)
         known = len(self.orders)
@@ -83,6 +86,9 @@ class TopicSearch:
         if len(self.orders) > known and any(order.order_id != self.which for order in self.orders.values()):
             # A number led to the order; its other records name only the order id.
             await self._read(everywhere)
+        if not self.orders:
+            # The order's record is gone; its events may be there, under its id or the numbers that it gets.
+            await self._read(await reader.partitions_of({names.issuances: self._derived_keys()}))
         await self._read_keyed()
         if not self.orders or any(order.may_have_other_numbers for order in self.orders.values()):
             # Numbers that the shop gave, of an order whose record is gone or has a format of its own.
@@ -90,20 +96,24 @@ class TopicSearch:
             await self._read_keyed()
         if not self.orders:
             # An issuance that another program made: only notifications and differences name it.
-            by_number = dict.fromkeys((names.tickets, names.reconciliations), self._first_keys())
+            by_number = dict.fromkeys((names.tickets, names.reconciliations), self._number_keys())
             await self._read(await reader.partitions_of(by_number))
         await self._read_by_number()
         await self._read_order_records()
 
-    def _first_keys(self) -> frozenset[bytes]:
-        """The keys under which events about the order or the number can be, for every merchant."""
+    def _number_keys(self) -> frozenset[bytes]:
+        """The keys of records about the trade number that is searched, for every merchant."""
+        return _encoded(issuance_key(each, self.which) for each in self.topics.merchants.ids)
+
+    def _derived_keys(self) -> frozenset[bytes]:
+        """The keys of events about the order id that is searched, for every merchant."""
         ids, prefix = self.topics.merchants.ids, self.topics.trade_no_prefix
         derived = {
             issuance_key(merchant_id, number)
             for merchant_id in ids
             for number in derived_numbers(merchant_id, self.which, parts=1, reissues=0, prefix=prefix)
         }
-        return _encoded({self.which, *(issuance_key(each, self.which) for each in ids), *derived})
+        return _encoded({self.which, *derived})
 
     async def _read_keyed(self) -> None:
         """Read events and confirmations by the order's numbers, until no further number is found."""
