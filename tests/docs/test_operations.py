@@ -47,7 +47,7 @@ def test_no_section_is_empty() -> None:
 def test_the_values_of_the_installation_are_accepted() -> None:
     """By the example of a shop's chart; they bring the sidecar, the Job for the topics and the alerts."""
     page = (PAGES / "installation.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    block, ipv6 = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     values = yaml.safe_load(textwrap.dedent(block).replace("sha256:...", f"sha256:{'0' * 64}"))
 
     rendered = find_renderer().render(SHOP, values)
@@ -56,3 +56,5 @@ def test_the_values_of_the_installation_are_accepted() -> None:
     assert [each["name"] for each in pod["initContainers"]] == ["ecticket-adapter"]
     assert rendered.all("Job")
     assert rendered.all("PrometheusRule")
+    values["ecticket-adapter"] |= {"config": values["ecticket-adapter"]["config"] | yaml.safe_load(ipv6)["config"]}
+    assert find_renderer().render(SHOP, values).all("Deployment")
