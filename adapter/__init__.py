@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from adapter.extensions.hookspecs import hookimpl
     from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Sink, Undeliverable
-    from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome, Skip
+    from adapter.extensions.values import Ignore, KafkaToken, OrderOutcome, OrderRecord, PartOutcome, Skip
     from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
     from adapter.issuance.state import Phase
     from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
@@ -35,6 +35,7 @@ __all__ = [
     "InvalidOrder",
     "IssueRequest",
     "IssueType",
+    "KafkaToken",
     "Line",
     "NotDelivered",
     "Order",

@@ -207,10 +207,10 @@ class Adapter:
         _check_codecs()
         self._settings = settings
         self._now = now
-        self._connection = wiring.kafka_connection(settings)
         self._signer = wiring.record_signer(settings, self._merchants)
         self._metrics = Metrics()
         self._hook_runner = wiring.make_hook_runner(settings, self._merchants)
+        self._connection = wiring.kafka_connection(settings, plugins=lambda: self._hook_runner.plugins)
         _log_plugins(self._hook_runner.plugins)
         sinks = wiring.make_sinks(self._hook_runner.plugins) if "deliver" in only else ()
         if set(only) == {"deliver"} and not sinks:

@@ -208,6 +208,10 @@ class BrokerUnavailable(StreamError):
     """No broker answers at the configured addresses."""
 
 
+class TokenUnavailable(StreamError):
+    """There is no token with which to log in to the brokers; the message has the cause and never a secret."""
+
+
 class TopicsMissing(StreamError):
     """Required topics do not exist; the message names them and the command that creates them."""
 

@@ -21,6 +21,7 @@ from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.extensions.sinks import COLLECTED, asks_for
+from adapter.extensions.token_hook import PluginTokens
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.item_information import ItemInformation
 from adapter.flows.messages.order_paid import order_of_record
@@ -30,9 +31,10 @@ from adapter.flows.ports import Clock, FlowObserver, Topics
 from adapter.flows.reconcile import OrderReports, Reconciler
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.issuance.reconciliation import ReconcilePolicy
-from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
 from adapter.kafka.producers import exclusive_producer
 from adapter.kafka.reader import read_tail, read_to_end
+from adapter.kafka.tokens import ClientCredentials, Token, TokenEndpoint, TokenProvider
 from adapter.kafka.topics import TopicSpec
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
@@ -42,6 +44,7 @@ from adapter.provider.transport import TransportKind, make_transport, tls_contex
 from adapter.settings import Settings
 from adapter.settings.checks import check_settings
 from adapter.settings.merchants import MerchantBook
+from adapter.settings.secret_files import read_secret
 from adapter.settings.signing_key import SigningKeyTexts
 
 PARTITIONS = 6
@@ -130,8 +133,8 @@ def consumer_groups(
     }
 
 
-def kafka_connection(settings: Settings) -> KafkaConnection:
-    """Return how to connect to the broker.
+def kafka_connection(settings: Settings, *, plugins: Callable[[], PluginManager] | None = None) -> KafkaConnection:
+    """Return how to connect to the broker; `plugins` are those whose `kafka_token` is called, by default loaded then.
 
     Raises SettingsError for settings that contradict each other.
     """
@@ -143,11 +146,61 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
         sasl_mechanism=kafka.sasl_mechanism,
         sasl_username=kafka.sasl_username,
         sasl_password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        tokens=_tokens(settings, plugins) if kafka.sasl_mechanism == OAUTHBEARER else None,
         ssl_ca_file=kafka.ssl_ca_file,
+        ssl_cert_file=kafka.ssl_cert_file,
+        ssl_key_file=kafka.ssl_key_file,
         compression=kafka.compression,
         session_timeout_seconds=kafka.session_timeout_seconds,
         transaction_timeout_seconds=kafka.transaction_timeout_seconds,
     )
+
+
+def _tokens(settings: Settings, plugins: Callable[[], PluginManager] | None) -> TokenProvider:
+    """The source of tokens for the brokers: the token endpoint, or the plugins. Raises SettingsError."""
+    kafka = settings.kafka
+    if kafka.oauth_token_url is None:
+        by_hook = PluginTokens(plugins or partial(plugin_manager, settings))
+
+        async def fetch() -> Token:
+            token = await by_hook.fetch()
+            return Token(value=token.value, lifetime_seconds=token.lifetime_seconds)
+
+        return TokenProvider(fetch, extensions=kafka.oauth_extensions)
+    form = {"scope": kafka.oauth_scope, "audience": kafka.oauth_audience}
+    endpoint = TokenEndpoint(
+        kafka.oauth_token_url,
+        _client_credentials(settings),
+        form={name: value for name, value in form.items() if value},
+        ca_file=kafka.oauth_ca_file,
+    )
+    return TokenProvider(endpoint.fetch, extensions=kafka.oauth_extensions)
+
+
+def _client_credentials(settings: Settings) -> Callable[[], ClientCredentials]:
+    """Reads what the identity provider knows the adapter by; what came from secret files is read from them again."""
+    kafka, folder = settings.kafka, settings.secrets_dir
+    secret = None if kafka.oauth_client_secret is None else kafka.oauth_client_secret.get_secret_value()
+    if not kafka.oauth_client_id or not secret:
+        raise SettingsError(
+            "kafka.oauth_token_url needs kafka.oauth_client_id and kafka.oauth_client_secret. Set them, or mount the "
+            "secret files (kafka/oauth_client_id, kafka/oauth_client_secret)."
+        )
+    given = {"oauth_client_id": kafka.oauth_client_id, "oauth_client_secret": secret}
+
+    def files() -> dict[str, str]:
+        if folder is None:
+            return {}
+        found = {name: read_secret(folder / "kafka" / name, optional=True) for name in given}
+        return {name: text for name, text in found.items() if text is not None}
+
+    from_files = {name for name, text in files().items() if given[name] == text}  # others outrank the file
+
+    def read() -> ClientCredentials:
+        present = {**given, **{name: text for name, text in files().items() if name in from_files}}
+        return ClientCredentials(client_id=present["oauth_client_id"], client_secret=present["oauth_client_secret"])
+
+    return read
 
 
 def start_problems(settings: Settings, merchants: MerchantBook) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from adapter.extensions.invocation import ANSWERS
 PUBLIC = {
     # the mark, and what hooks are given and answer
     "hookimpl",
+    "KafkaToken",
     "OrderRecord",
     "Order",
     "Line",

@@ -167,3 +167,39 @@ def test_nothing_vanishes_before_it_is_given_up() -> None:
     kept = {spec.name: int(spec.config["retention.ms"]) for spec in wiring.topic_specs(settings)}
 
     assert kept[settings.topics.orders_deferred] == 20 * DAY_MS
+
+
+def test_client_credentials_from_secret_files_are_read_for_each_token(tmp_path: Path) -> None:
+    """A changed file is used at once; a value from the environment outranks it."""
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    (folder / "oauth_client_id").write_text("adapter")
+    (folder / "oauth_client_secret").write_text("first")
+    by_token = {
+        "secrets_dir": str(tmp_path),
+        "kafka.security_protocol": "SASL_SSL",
+        "kafka.sasl_mechanism": "OAUTHBEARER",
+        "kafka.oauth_token_url": "https://login.example/token",
+    }
+    from_files = wiring._client_credentials(load(None, by_token))
+    from_settings = wiring._client_credentials(load(None, by_token | {"kafka.oauth_client_secret": "given"}))
+
+    (folder / "oauth_client_secret").write_text("second")
+
+    assert (from_files().client_id, from_files().client_secret) == ("adapter", "second")
+    assert from_settings().client_secret == "given"
+
+
+def test_a_token_endpoint_without_credentials_stops_the_start() -> None:
+    """Both settings are named."""
+    settings = load(
+        None,
+        {
+            "kafka.security_protocol": "SASL_SSL",
+            "kafka.sasl_mechanism": "OAUTHBEARER",
+            "kafka.oauth_token_url": "https://login.example/token",
+        },
+    )
+
+    with pytest.raises(SettingsError, match=r"kafka\.oauth_client_id.*kafka\.oauth_client_secret"):
+        wiring.kafka_connection(settings)

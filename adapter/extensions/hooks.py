@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import get_type_hints
 
 from adapter.extensions import hookspecs
-from adapter.extensions.hookspecs import HookKind
+from adapter.extensions.hookspecs import DECIDING, HookKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,11 @@ class Hook:
     """What to use instead of the hook."""
     deprecated_arguments: Mapping[str, str] = field(default_factory=dict)
     """What to use instead of these arguments."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether its answers decide what an order becomes."""
+        return self.kind in DECIDING and bool(self.arguments)
 
     @property
     def signature(self) -> str:

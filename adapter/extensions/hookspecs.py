@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pluggy import HookimplMarker, HookspecMarker
 
 from adapter.extensions.sinks import Sink
-from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
+from adapter.extensions.values import Ignore, KafkaToken, OrderOutcome, OrderRecord, Skip
 from adapter.issuance.order import Line, Order, TicketItem
 from adapter.protocol.issue import IssueRequest
 
@@ -93,7 +93,7 @@ _MEANINGS: Final = {
 }
 
 DECIDING: Final = frozenset({HookKind.CHOOSE, HookKind.CHAIN})
-"""The kinds of hooks that decide what an order becomes."""
+"""The kinds of hooks whose answers are used; those about an order decide what it becomes."""
 
 KINDS: Final[dict[str, HookKind]] = {}
 """The kind of each hook, filled by the marks below."""
@@ -290,4 +290,22 @@ def order_settled(outcome: OrderOutcome) -> None:
     ... def order_settled(outcome):
     ...     if outcome.parked:
     ...         parked.append(outcome.order_id)
+    """
+
+
+@_hook(HookKind.CHOOSE)
+def kafka_token() -> KafkaToken | None:
+    """Return a token with which to log in to the brokers, or None to leave it to the next plugin.
+
+    Called with `kafka.sasl_mechanism: OAUTHBEARER` and without `kafka.oauth_token_url`, in a thread, when the last
+    token is four fifths through its lifetime and a client connects. It may call a network and has ten seconds. A
+    failure affects no order: the adapter stays unconnected, reports why, and tries again. The token does not appear in
+    a log.
+
+    >>> import pathlib
+    >>> from adapter import KafkaToken, hookimpl
+    >>> @hookimpl
+    ... def kafka_token():
+    ...     file = pathlib.Path("/var/run/secrets/tokens/kafka")  # a projected service account token
+    ...     return KafkaToken(value=file.read_text(), lifetime_seconds=600)
     """

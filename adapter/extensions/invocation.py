@@ -31,7 +31,7 @@ from adapter.errors import (
     Unreadable,
 )
 from adapter.extensions.hooks import Hook
-from adapter.extensions.hookspecs import DECIDING, HookKind
+from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.type_check import plain
 
 
@@ -205,7 +205,7 @@ def _answer(implementation: Implementation, given: Mapping[str, object], check: 
 def _is_answer(error: BaseException, implementation: Implementation) -> bool:
     if isinstance(error, SettingsError):
         return implementation.hook.name == "configure" and any(map(str.strip, error.problems))
-    return isinstance(error, ANSWERS) and implementation.hook.kind in DECIDING
+    return isinstance(error, ANSWERS) and implementation.hook.decides
 
 
 def _plain_error(error: BaseException, implementation: Implementation) -> BaseException:

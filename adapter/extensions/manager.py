@@ -23,7 +23,7 @@ from adapter.errors import PluginRejected, SettingsError
 from adapter.extensions import hookspecs
 from adapter.extensions.bounded_threads import START_SECONDS, StillRunning, call_provider_hook, run_with_timeout
 from adapter.extensions.hooks import hooks
-from adapter.extensions.hookspecs import DECIDING, PROJECT
+from adapter.extensions.hookspecs import PROJECT
 from adapter.extensions.invocation import Implementation
 from adapter.extensions.plugin_settings import content, read_section, schema
 from adapter.extensions.sources import (
@@ -161,7 +161,7 @@ class PluginManager:
                 *each.content,
             )
             for each in self._loaded
-            if any(self._has(each.name, hook.name) for hook in hooks().values() if hook.kind in DECIDING)
+            if any(self._has(each.name, hook.name) for hook in hooks().values() if hook.decides)
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 

@@ -27,6 +27,23 @@ class OrderRecord:
     timestamp: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaToken:
+    """A token for SASL OAUTHBEARER. It is used for four fifths of its lifetime, or a minute if that is not known.
+
+    Raises ValueError for an empty value and for a lifetime that is not above 0.
+    """
+
+    value: str = field(repr=False)
+    lifetime_seconds: int | float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.value:
+            raise ValueError("a token is not empty")
+        if self.lifetime_seconds is not None and not self.lifetime_seconds > 0:
+            raise ValueError("a token's lifetime is above 0 seconds")
+
+
 @dataclass(frozen=True, slots=True)
 class Skip:
     """No tickets for this order, on purpose.

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
@@ -20,7 +20,7 @@ from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from adapter.errors import BrokerUnavailable, StreamError
-from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
 
 ANSWER_SECONDS = 10.0
 """How long a whole session may take that only reads."""
@@ -183,10 +183,38 @@ async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: i
     del options["bootstrap_servers"]
     try:
         probe = await create_conn(host, port, request_timeout_ms=probe_ms, **options)
+        try:
+            answered = bool((await probe.send(MetadataRequest([]))).brokers)
+        finally:
+            probe.close()
     except (*UNAVAILABLE, errors.KafkaError) as error:
-        return f"{host}:{port} {_cause(error)}"
-    probe.close()
-    return ""
+        alert = await _tls_alert(connection, host, port, probe_ms / 1000) if connection.uses_tls else None
+        return f"{host}:{port} {alert or _cause(error)}"
+    # The client takes a refused token for an accepted one, and the broker answers its next request with nonsense.
+    refused = connection.sasl_mechanism == OAUTHBEARER and not answered
+    return f"{host}:{port} refuses the token: it has expired, or is for others or from others" if refused else ""
+
+
+async def _tls_alert(connection: KafkaConnection, host: str, port: int, seconds: float) -> str | None:
+    """Return why the broker ends TLS, which the client does not report; None if it does not.
+
+    With TLS 1.3 a broker rejects the client's certificate only after the client's side of the handshake is complete.
+    """
+    context = connection.client_options()["ssl_context"]
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(host, port, ssl=cast(ssl.SSLContext, context))
+            try:
+                await reader.read(1)
+            finally:
+                writer.close()
+    except ssl.SSLCertVerificationError:
+        return None  # `_cause` names it
+    except ssl.SSLError as error:
+        return f"ends TLS ({error.reason}); see kafka.ssl_cert_file and kafka.ssl_key_file"
+    except OSError:  # TimeoutError is one
+        pass
+    return None
 
 
 def _cause(error: BaseException) -> str:

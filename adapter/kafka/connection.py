@@ -6,18 +6,18 @@ The names in its error messages are those of the `kafka` settings.
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiokafka.helpers import create_ssl_context
-
 from adapter.errors import SettingsError
+from adapter.kafka.certificates import client_context
 from adapter.kafka.compression import CODECS
+from adapter.kafka.tokens import TokenProvider
 
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+OAUTHBEARER = "OAUTHBEARER"
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTHBEARER)
 CLIENT_ID = "ecticket-adapter"
 _ADDRESS = re.compile(r"(?:[^\][:@/\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 """A host or an IPv6 address in brackets, and a port; without brackets the client takes the port for a part of it."""
@@ -28,6 +28,7 @@ class KafkaConnection:
     """Addresses, security and the two time-outs that decide how fast a dead process is noticed.
 
     `bootstrap_servers` is `host:port`, comma-separated. `ssl_ca_file` (PEM) replaces the system's trusted certificates.
+    `ssl_cert_file` and `ssl_key_file` (PEM) are the client's certificate, for mutual TLS. `tokens` is for OAUTHBEARER.
     `compression` is the codec of the batches that the adapter writes, or `none`; every codec is read. Raises
     SettingsError with every problem at once.
     """
@@ -39,7 +40,10 @@ class KafkaConnection:
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
+    tokens: TokenProvider | None = field(default=None, repr=False)
     ssl_ca_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    ssl_key_file: Path | None = None
     compression: str = "none"
     session_timeout_seconds: float = 10.0
     transaction_timeout_seconds: float = 15.0
@@ -62,7 +66,7 @@ class KafkaConnection:
     def client_options(self) -> dict[str, object]:
         """Return the keyword arguments that every aiokafka client accepts: addresses, TLS and login.
 
-        Raises SettingsError if `ssl_ca_file` cannot be used.
+        Raises SettingsError if a certificate file cannot be used.
         """
         options: dict[str, object] = {
             "bootstrap_servers": self.bootstrap_servers,
@@ -70,9 +74,12 @@ class KafkaConnection:
             "security_protocol": self.security_protocol,
         }
         if self.uses_tls:
-            options["ssl_context"] = self._ssl_context()
+            options["ssl_context"] = client_context(self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
         if self.uses_sasl:
             options["sasl_mechanism"] = self.sasl_mechanism
+        if self.uses_sasl and self.sasl_mechanism == OAUTHBEARER:
+            options["sasl_oauth_token_provider"] = self.tokens
+        elif self.uses_sasl:
             options["sasl_plain_username"] = self.sasl_username
             options["sasl_plain_password"] = self.sasl_password
         return options
@@ -81,15 +88,6 @@ class KafkaConnection:
     def compression_type(self) -> str | None:
         """The codec as aiokafka's producers expect it; None for none."""
         return None if self.compression == "none" else self.compression
-
-    def _ssl_context(self) -> ssl.SSLContext:
-        try:
-            context: ssl.SSLContext = create_ssl_context(cafile=self.ssl_ca_file)
-        except OSError as error:  # SSLError is one
-            raise SettingsError(
-                f"kafka.ssl_ca_file {self.ssl_ca_file} cannot be used: {error}. Give a file of certificates in PEM."
-            ) from error
-        return context
 
     def _problems(self) -> Iterator[str]:
         yield from _address_problems(self.bootstrap_servers)
@@ -107,28 +105,38 @@ class KafkaConnection:
                 yield f"kafka.{name} is {seconds}; it is a number of seconds above 0."
 
     def _sasl_problems(self) -> Iterator[str]:
+        by_password = self.sasl_mechanism != OAUTHBEARER
         given = {
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_username": self.sasl_username,
             "sasl_password": self.sasl_password,
         }
         for name, value in given.items():
-            if self.uses_sasl and not value:
+            needed = self.uses_sasl and (by_password or name == "sasl_mechanism")
+            if needed and not value:
                 yield f"kafka.{name} is missing; kafka.security_protocol {self.security_protocol} needs it."
-            if not self.uses_sasl and value:
+            elif value and not self.uses_sasl:
                 yield (
                     f"kafka.{name} is given but kafka.security_protocol {self.security_protocol} does not log in; "
                     "set it to SASL_SSL or SASL_PLAINTEXT, or leave the login out."
                 )
+            elif value and not needed:
+                yield f"kafka.{name} is given, but kafka.sasl_mechanism {OAUTHBEARER} uses a token; leave it out."
+        if self.uses_sasl and not by_password and self.tokens is None:
+            yield f"kafka.sasl_mechanism {OAUTHBEARER} needs a source of tokens, such as kafka.oauth_token_url."
         if self.uses_sasl and self.sasl_mechanism and self.sasl_mechanism not in SASL_MECHANISMS:
             yield f"kafka.sasl_mechanism is {self.sasl_mechanism!r}; it is one of {', '.join(SASL_MECHANISMS)}."
 
     def _tls_problems(self) -> Iterator[str]:
-        if self.ssl_ca_file is not None and not self.uses_tls:
-            yield (
-                f"kafka.ssl_ca_file is given but kafka.security_protocol {self.security_protocol} does not encrypt; "
-                "set it to SSL or SASL_SSL, or leave the file out."
-            )
+        files = {name: getattr(self, name) for name in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")}
+        for name, file in files.items():
+            if file is not None and not self.uses_tls:
+                yield (
+                    f"kafka.{name} is given but kafka.security_protocol {self.security_protocol} does not encrypt; "
+                    "set it to SSL or SASL_SSL, or leave the file out."
+                )
+        if self.ssl_key_file is not None and self.ssl_cert_file is None:
+            yield "kafka.ssl_key_file is given without kafka.ssl_cert_file; give the client's certificate too."
 
 
 def _address_problems(bootstrap_servers: str) -> Iterator[str]:

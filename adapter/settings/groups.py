@@ -85,14 +85,32 @@ class KafkaSettings(Group):
     """Name of this deployment at the brokers, the same in all its processes and different from other deployments'."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Protection of the connections to the broker."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """Required with SASL_PLAINTEXT and SASL_SSL."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    """Required with SASL_PLAINTEXT and SASL_SSL. OAUTHBEARER logs in with a token, the others with a password."""
     sasl_username: str | None = None
     """SASL user name."""
     sasl_password: SecretStr | None = None
     """SASL password, or a secret file."""
+    oauth_token_url: str | None = None
+    """Token endpoint for OAUTHBEARER (client credentials); without one, a plugin's `kafka_token` gives the tokens."""
+    oauth_client_id: str | None = None
+    """Client id at the token endpoint, or a secret file."""
+    oauth_client_secret: SecretStr | None = None
+    """Client secret at the token endpoint, or a secret file; a changed file is used for the next token."""
+    oauth_scope: str | None = None
+    """Scope of the requested tokens, if the identity provider asks for one."""
+    oauth_audience: str | None = None
+    """Audience of the requested tokens, if the identity provider asks for one."""
+    oauth_ca_file: Path | None = None
+    """Trusted certificates (PEM) for the token endpoint; default: the system's."""
+    oauth_extensions: dict[str, str] = {}
+    """SASL extensions, sent to the brokers with each token, such as `logicalCluster`."""
     ssl_ca_file: Path | None = None
     """Trusted certificates (PEM); default: the system's."""
+    ssl_cert_file: Path | None = None
+    """The client's certificate (PEM) for mutual TLS; a renewed file is used from the next connection on."""
+    ssl_key_file: Path | None = None
+    """Private key (PEM, no passphrase) of `ssl_cert_file`; default: it is in that file too."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     """Codec of written batches; all codecs are read."""
     group_prefix: str = "ecticket-adapter"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, overload
 
@@ -35,7 +35,11 @@ def read_secret(path: Path, *, optional: bool = False, may_be_empty: bool = Fals
     return text
 
 
-SETTING_FILES: Final[Sequence[tuple[str, str]]] = (("kafka", "sasl_password"),)
+SETTING_FILES: Final[Sequence[tuple[str, str]]] = (
+    ("kafka", "sasl_password"),
+    ("kafka", "oauth_client_id"),
+    ("kafka", "oauth_client_secret"),
+)
 """Secret files that are settings of their own, each at its dotted key as a path in `secrets_dir`.
 
 Not those that change while the adapter runs: of merchants and platforms (`merchants`), and the signing keys
@@ -43,9 +47,9 @@ Not those that change while the adapter runs: of merchants and platforms (`merch
 """
 
 
-def read_setting_files(folder: Path) -> tuple[dict[str, object], tuple[str, ...]]:
+def read_setting_files(folder: Path) -> tuple[Mapping[str, Mapping[str, str]], tuple[str, ...]]:
     """The values of `SETTING_FILES` that exist, as nested groups; and one sentence for each that cannot be used."""
-    tree: dict[str, object] = {}
+    tree: dict[str, dict[str, str]] = {}
     problems: list[str] = []
     for group, name in SETTING_FILES:
         path = folder / group / name
@@ -57,7 +61,7 @@ def read_setting_files(folder: Path) -> tuple[dict[str, object], tuple[str, ...]
         if text is not None and len(text.splitlines()) > 1:
             problems.append(f"The secret file {path} has {len(text.splitlines())} lines. Put one value into it.")
         elif text is not None:
-            tree[group] = {name: text}
+            tree.setdefault(group, {})[name] = text
     return tree, tuple(problems)
 
 

@@ -39,6 +39,7 @@ def test_these_are_the_examples() -> None:
     assert [plugin.name for plugin in PLUGINS] == [
         "catalogue-bundles",
         "chat-sink",
+        "msk-iam",
         "outbox-orders",
         "shopify-orders",
         "skip-policy",
@@ -71,7 +72,11 @@ def test_the_adapter_finds_all_of_them(installed: Fresh, tmp_path: Path) -> None
     bundles = tmp_path / "bundles.yaml"
     bundles.write_text("FAMILY-DAY: [{item_no: VQT04959, quantity: 2}]\n")
     settings = tmp_path / "settings.yaml"
-    own = {"catalogue_bundles": {"file": str(bundles)}, "chat_sink": {"webhook_url": "https://chat.example/hook"}}
+    own = {
+        "catalogue_bundles": {"file": str(bundles)},
+        "chat_sink": {"webhook_url": "https://chat.example/hook"},
+        "msk_iam": {"region": "ap-northeast-1"},
+    }
     settings.write_text(json.dumps({"plugins": {"settings": own}}))
     listed = json.loads(installed.must("ecticket-adapter", "plugins", "list", "--json", "--config", settings))
 

@@ -24,6 +24,7 @@ def test_hooks_stand_in_the_order_in_which_an_order_meets_them() -> None:
         "map_item(order, line)",
         "shape_issue(order, request)",
         "order_settled(outcome)",
+        "kafka_token()",
     ]
 
 
@@ -38,6 +39,7 @@ def test_kinds_are_the_contracts() -> None:
         "map_item": HookKind.CHOOSE,
         "shape_issue": HookKind.CHAIN,
         "order_settled": HookKind.OBSERVE,
+        "kafka_token": HookKind.CHOOSE,
     }
 
 

@@ -33,6 +33,16 @@ SCRAM: Values = {
         "kafka": {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "adapter"}
     }
 }
+TOKENS: Values = {
+    "config": {
+        "kafka": {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "OAUTHBEARER",
+            "oauth_token_url": "https://login.example/token",
+            "oauth_client_id": "adapter",
+        }
+    }
+}
 WHEELS: Values = {"plugins": {"wheels": [{"name": "bundles", "image": "registry.example/wheels:1", "path": "/wheels"}]}}
 FILES: Values = {"plugins": {"files": {"family.py": "from adapter import hookimpl\n"}}}
 CSI: Values = {"existingSecret": "", "secretsVolume": {"csi": {"driver": "secrets-store.csi.k8s.io"}}}
@@ -105,6 +115,7 @@ PARTS: Mapping[str, Values] = {
     "plugin files": minimal(FILES),
     "csi": minimal(CSI),
     "secret files": minimal(SCRAM, SECRET_FILES),
+    "tokens": minimal(TOKENS),
     "platform": minimal({"config": {"platforms": {"1000031": {}}}}),
     "sidecar": minimal(SIDECAR),
     "sidecar with everything": minimal(

@@ -18,6 +18,7 @@ from helm.cases import (
     PUBLIC,
     SCRAM,
     SIDECAR,
+    TOKENS,
     WHEELS,
     merged,
     minimal,
@@ -104,6 +105,14 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         minimal(SCRAM, {"config": {"kafka": {"sasl_password": "topsecret"}}}),
         "config.kafka.sasl_password is a secret",
     ),
+    "a client secret in config": (
+        minimal(TOKENS, {"config": {"kafka": {"oauth_client_secret": "topsecret"}}}),
+        "config.kafka.oauth_client_secret is a secret",
+    ),
+    "a user beside a token": (
+        minimal(TOKENS, {"config": {"kafka": {"sasl_username": "adapter"}}}),
+        "config.kafka.sasl_username is set",
+    ),
     "a signing key in config": (
         minimal({"config": {"keys": {"signing_key": "topsecret"}}}),
         "config.keys.signing_key is a secret",
@@ -149,6 +158,19 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
             },
         ),
         "config.kafka.sasl_mechanism is set and kafka/sasl_password has no source",
+    ),
+    "a client secret without a source": (
+        minimal(
+            WITHOUT_KEYS,
+            TOKENS,
+            {
+                "secretFiles": [
+                    {"secretName": "a", "key": key, "path": f"merchants/3085676/{key}"}
+                    for key in ("hash_key", "hash_iv")
+                ]
+            },
+        ),
+        "config.kafka.sasl_mechanism is set and kafka/oauth_client_secret has no source",
     ),
     **{
         f"{name} of a sidecar": (minimal(SIDECAR, {name: ON}), f"{name} is enabled and mode is sidecar")
@@ -225,10 +247,13 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         )
         for name, value, protocol in (("sasl_mechanism", "PLAIN", "SSL"), ("sasl_username", "adapter", "PLAINTEXT"))
     },
-    "a CA without TLS": (
-        minimal({"config": {"kafka": {"ssl_ca_file": "/ca.crt"}}}),
-        "config.kafka.ssl_ca_file is set and security_protocol is PLAINTEXT",
-    ),
+    **{
+        f"{name} without TLS": (
+            minimal({"config": {"kafka": {name: "/file.pem"}}}),
+            f"config.kafka.{name} is set and security_protocol is PLAINTEXT",
+        )
+        for name in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
+    },
     "labels of the topics Job": (
         minimal(SIDECAR, {"topicsJob": ON, "sidecar": {"podLabels": {"app.kubernetes.io/name": "ecticket-adapter"}}}),
         "sidecar.podLabels are labels of the topics Job's pod",

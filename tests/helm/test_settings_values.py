@@ -32,7 +32,7 @@ VALUES: Mapping[str, Any] = yaml.safe_load(VALUES_FILE.read_text(encoding="utf-8
 SCHEMA: Mapping[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 SETTINGS = {key: field for key, field, _ in known_keys()}
 SECRETS = {key for key, field in SETTINGS.items() if is_secret(field.annotation)}
-_OPEN = ("merchants", "platforms", "plugins.settings")
+_OPEN = ("merchants", "platforms", "plugins.settings", "kafka.oauth_extensions")
 
 
 @pytest.fixture(autouse=True)

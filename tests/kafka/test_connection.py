@@ -6,7 +6,9 @@ import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 from aiokafka.conn import collect_hosts
+from cryptography.hazmat.primitives import serialization
 
 from adapter.errors import SettingsError
 from adapter.kafka.connection import KafkaConnection
@@ -129,3 +131,51 @@ def test_certificates_that_cannot_be_used_are_refused_by_name(tmp_path: Path, co
 
     with pytest.raises(SettingsError, match=r"ca\.pem cannot be used"):
         connection.client_options()
+
+
+def test_a_token_login_needs_tokens_and_no_password() -> None:
+    """Both are said at once."""
+    with pytest.raises(SettingsError) as refused:
+        KafkaConnection(
+            bootstrap_servers="a:9092",
+            security_protocol="SASL_SSL",
+            sasl_mechanism="OAUTHBEARER",
+            sasl_username="adapter",
+        )
+
+    assert [each.split()[0] for each in refused.value.problems] == ["kafka.sasl_username", "kafka.sasl_mechanism"]
+
+
+@pytest.mark.parametrize("name", ["ssl_ca_file", "ssl_cert_file"])
+def test_a_certificate_without_tls_is_refused(name: str, tmp_path: Path) -> None:
+    """It would not be used."""
+    with pytest.raises(SettingsError, match=f"kafka.{name}"):
+        KafkaConnection(bootstrap_servers="a:9092", **{name: tmp_path / "file.pem"})  # type: ignore[arg-type]
+
+
+def test_a_key_without_a_certificate_is_refused(tmp_path: Path) -> None:
+    """The certificate may be missing by mistake."""
+    with pytest.raises(SettingsError, match=r"kafka\.ssl_cert_file"):
+        KafkaConnection(bootstrap_servers="a:9092", security_protocol="SSL", ssl_key_file=tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate", "locked"])
+def test_a_client_certificate_that_cannot_be_used_is_named(tmp_path: Path, content: str | None) -> None:
+    """Missing, of another form, or with a key that asks for a passphrase: nothing waits at a terminal."""
+    cert_file, key_file = tmp_path / "client.crt", tmp_path / "client.key"
+    issued = trustme.CA().issue_cert("client.example")
+    if content is not None:
+        issued.cert_chain_pems[0].write_to_path(str(cert_file))
+        key_file.write_bytes(_locked(issued) if content == "locked" else content.encode())
+    connection = KafkaConnection(
+        bootstrap_servers="a:9092", security_protocol="SSL", ssl_cert_file=cert_file, ssl_key_file=key_file
+    )
+
+    with pytest.raises(SettingsError, match=r"kafka\.ssl_cert_file"):
+        connection.client_options()
+
+
+def _locked(issued: trustme.LeafCert) -> bytes:
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(b"passphrase"))

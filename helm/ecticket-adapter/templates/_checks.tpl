@@ -26,16 +26,22 @@
 {{- if and (not .Values.secretsVolume) (not .Values.config.merchants) }}
 - config.merchants names no merchant. Add the MerchantID in quotes, such as "3085676": {}, and its keys to the Secret.
 {{- end }}
-{{- if and (hasPrefix "SASL" .Values.config.kafka.security_protocol) (or (not .Values.config.kafka.sasl_mechanism) (not .Values.config.kafka.sasl_username)) }}
+{{- $byToken := eq (default "" .Values.config.kafka.sasl_mechanism) "OAUTHBEARER" }}
+{{- if and (hasPrefix "SASL" .Values.config.kafka.security_protocol) (not $byToken) (or (not .Values.config.kafka.sasl_mechanism) (not .Values.config.kafka.sasl_username)) }}
 - config.kafka.security_protocol is {{ .Values.config.kafka.security_protocol }}, which needs sasl_mechanism and sasl_username. Set both.
+{{- end }}
+{{- if and $byToken .Values.config.kafka.sasl_username }}
+- config.kafka.sasl_username is set, and sasl_mechanism OAUTHBEARER logs in with a token. Remove it.
 {{- end }}
 {{- range $name := list "sasl_mechanism" "sasl_username" }}
 {{- if and (not (hasPrefix "SASL" $.Values.config.kafka.security_protocol)) (index $.Values.config.kafka $name) }}
 - config.kafka.{{ $name }} is set and security_protocol is {{ $.Values.config.kafka.security_protocol }}, which does not log in. Set it to SASL_SSL or SASL_PLAINTEXT, or remove {{ $name }}.
 {{- end }}
 {{- end }}
-{{- if and .Values.config.kafka.ssl_ca_file (not (hasSuffix "SSL" .Values.config.kafka.security_protocol)) }}
-- config.kafka.ssl_ca_file is set and security_protocol is {{ .Values.config.kafka.security_protocol }}, which does not encrypt. Set it to SSL or SASL_SSL, or remove ssl_ca_file.
+{{- range $name := list "ssl_ca_file" "ssl_cert_file" "ssl_key_file" }}
+{{- if and (index $.Values.config.kafka $name) (not (hasSuffix "SSL" $.Values.config.kafka.security_protocol)) }}
+- config.kafka.{{ $name }} is set and security_protocol is {{ $.Values.config.kafka.security_protocol }}, which does not encrypt. Set it to SSL or SASL_SSL, or remove {{ $name }}.
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -83,8 +89,10 @@
 {{/* What looks like a secret in config, which becomes a ConfigMap, or in extraEnv, which everyone reads who reads pods. */}}
 {{- define "ecticket-adapter.secretsInConfig" -}}
 {{- $where := "Remove it, and put it into the Secret of existingSecret as" }}
-{{- if hasKey .Values.config.kafka "sasl_password" }}
-- config.kafka.sasl_password is a secret, and config becomes a ConfigMap. {{ $where }} kafka.sasl_password.
+{{- range $name := list "sasl_password" "oauth_client_secret" }}
+{{- if hasKey $.Values.config.kafka $name }}
+- config.kafka.{{ $name }} is a secret, and config becomes a ConfigMap. {{ $where }} kafka.{{ $name }}.
+{{- end }}
 {{- end }}
 {{- if hasKey (default dict .Values.config.keys) "signing_key" }}
 - config.keys.signing_key is a secret, and config becomes a ConfigMap. {{ $where }} signing_key.
@@ -191,8 +199,10 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and .Values.config.kafka.sasl_mechanism (not (hasKey $files "kafka/sasl_password")) }}
-- config.kafka.sasl_mechanism is set and kafka/sasl_password has no source. Add it to secretFiles, or set existingSecret.
+{{- range $name := include "ecticket-adapter.loginFiles" $ | fromJsonArray }}
+{{- if not (hasKey $files (printf "kafka/%s" $name)) }}
+- config.kafka.sasl_mechanism is set and kafka/{{ $name }} has no source. Add it to secretFiles, or set existingSecret.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

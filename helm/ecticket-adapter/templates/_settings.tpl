@@ -115,6 +115,23 @@ settings.yaml: |
 {{- add (ceil .Values.config.shutdown.grace_seconds) 10 }}
 {{- end }}
 
+{{/* The secret files below `kafka/` that the login needs, as a list of names. */}}
+{{- define "ecticket-adapter.loginFiles" -}}
+{{- $kafka := .Values.config.kafka }}
+{{- $files := list }}
+{{- if eq (default "" $kafka.sasl_mechanism) "OAUTHBEARER" }}
+{{- if $kafka.oauth_token_url }}
+{{- $files = append $files "oauth_client_secret" }}
+{{- if not $kafka.oauth_client_id }}
+{{- $files = append $files "oauth_client_id" }}
+{{- end }}
+{{- end }}
+{{- else if $kafka.sasl_mechanism }}
+{{- $files = append $files "sasl_password" }}
+{{- end }}
+{{- toJson $files }}
+{{- end }}
+
 {{/* Secret files as `path: {secretName, key, optional}`, each path once; secretFiles take precedence. */}}
 {{- define "ecticket-adapter.secretFiles" -}}
 {{- $files := dict }}
@@ -126,8 +143,8 @@ settings.yaml: |
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if .Values.config.kafka.sasl_mechanism }}
-{{- $_ := set $files "kafka/sasl_password" (dict "secretName" .Values.existingSecret "key" "kafka.sasl_password") }}
+{{- range $name := include "ecticket-adapter.loginFiles" . | fromJsonArray }}
+{{- $_ := set $files (printf "kafka/%s" $name) (dict "secretName" $.Values.existingSecret "key" (printf "kafka.%s" $name)) }}
 {{- end }}
 {{- $_ := set $files "signing_key" (dict "secretName" .Values.existingSecret "key" "signing_key" "optional" true) }}
 {{- end }}

@@ -1,0 +1,151 @@
+"""Tokens for SASL OAUTHBEARER: from an identity provider with client credentials (RFC 6749, 4.4), kept while valid.
+
+Clients ask for a token at each connection. Brokers may end a connection when its token expires; clients then connect
+again, with a new token.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote_plus
+
+import httpx
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaConnectionError
+from pydantic import BaseModel, Field, ValidationError
+
+from adapter.errors import SettingsError, TokenUnavailable
+
+TIMEOUT_SECONDS: Final = 10.0
+"""How long the identity provider may take."""
+RENEW_AT: Final = 0.8
+"""The part of its lifetime for which a token is used."""
+UNKNOWN_LIFETIME_SECONDS: Final = 60.0
+"""How long a token is used whose lifetime is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token and the seconds from its issue for which it is valid; None if that is not known."""
+
+    value: str
+    lifetime_seconds: float | None = None
+
+    def __repr__(self) -> str:
+        """Without the value."""
+        return f"Token(lifetime_seconds={self.lifetime_seconds})"
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # the client has no types
+    """Gives all clients the current token, and fetches a new one in time."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Token]],
+        *,
+        extensions: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`fetch` raises TokenUnavailable. `extensions` go to the brokers with each token (RFC 7628, 3.1)."""
+        self._fetch = fetch
+        self._extensions = dict(extensions or {})
+        self._clock = clock
+        self._token = ""
+        self._renew_at = float("-inf")
+
+    async def token(self) -> str:
+        """Return a valid token. Raises KafkaConnectionError, which the client takes as a connection that failed."""
+        asked_at = self._clock()
+        if asked_at >= self._renew_at:
+            try:
+                token = await self._fetch()
+            except TokenUnavailable as error:
+                raise KafkaConnectionError(str(error)) from error
+            lifetime = UNKNOWN_LIFETIME_SECONDS if token.lifetime_seconds is None else token.lifetime_seconds
+            self._token, self._renew_at = token.value, asked_at + lifetime * RENEW_AT
+        return self._token
+
+    def extensions(self) -> dict[str, str]:
+        """Return the SASL extensions."""
+        return self._extensions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """What the identity provider knows the adapter by."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+class _Answer(BaseModel):
+    """The answer of a token endpoint (RFC 6749, 5.1)."""
+
+    access_token: str = Field(min_length=1)
+    expires_in: float | None = Field(default=None, gt=0)
+
+
+class _Refusal(BaseModel):
+    """Its refusal (RFC 6749, 5.2)."""
+
+    error: str = Field(pattern=r"^[a-z_]{1,64}$")
+
+
+class TokenEndpoint:
+    """Fetches tokens with client credentials, sent as HTTP Basic authentication (RFC 6749, 2.3.1)."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Callable[[], ClientCredentials],
+        *,
+        form: Mapping[str, str],
+        ca_file: Path | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`credentials` is called for each token, so that changed ones are used at once; raises SettingsError.
+
+        `form` are additional fields, such as `scope`.
+        """
+        self._url = url
+        self._credentials = credentials
+        self._form = {"grant_type": "client_credentials", **form}
+        self._ca_file = ca_file
+        self._transport = transport
+
+    async def fetch(self) -> Token:
+        """Return a new token. Raises TokenUnavailable with the cause, never with a secret."""
+        try:
+            credentials = self._credentials()
+            verify = ssl.create_default_context(cafile=self._ca_file)
+            async with httpx.AsyncClient(
+                verify=verify, transport=self._transport, timeout=TIMEOUT_SECONDS, trust_env=False
+            ) as client:
+                auth = (quote_plus(credentials.client_id), quote_plus(credentials.client_secret))
+                answer = await client.post(self._url, data=self._form, auth=auth)
+        except (httpx.HTTPError, SettingsError, OSError) as error:
+            raise TokenUnavailable(f"No token comes from kafka.oauth_token_url: {_cause(error)}.") from error
+        if answer.status_code != httpx.codes.OK:
+            raise TokenUnavailable(f"kafka.oauth_token_url refuses a token: HTTP {answer.status_code}{_code(answer)}.")
+        try:
+            found = _Answer.model_validate_json(answer.content)
+        except ValidationError:
+            raise TokenUnavailable("kafka.oauth_token_url answered without an access_token.") from None
+        return Token(value=found.access_token, lifetime_seconds=found.expires_in)
+
+
+def _cause(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _code(answer: httpx.Response) -> str:
+    """The error code of RFC 6749, such as `invalid_client`; anything else is not repeated."""
+    try:
+        return f" ({_Refusal.model_validate_json(answer.content).error})"
+    except ValidationError:
+        return ""
