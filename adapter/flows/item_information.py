@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from adapter.errors import CallError
+from adapter.errors import CallError, Throttled
 from adapter.flows.item_lookup import ItemAnswer, ItemLookup
 from adapter.flows.ports import Clock, ItemQueries
 from adapter.issuance.item_check import ItemFacts
@@ -24,9 +24,13 @@ ITEMS_KEPT: Final = 10_000
 WAIT_SECONDS: Final = 2.0
 """How long an order waits for the answers about all its products."""
 PAUSE_SECONDS: Final = 10.0
-"""How long no product of a merchant is queried after a query without an answer."""
+"""How long no product of a merchant is queried after a query without an answer; longer if ECTicket asks for it."""
+
+LONGEST_PAUSE_SECONDS: Final = 3600.0
+"""The longest pause that ECTicket can ask for."""
 
 _PAUSE: Final = timedelta(seconds=PAUSE_SECONDS)
+_LONGEST_PAUSE: Final = timedelta(seconds=LONGEST_PAUSE_SECONDS)
 
 
 _Key = tuple[str, str]
@@ -135,8 +139,8 @@ class ItemInformation:
             queried_at = self._now()
             try:
                 facts = _facts(await self._lookup.query(merchant, item_no))
-            except CallError:
-                self._pause(merchant.merchant_id)
+            except CallError as error:
+                self._pause(merchant.merchant_id, error.retry_at if isinstance(error, Throttled) else None)
                 facts = None
             return self._remember(key, _Answer(facts, queried_at))
         finally:
@@ -155,10 +159,12 @@ class ItemInformation:
         until = self._paused_until.get(merchant_id)
         now = self._now()
         # A wall clock that is set back must not prolong the pause.
-        return until is not None and now < until <= now + _PAUSE
+        return until is not None and now < until <= now + _LONGEST_PAUSE
 
-    def _pause(self, merchant_id: str) -> None:
-        self._paused_until[merchant_id] = self._now() + _PAUSE
+    def _pause(self, merchant_id: str, until: datetime | None = None) -> None:
+        """Query no product for a while: until ECTicket's own time after a lock-out or throttling."""
+        now = self._now()
+        self._paused_until[merchant_id] = min(max(until or now, now + _PAUSE), now + _LONGEST_PAUSE)
 
 
 def _facts(answer: ItemAnswer) -> ItemFacts | None:

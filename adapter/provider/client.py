@@ -75,6 +75,8 @@ _HEADERS_HTML = {"Accept": "text/html", **_HEADERS}  # for all calls but OrderDe
 
 _STOPS_ORDERS = frozenset({Endpoint.ISSUE, Endpoint.QUERY_ISSUE_RESULT})
 """The endpoints whose rejections open the breaker."""
+_LOCKS_OUT = _STOPS_ORDERS | {Endpoint.ORDER_DETAIL}
+"""The endpoints whose HTTP 403 is a lock-out. Products may be forbidden alone; an order's own call shows it."""
 
 _OUTCOMES: tuple[tuple[type[CallError], CallOutcome], ...] = (
     (BreakerOpen, CallOutcome.BREAKER_OPEN),
@@ -311,7 +313,7 @@ class EcticketClient:
         error = classify(answer, what=str(call), limits=self._limits, now=self._clock.now())
         if error is None:
             return answer
-        if answer.status == HTTPStatus.FORBIDDEN and isinstance(error, Throttled):
+        if answer.status == HTTPStatus.FORBIDDEN and isinstance(error, Throttled) and call.endpoint in _LOCKS_OUT:
             channel.lock_out(error.retry_at)
         if isinstance(error, NotAccepted):
             self._note_not_accepted(call, f"HTTP {answer.status}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
@@ -320,6 +321,19 @@ async def test_an_order_is_sent_unchecked_if_nothing_answers(harness: Harness, e
     harness.ecticket.item_error = None
     harness.clock.passes(PAUSE_SECONDS)
     assert (await harness.work(harness.order(order_id="B-1"))).dead_letters
+
+
+async def test_products_are_not_queried_before_ecticket_asks_for_it(harness: Harness) -> None:
+    """After a lock-out or throttling, more calls would prolong it; orders go out unchecked for so long."""
+    harness.ecticket.item_error = Throttled("HTTP 403", retry_at=NOON + timedelta(minutes=30))
+    assert (await harness.work(harness.order(order_id="A-0"))).types == ["submitted"]
+    harness.ecticket.item_error = None
+    for minutes, queries in ((29, 1), (2, 2)):
+        harness.clock.passes(minutes * 60)
+        assert (await harness.work(harness.order(order_id=f"A-{minutes}"))).types == ["submitted"]
+        assert len(harness.ecticket.calls_of("item")) == queries
+
+    assert _results(harness) == ["unanswered", "unanswered", "issuable"]
 
 
 async def test_a_silent_endpoint_delays_an_order_for_a_bounded_time() -> None:

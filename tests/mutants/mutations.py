@@ -578,8 +578,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _flows(
         "every order waits for a QueryItemInfo that fails",
         "item_information",
-        "                self._pause(merchant.merchant_id)\n                facts = None\n",
-        "                facts = None\n",
+        "                self._pause(merchant.merchant_id, error.retry_at if isinstance(error, Throttled) else None)\n",
+        "",
         "item_checks",
     ),
     # --- provider: what was sent, and whose turn it is ---------------------------------------------------------------
@@ -655,6 +655,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "        if call.endpoint in _STOPS_ORDERS:\n",
         "        if True:\n",
         "breaking",
+    ),
+    _provider(
+        "a forbidden query for products stops all orders",
+        "client",
+        "isinstance(error, Throttled) and call.endpoint in _LOCKS_OUT:",
+        "isinstance(error, Throttled):",
+        "breaking",
+    ),
+    _flows(
+        "products are queried during a lock-out",
+        "item_information",
+        "self._pause(merchant.merchant_id, error.retry_at if isinstance(error, Throttled) else None)",
+        "self._pause(merchant.merchant_id)",
+        "item_checks",
     ),
     _provider(
         "slow queries for products take every slot",

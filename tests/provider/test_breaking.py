@@ -113,6 +113,17 @@ async def test_403_holds_the_merchant_back_for_half_an_hour(
     assert caught.value.retry_at == time.wall + timedelta(seconds=1)
 
 
+async def test_403_for_a_product_holds_no_order_back(server: RawServer, provider: EcticketClient, noted: Noted) -> None:
+    """QueryItemInfo may be forbidden alone; if the merchant is locked out, the order's own call shows it."""
+    server.behave = _lock_out
+    with pytest.raises(Throttled):
+        await provider.item(MERCHANT, "VQT04959", purpose=Purpose.ITEM)
+    server.behave = ecticket.healthy
+
+    assert (await _issue(provider, "order-1")).rtn_code == 1
+    assert noted.states == []
+
+
 async def test_429_and_503_hold_only_their_own_call_back(
     server: RawServer, provider: EcticketClient, noted: Noted
 ) -> None:
