@@ -112,9 +112,13 @@ class _StreamCopy:
 
 
 class _PartialFile:
-    """A file under another name in the folder of its target, whose place it takes when it is complete."""
+    """A file without a name in the folder of its target, whose place it takes when it is complete.
 
-    def __init__(self, file: BinaryIO, path: Path, target: Path) -> None:
+    A process that is killed leaves nothing behind. Where the file system knows no files without names, it has another
+    name until then, `.report-*.part`.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path | None, target: Path) -> None:
         self.file = file
         self._path = path
         self._target = target
@@ -122,25 +126,56 @@ class _PartialFile:
     def complete(self) -> None:
         """Give the file its name; it stays open."""
         os.fsync(self.file.fileno())
+        if self._path is None:
+            self._path = _part_of(self._target)
+            descriptor = self.file.fileno()
+            # With a descriptor, Python calls linkat, which follows the link to the open file.
+            os.link(f"/proc/self/fd/{descriptor}", self._path, src_dir_fd=descriptor)
         self._path.replace(self._target)
+
+    def remove(self) -> None:
+        """Remove the file if it was not completed."""
+        if self._path is not None:
+            with suppress(FileNotFoundError):
+                self._path.unlink()
 
 
 @contextmanager
 def _partial_file(output: Path) -> Iterator[_PartialFile]:
-    """Remove the file at the end if it was not completed."""
     target = output.resolve()  # a symbolic link stays one
-    path = target.with_name(f".report-{secrets.token_hex(4)}.part")
+    partial = _without_name(target) or _with_other_name(target, output)
     try:
-        file = path.open("x+b")
+        with partial.file, with_path(output):
+            yield partial
+    finally:
+        partial.remove()
+
+
+def _without_name(target: Path) -> _PartialFile | None:
+    """Open a file without a name; None where that cannot be, or where it could not get one later."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+        return None
+
+    def open_nameless(_path: str, _flags: int) -> int:
+        return os.open(target.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+
+    try:
+        return _PartialFile(open(target, "w+b", opener=open_nameless), None, target)
+    except OSError:
+        return None
+
+
+def _with_other_name(target: Path, output: Path) -> _PartialFile:
+    path = _part_of(target)
+    try:
+        return _PartialFile(path.open("x+b"), path, target)
     except OSError as error:
         error.filename = str(output)
         raise
-    try:
-        with file, with_path(output):
-            yield _PartialFile(file, path, target)
-    finally:
-        with suppress(FileNotFoundError):
-            path.unlink()
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".report-{secrets.token_hex(4)}.part")
 
 
 def _is_stream(output: Path) -> bool:

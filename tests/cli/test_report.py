@@ -16,13 +16,15 @@ from key_words import mentions
 from adapter.dev.sandbox import RunningSandbox
 from adapter.dev.sandbox.fault_types import Maintenance, OddReport, ServerError
 from adapter.dev.sandbox.faults import FaultRule
-from adapter.protocol.order_detail import ORDER_COLUMNS
+from adapter.dev.sandbox.order_store import tickets
+from adapter.protocol.order_detail import ORDER_COLUMNS, TICKET_COLUMNS
 from adapter.protocol.taipei import TAIPEI
 
 from .command_runner import Commands
 
 TODAY = datetime.now(TAIPEI).date().isoformat()
 HEADER_BYTES = len((",".join(ORDER_COLUMNS) + "\r\n").encode("utf-8-sig"))
+TICKETS_HEADER_BYTES = len((",".join(TICKET_COLUMNS) + "\r\n").encode("utf-8-sig"))
 PERSONAL = ("王小明", "0900000000", "customer@example.com")
 
 
@@ -208,3 +210,38 @@ def test_a_refused_report_says_why(ask: Commands, ecticket: RunningSandbox, tmp_
     assert "777" in err
     assert "Closed today." in err
     assert not (tmp_path / "orders.csv").exists()
+
+
+ODD_TICKETS = {
+    "as documented": OddReport(additional_columns=0),
+    "a number twice": OddReport(repeat_lines=True),
+    "an unreadable number": OddReport(unreadable_column="票券序號"),
+    "an unreadable price": OddReport(unreadable_column="票券面額"),
+    "cut off": OddReport(additional_columns=0, keep_bytes=TICKETS_HEADER_BYTES + 300),
+    "without a column": OddReport(without_columns=("核銷代碼",)),
+}
+
+
+@pytest.mark.parametrize("form", ODD_TICKETS)
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["table", "json"])
+def test_no_ticket_number_or_code_is_shown(
+    issued: Commands, ecticket: RunningSandbox, form: str, more: tuple[str, ...]
+) -> None:
+    """Not in a row, a note, an error or a traceback, whatever is wrong with the report."""
+    serial = issued.config.with_name("serial.json")
+    serial.write_text(
+        '{"order_id": "S-1", "trade_no": "SERIAL1", "issue_type": "serial_number",'
+        ' "lines": [{"sku": "SPA", "name": "SPA課程體驗券", "unit_price": 3200, "quantity": 3}]}',
+        encoding="utf-8",
+    )
+    assert issued("issue", str(serial)).code == 0
+    store = ecticket.order_store
+    found = [each for key in store.numbers() for order in store.issuances(key) for each in tickets(order)]
+    numbers = {text for each in found for text in (each.number, each.redemption_code) if text}
+    ecticket.faults.arm(FaultRule(behaviour=ODD_TICKETS[form]))
+
+    result = issued("--debug", "report", "--type", "tickets", "--from", TODAY, "--to", TODAY, *more)
+
+    assert result.code == (1 if form == "cut off" else 0)
+    assert len(numbers) > 6
+    assert not [number for number in numbers if number in result.out + result.err]

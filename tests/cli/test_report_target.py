@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -60,6 +61,8 @@ async def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     async with downloaded(_source(write), MERCHANT, REQUEST, target) as report:
         assert b"".join(report.pieces()) == b"one,two\n"
     assert [target.name in names for names in seen] == [False]
+    if sys.platform == "linux":
+        assert seen == [[]]  # a process that is killed now leaves nothing behind
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == {"orders.csv": b"one,two\n"}
 
 
@@ -77,6 +80,28 @@ async def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path) -> None
             pass
     assert sorted(os.listdir(tmp_path)) == ["link.csv", "real.csv"]
     assert (tmp_path / "link.csv").read_bytes() == b"before"
+
+
+async def test_a_file_system_without_nameless_files_gets_another_name_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It vanishes, whether the download succeeds or not."""
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    seen: list[list[str]] = []
+
+    async def write(report_download: ReportDownload) -> None:
+        await report_download.write(b"one\n")
+        seen.append(os.listdir(tmp_path))
+        if len(seen) > 1:
+            raise InDoubt("the connection was lost")
+
+    async with downloaded(_source(write), MERCHANT, REQUEST, tmp_path / "orders.csv"):
+        assert os.listdir(tmp_path) == ["orders.csv"]
+    with pytest.raises(InDoubt):
+        async with downloaded(_source(write), MERCHANT, REQUEST, tmp_path / "orders.csv"):
+            pass
+    assert [sum(each.endswith(".part") for each in names) for names in seen] == [1, 1]
+    assert os.listdir(tmp_path) == ["orders.csv"]
 
 
 async def test_a_link_stays_a_link(tmp_path: Path) -> None:
