@@ -42,6 +42,13 @@ OTHER_MERCHANT = PUBLIC_TEST_MERCHANTS[2]
 TESTS = Path(__file__).parent.parent
 RUN = (sys.executable, "-m", "adapter", "run")
 PARTITIONS = 4
+
+
+def dying(topic: str) -> tuple[str, ...]:
+    """The command of an adapter that is killed inside its first transaction with an event on this topic."""
+    return (sys.executable, "-m", "integration.dying", topic, "run")
+
+
 NO_TLS = ssl.create_default_context()
 NOT_PUBLISHED = " is at ECTicket and was never published as submitted"
 SANDBOX = SandboxSettings(port=0, job_seconds=0.5)

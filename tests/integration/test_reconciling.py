@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
 
 from adapter.dev.sandbox.fault_types import Slow
 from adapter.dev.sandbox.faults import FaultRule
@@ -18,12 +17,13 @@ from adapter.dev.sandbox.order_store import Job, StoredOrder
 from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.query_issue_result import IssueStatus
-from integration.cluster import RUN, SANDBOX, Cluster, open_cluster, until
-from integration.commands import run
+from integration.cluster import RUN, SANDBOX, Cluster, dying, open_cluster, until
+from integration.commands import independently_checked, run
 from integration.event_log import all_there
 from integration.order_source import OrderSource
 
 OF_EACH_KIND = 3
+KINDS = ("not-published", "not-reported", "state", "ticket-count")
 DONE = ("reconciled", "another process has reconciled this merchant")
 """What the stage logs when a merchant's day is done."""
 EARLIER = timedelta(minutes=1)
@@ -31,7 +31,7 @@ EARLIER = timedelta(minutes=1)
 
 
 async def test_each_planted_difference_is_published_once_and_no_other(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """kill -9 during a download, a second process that takes over, and a command that fences it."""
+    """kill -9 between the first event and the commit, kill -9 during a download, and a command that fences another."""
     sandbox = replace(SANDBOX, report_interval_seconds=0)
     async with open_cluster(
         kafka, tmp_path, sandbox=sandbox, reconcile__at="00:00", reports__interval_seconds="1"
@@ -42,7 +42,10 @@ async def test_each_planted_difference_is_published_once_and_no_other(kafka: Kaf
         await cluster.all_delivered(seconds=60)
         await issuing.dismiss()
         await _plant(cluster)
-        expected = await _differences(cluster)
+        topic = cluster.topic("reconciliations")
+        dead = await cluster.start(ready=False, command=(*dying(topic), "--only", "reconcile"))
+        await until(lambda: dead.process.returncode is not None, seconds=60)
+        assert await all_there(kafka, topic) == []
 
         cluster.sandbox.faults.arm(FaultRule(behaviour=Slow(seconds=120), endpoint=Endpoint.ORDER_DETAIL))
         cluster.command = (*RUN, "--only", "reconcile")
@@ -56,21 +59,16 @@ async def test_each_planted_difference_is_published_once_and_no_other(kafka: Kaf
         printed = await run(other, "reconcile", "--json")
         code = await other.dismiss()
 
-        records = await all_there(kafka, cluster.topic("reconciliations"))
-        differences = [json.loads(each.value) for each in records if _type(each) == "difference"]
-        assert Counter((each["trade_no"], each["kind"]) for each in differences) == Counter(expected)
-        assert Counter(kind for _, kind in expected) == dict.fromkeys(
-            ("not-published", "not-reported", "state", "ticket-count"), OF_EACH_KIND
-        )
-        assert len({_header(each, "ce_id") for each in records}) == len(records)
-        assert [_type(each) for each in records].count("completed") == 1
+        checked = await independently_checked(cluster, "differences", "issuances", "reconciliations")
+        assert (checked.code, checked.err.strip()) == (0, "")
+        found = json.loads(checked.out)
+        assert {kind: found[kind] for kind in KINDS} == dict.fromkeys(KINDS, OF_EACH_KIND)
         assert (on_the_wire, printed.code, code) == (1, 1, 0), published.err
         (document,) = json.loads(printed.out)
-        assert {(each["trade_no"], each["kind"], each["new"]) for each in document["differences"]} == {
-            (number, kind, False) for number, kind in expected
-        }
+        assert Counter((each["kind"], each["new"]) for each in document["differences"]) == dict.fromkeys(
+            ((kind, False) for kind in KINDS), OF_EACH_KIND
+        )
         assert document["reported"] == cluster.sandbox.order_store.number_count
-        print(f"\n{document['reported']} numbers reported, {len(differences)} differences published once")
 
 
 async def _plant(cluster: Cluster) -> None:
@@ -86,7 +84,8 @@ async def _plant(cluster: Cluster) -> None:
     for each in miscounted:
         _issue(cluster, each)
     for each in contradicts:
-        store._orders[each.sequence] = replace(each, job=Job(ends_at=now - EARLIER, failure="planted"))
+        failed = replace(each, job=Job(ends_at=now - EARLIER, failure="planted"))
+        store._orders[each.sequence] = store._by_key[each.key] = failed
     events = {event.number: event for event in cluster.event_log.events if event.type == "issued"}
     producer = AIOKafkaProducer(**cluster.kafka.client_options())
     await producer.start()
@@ -113,37 +112,3 @@ def _issue(cluster: Cluster, order: StoredOrder) -> None:
 
 def _text(moment: datetime) -> bytes:
     return moment.isoformat(timespec="milliseconds").encode()
-
-
-async def _differences(cluster: Cluster) -> list[tuple[str, str]]:
-    """The differences by an independent comparison: ECTicket's own store against the records of the topic."""
-    now = datetime.now(UTC)
-    published: dict[str, tuple[str, int]] = {}
-    reported: dict[str, tuple[str, int]] = {}
-    for record in await all_there(cluster.kafka, cluster.topic("issuances")):
-        kind = _type(record)
-        data = json.loads(record.value)
-        if kind in ("submitted", "issued", "failed") and published.get(data["trade_no"], ("", 0))[0] != "issued":
-            published[data["trade_no"]] = (kind, data["ticket_count"])
-    for order in cluster.sandbox.order_store._orders:
-        state, count = reported.get(order.request.trade_no.value, ("", 0))
-        reported[order.request.trade_no.value] = (order.status(now).name.lower(), count + order.ticket_count)
-    found = [(number, "not-published") for number in reported.keys() - published.keys()]
-    found += [
-        (number, "not-reported") for number in published.keys() - reported.keys() if published[number][0] != "failed"
-    ]
-    for number in published.keys() & reported.keys():
-        (event, tickets), (state, count) = published[number], reported[number]
-        if event != state:
-            found.append((number, "state"))
-        elif state == "issued" and tickets != count:
-            found.append((number, "ticket-count"))
-    return found
-
-
-def _header(record: ConsumerRecord, name: str) -> str:
-    return str(dict(record.headers)[name], "utf-8")
-
-
-def _type(record: ConsumerRecord) -> str:
-    return _header(record, "ce_type").split(".")[-2]

@@ -1,0 +1,32 @@
+"""`python -m integration.dying TOPIC run`: the adapter, killed inside its first transaction with an event on TOPIC.
+
+The event is at the broker, and its transaction is not committed. With another name for the topic it is a plain adapter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from adapter.cli import main
+
+_send = AIOKafkaProducer.send
+TOPIC = sys.argv.pop(1) if __name__ == "__main__" else ""
+
+
+async def _send_and_die(self: AIOKafkaProducer, topic: str, *arguments: Any, **options: Any) -> asyncio.Future[Any]:
+    sent: asyncio.Future[Any] = await _send(self, topic, *arguments, **options)
+    if topic == TOPIC:
+        await sent
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sent
+
+
+if __name__ == "__main__":
+    AIOKafkaProducer.send = _send_and_die
+    raise SystemExit(main())
