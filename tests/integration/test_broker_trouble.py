@@ -11,15 +11,21 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from committed_records import committed_records
 from key_words import line_mentions, mentions
 
+from adapter.dev.demo.temporary_topics import remove
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.dev.sandbox.fault_types import AcceptRepeats, Slow
 from adapter.dev.sandbox.faults import FaultRule
 from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.topics import create
 from adapter.protocol.endpoints import Endpoint
+from adapter.settings import load
 from adapter.stream.commit_metadata import CommitMetadata, encode
+from adapter.wiring import topic_specs
 from integration.cluster import PARTITIONS, Cluster, Worker, open_cluster, until
+from integration.event_log import SLOW_MACHINE
 from integration.order_source import OrderSource
 
 pytestmark = pytest.mark.broker
@@ -146,6 +152,32 @@ async def test_offsets_of_another_cluster_issue_nothing_twice(kafka: KafkaConnec
         assert _calls(cluster, Endpoint.ISSUE) == issued
         assert _calls(cluster, Endpoint.QUERY_ISSUE_RESULT) > asked
         assert "another cluster" in _events(worker)
+
+
+async def test_events_wait_for_a_topic_that_was_deleted_and_are_published_once(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """Orders are sent without it; once it is created again, their events are published, and nothing is issued twice."""
+    async with open_cluster(kafka, tmp_path) as cluster:
+        _forgetful(cluster)
+        order_source, events = OrderSource(seed=31), cluster.topic("issuances")
+        worker = await cluster.start()
+        await cluster.feed([order_source.order() for _ in range(5)])
+        await cluster.all_delivered(seconds=60)
+
+        await remove(kafka, [events])
+        await cluster.feed([order_source.order() for _ in range(5)])
+        await until(lambda: cluster.sandbox.order_store.number_count == 10, seconds=30)
+        await create(kafka, [spec for spec in topic_specs(load(None, cluster.settings)) if spec.name == events])
+        types: Counter[str] = Counter()
+        async with asyncio.timeout(SLOW_MACHINE * 30):
+            while types["issued"] < 5:
+                records = await committed_records(kafka, [events])
+                types = Counter((dict(each.headers)["ce_type"] or b"").decode().split(".")[-2] for each in records)
+
+        assert types == {"submitted": 5, "issued": 5}
+        assert cluster.sandbox.order_store.repeated() == ()
+        assert await worker.dismiss() == 0
 
 
 def _calls(cluster: Cluster, endpoint: Endpoint) -> int:
