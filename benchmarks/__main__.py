@@ -27,6 +27,7 @@ from benchmarks import (
     reports,
     reservations,
     sinks,
+    sizing,
     submit,
     throughput,
     waiting,
@@ -72,6 +73,10 @@ async def _backlog(here: Ground, asked: argparse.Namespace, console: Console) ->
 
 async def _callbacks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await callbacks.measure(here, console, seconds=asked.seconds)
+
+
+async def _sizing(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await sizing.measure(here, console, seconds=asked.seconds)
 
 
 async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -124,6 +129,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "collect": (_collect, "issuances of three days that wait for their tickets"),
     "backlog": (_backlog, "a large backlog"),
     "callbacks": (_callbacks, "notifications a second, and the time of each"),
+    "sizing": (_sizing, "what an order costs the whole adapter: calls, CPU, memory, bytes on the topics"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),
     "profile": (_profile, "where the CPU time of submit goes, under the first delay and number in flight"),
@@ -157,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worked", type=int, default=backlog.WORKED, metavar="N", help="of the backlog (%(default)s)")
     parser.add_argument("--orders", type=int, default=QUICK_ORDERS, metavar="N", help="quick: so many (%(default)s)")
     parser.add_argument("--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks: so many (%(default)s)")
-    parser.add_argument("--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks: so many (%(default)s)")
+    parser.add_argument(
+        "--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks, sizing: so many (%(default)s)"
+    )
     parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
     parser.add_argument("--tickets", type=int, default=reports.TICKETS, metavar="N", help="report: (%(default)s)")
 

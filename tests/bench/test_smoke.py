@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
-from benchmarks import bulkhead, callbacks, quick, sinks
+from benchmarks import bulkhead, callbacks, quick, sinks, sizing
 from benchmarks.ground import ground
 
 pytestmark = [
@@ -46,6 +46,16 @@ async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnecti
     assert not failed["no sink"]
     assert failed["down: refuses connections"]
     assert failed["down: never answers"]  # a healthy one may be too slow on a busy machine, and is tried again
+
+
+async def test_what_an_order_costs_is_counted_up_to_issued(kafka: KafkaConnection) -> None:
+    """Each order takes one Issue and at least one query, and leaves bytes on the topics."""
+    async with ground(kafka.bootstrap_servers) as here:
+        cost = await sizing.cost_of(here, sizing.Load(orders=10, orders_per_second=50))
+
+    assert cost.calls_per_order >= 2
+    assert cost.bytes_per_order > 1_000
+    assert cost.cpu_per_1000 > 0
 
 
 async def test_a_healthy_merchants_orders_are_submitted_beside_a_silent_one(kafka: KafkaConnection) -> None:
