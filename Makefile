@@ -13,10 +13,13 @@ BUILDERS ?= docker podman buildah
 SBOM_OF ?= build/runtime
 SBOM ?= build/sbom.cdx.json
 
+# make fuzz: for all targets together.
+FUZZ_SECONDS ?= 300
+
 # Tests start hundreds of Python processes: each would compile the adapter again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo quick test browser chaos mutants acls bench charts apiserver-test image sbom docs lint format clean
+.PHONY: help demo quick test browser fuzz chaos mutants acls bench charts apiserver-test image sbom docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +47,9 @@ quick: $(READY) ## Tests without broker and browser, with fewer examples; less t
 test: lint browser ## Everything, the real broker and a real browser included
 	$(BIN)/pytest -n 3 --dist worksteal -m 'not alone'
 	$(BIN)/pytest -m alone
+
+fuzz: $(READY) ## Fuzz what reads envelopes, notifications and records for FUZZ_SECONDS; new inputs go to tests/fuzz/corpus
+	cd tests && ../$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 chaos: $(READY) ## Ten seeds of every chaos scenario, then each protection switched off in turn; about half an hour
 	cd tests && ../$(BIN)/python -m chaos --seeds 1-10

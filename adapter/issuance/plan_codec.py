@@ -297,11 +297,21 @@ class _Unverified(_Model):
     plan_lost: bool = False
 
 
+def _finite(reference: JsonValue) -> JsonValue:
+    """Raises ValueError for NaN and infinities, which Python reads and JSON does not define: readers would fail."""
+    json.dumps(reference, allow_nan=False)
+    return reference
+
+
+Reference = Annotated[JsonValue, AfterValidator(_finite)]
+"""An order's `reference`, read from a record of the adapter's own."""
+
+
 class _Plan(_Model):
     v: Annotated[int, Field(ge=VERSION, le=VERSION)]
     order_id: str
     merchant_id: str
-    reference: JsonValue = None
+    reference: Reference = None
     parts_done: Annotated[int, Field(ge=0, le=MAX_CALLS)]
     customer: _Pool
     parts: Annotated[list[_Part], Field(min_length=1, max_length=MAX_CALLS)]

@@ -414,3 +414,13 @@ def test_days_that_move_travel() -> None:
         date(2024, 2, 11),
         date(2024, 2, 1),
     ]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_reference_that_json_does_not_define_is_unreadable(number: str) -> None:
+    """It would be published in every event of the order, and their readers would fail."""
+    data = encode_plan(an_order()).replace(b'"reference":', b'"reference":[%s,' % number.encode(), 1)
+    data = data.replace(b',"parts_done"', b'],"parts_done"', 1)
+
+    with pytest.raises(Unreadable, match="reference"):
+        decode_plan(data)

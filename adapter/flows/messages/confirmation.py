@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter.errors import Unreadable
 from adapter.flows.messages.events import IssuanceData, Moment, Origin, issuance_key
+from adapter.issuance.plan_codec import Reference
 from adapter.stream.records import ProducerRecord
 
 
@@ -30,6 +31,7 @@ class AwaitedIssuance(IssuanceData):
     """The data of the issuance's later events; unlike theirs, unknown fields are allowed."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+    reference: Reference
 
 
 class Confirmation(BaseModel):
