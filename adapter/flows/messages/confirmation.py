@@ -7,6 +7,7 @@ are ignored. It holds no customer data.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Annotated
 
@@ -14,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter.errors import Unreadable
 from adapter.flows.messages.events import IssuanceData, Moment, Origin, issuance_key
-from adapter.issuance.plan_codec import Reference
 from adapter.stream.records import ProducerRecord
 
 
@@ -31,7 +31,6 @@ class AwaitedIssuance(IssuanceData):
     """The data of the issuance's later events; unlike theirs, unknown fields are allowed."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
-    reference: Reference
 
 
 class Confirmation(BaseModel):
@@ -76,10 +75,20 @@ def read_confirmation(value: bytes | None) -> Confirmation:
     Raises Unreadable if there is none.
     """
     try:
-        return Confirmation.model_validate_json(value or b"")
+        confirmation = Confirmation.model_validate_json(value or b"")
+        json.dumps(confirmation.issuance.reference, allow_nan=False)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, mistake["loc"])) or mistake["type"] for mistake in error.errors())
-        raise Unreadable(
-            f"Not a confirmation of this adapter ({fields}). Another program wrote to the confirmations topic; "
-            f"find it and remove its permission to write."
-        ) from None
+        raise _unreadable(fields) from None
+    except ValueError:
+        raise _unreadable(
+            "issuance.reference"
+        ) from None  # NaN and infinities would make every later event invalid JSON
+    return confirmation
+
+
+def _unreadable(fields: str) -> Unreadable:
+    return Unreadable(
+        f"Not a confirmation of this adapter ({fields}). Another program wrote to the confirmations topic; "
+        f"find it and remove its permission to write."
+    )
