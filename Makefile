@@ -13,13 +13,16 @@ BUILDERS ?= docker podman buildah
 SBOM_OF ?= build/runtime
 SBOM ?= build/sbom.cdx.json
 
+# make audit: further options of pip-audit, such as --osv-url or --ignore-vuln.
+AUDIT_OPTIONS ?=
+
 # make fuzz: for all targets together.
 FUZZ_SECONDS ?= 300
 
 # Tests start hundreds of Python processes: each would compile the adapter again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo quick test browser fuzz chaos mutants acls bench charts apiserver-test image sbom docs lint format clean
+.PHONY: help demo quick test browser fuzz chaos mutants acls bench charts apiserver-test image sbom audit docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -88,6 +91,10 @@ build/runtime: pyproject.toml constraints.txt $(READY)
 sbom: $(READY) $(SBOM_OF) ## Write the bill of materials of the image's Python packages (CycloneDX)
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 	  --output-format JSON --output-file $(SBOM) $(SBOM_OF)/bin/python
+
+audit: $(READY) ## Look for known vulnerabilities of the pinned dependencies; needs the network
+	$(BIN)/pip-audit --requirement constraints.txt --strict -s osv --no-deps --disable-pip $(AUDIT_OPTIONS) \
+	|| { echo "make audit failed: a vulnerability is named above, or the database was not reached for all of them." >&2; exit 1; }
 
 docs: $(READY) ## The manual as a searchable site in build/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
