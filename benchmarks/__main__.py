@@ -19,6 +19,7 @@ from benchmarks import (
     callbacks,
     collecting,
     compression,
+    flood,
     hooks,
     order_path,
     profiles,
@@ -79,6 +80,10 @@ async def _sizing(here: Ground, asked: argparse.Namespace, console: Console) -> 
     return await sizing.measure(here, console, seconds=asked.seconds)
 
 
+async def _flood(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await flood.measure(here, console, seconds=asked.seconds)
+
+
 async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await sinks.measure(here, console, orders=asked.issued, rounds=asked.turns)
 
@@ -130,6 +135,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "backlog": (_backlog, "a large backlog"),
     "callbacks": (_callbacks, "notifications a second, and the time of each"),
     "sizing": (_sizing, "what an order costs the whole adapter: calls, CPU, memory, bytes on the topics"),
+    "flood": (_flood, "genuine notifications during attacks on their port"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),
     "profile": (_profile, "where the CPU time of submit goes, under the first delay and number in flight"),

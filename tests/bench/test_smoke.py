@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
-from benchmarks import bulkhead, callbacks, quick, sinks, sizing
+from benchmarks import bulkhead, callbacks, flood, quick, sinks, sizing
+from benchmarks.attacks import ATTACKS
 from benchmarks.ground import ground
 
 pytestmark = [
@@ -33,6 +34,16 @@ async def test_every_notification_is_answered_and_on_the_topic(kafka: KafkaConne
         report = await callbacks.measure(here, Console(quiet=True), seconds=0.2)
 
     assert [row[""] for row in report.rows] == ["as fast as answered", "at a pace"]
+
+
+async def test_genuine_notifications_are_answered_during_every_attack(kafka: KafkaConnection) -> None:
+    """Attackers, sender, probes and receiver work together; how many are lost on a busy machine is not checked."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await flood.measure(here, Console(quiet=True), seconds=1)
+
+    assert [row["attack"] for row in report.rows] == ["none", *ATTACKS]
+    assert all(row["hostile/s"] for row in report.rows[1:])
+    assert all(row["genuine"] == flood.PER_SECOND for row in report.rows)
 
 
 async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnection) -> None:

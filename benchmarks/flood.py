@@ -1,0 +1,154 @@
+"""Genuine notifications during attacks on the callbacks' port: how many are lost, how much later, and in which memory.
+
+`run --only receive` on a separate core gets genuine notifications at a steady pace, each over a connection of its own,
+first alone and then during each attack (`attacks`). A genuine one is lost if it is not answered 200 within ECPay's ten
+seconds; none is sent again here, though ECPay would. A probe of `/livez` goes on all the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+from rich.console import Console
+
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.protocol.envelope import seal_request
+from benchmarks import subjects
+from benchmarks.attacks import ATTACKS, Attack, AttackProcess
+from benchmarks.contenders import ResultsDisagreeError
+from benchmarks.ground import Ground
+from benchmarks.measuring import percentile
+from benchmarks.reporting import Aim, Cell, Report
+from benchmarks.sealing import MERCHANT
+from benchmarks.subjects import Subject
+
+PER_SECOND = 20
+ANSWER_SECONDS = 10.0
+PROBE_SECONDS = 0.5
+MOST_MIB = 64.0
+"""How much more memory than without an attack any attack may cost."""
+_COMMAND = ("-m", "adapter", "run", "--only", "receive")
+_HEAD = (
+    b"POST /callbacks/ecticket/use-status HTTP/1.1\r\nHost: shop.example\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Observed:
+    """What one attack did to the others."""
+
+    seconds: list[float] = field(default_factory=list)
+    lost: int = 0
+    probes: int = 0
+    probes_failed: int = 0
+    peak_mib: float = 0.0
+
+
+async def measure(ground: Ground, console: Console, *, seconds: float) -> Report:
+    """Attack for about so many seconds each. Raises SubjectFailedError, ResultsDisagreeError."""
+    (port,) = free_ports(1)
+    given = await ground.settings({"callbacks.host": "127.0.0.1", "callbacks.port": str(port)})
+    rows: list[Mapping[str, Cell]] = []
+    async with subjects.adapter(ground, given, command=_COMMAND) as subject:
+        await subject.until_ready()
+        await _observe(subject, port, 2.0, first=0)
+        alone = await _observe(subject, port, seconds, first=1000)
+        rows.append(_row("none", 0.0, alone, alone))
+        observed = []
+        for number, name in enumerate(ATTACKS, 2):
+            console.print(f"flood: {name}", style="dim")
+            attack = await asyncio.to_thread(AttackProcess, Attack(name=name, port=port, seconds=seconds + 2))
+            observed.append(await _observe(subject, port, seconds, first=number * 1000))
+            sent = await asyncio.to_thread(attack.result)
+            rows.append(_row(name, sent / (seconds + 2), observed[-1], alone))
+        published = (await subject.metrics())("ecticket_notifications_total", outcome="published")
+        await subject.stop()
+    await ground.remove_topics(given)
+    genuine = sum(len(each.seconds) for each in (alone, *observed))
+    if published < genuine:
+        raise ResultsDisagreeError(f"{genuine} notifications were answered, and {published:.0f} published")
+    return Report(
+        title=f"Attacks on the callbacks' port, beside {PER_SECOND} notifications/s",
+        rows=rows,
+        aims=_aims(alone, observed),
+    )
+
+
+def _aims(alone: _Observed, observed: list[_Observed]) -> list[Aim]:
+    lost = sum(each.lost for each in observed)
+    probes = sum(each.probes_failed for each in observed)
+    memory = max(each.peak_mib for each in observed) - alone.peak_mib
+    return [
+        Aim(what="no genuine notification lost", measured=f"{lost}", met=lost == 0),
+        Aim(what="every probe answered", measured=f"{probes} not", met=probes == 0),
+        Aim(what=f"at most {MOST_MIB:g} MiB more", measured=f"{memory:.0f}", met=memory <= MOST_MIB),
+    ]
+
+
+def _row(name: str, per_second: float, observed: _Observed, alone: _Observed) -> Mapping[str, Cell]:
+    p50, p99 = (1000 * percentile(observed.seconds, share) if observed.seconds else None for share in (0.5, 0.99))
+    return {
+        "attack": name,
+        "hostile/s": per_second,
+        "genuine": float(len(observed.seconds) + observed.lost),
+        "lost": float(observed.lost),
+        "p50 ms": p50,
+        "p99 ms": p99,
+        "added p99 ms": None if p99 is None else p99 - 1000 * percentile(alone.seconds, 0.99),
+        "probes failed": float(observed.probes_failed),
+        "peak MiB": observed.peak_mib,
+    }
+
+
+async def _observe(subject: Subject, port: int, seconds: float, *, first: int) -> _Observed:
+    observed = _Observed()
+    ends = time.monotonic() + seconds
+    probing = asyncio.create_task(_probe(subject, ends, observed))
+    began = time.monotonic()
+    sending = []
+    for number in range(int(seconds * PER_SECOND)):
+        await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.monotonic()))
+        observed.peak_mib = max(observed.peak_mib, subject.resident_mib())
+        sending.append(asyncio.create_task(_send(port, first + number, observed)))
+    await asyncio.gather(*sending, probing)
+    subject.must_run()
+    return observed
+
+
+async def _send(port: int, number: int, observed: _Observed) -> None:
+    payload = {
+        "MerchantID": MERCHANT.merchant_id,
+        "MerchantTradeNo": f"G{number}",
+        "TicketNo": f"CB2SY{number:011}",
+        "UseStatus": 2,
+    }
+    body = seal_request(payload, MERCHANT, timestamp=int(time.time()))
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(_HEAD % len(body) + body)
+            status = await reader.readline()
+            writer.close()
+    except (OSError, TimeoutError):
+        status = b""
+    if status.startswith(b"HTTP/1.1 200"):
+        observed.seconds.append(time.perf_counter() - began)
+    else:
+        observed.lost += 1
+
+
+async def _probe(subject: Subject, ends: float, observed: _Observed) -> None:
+    async with httpx.AsyncClient(base_url=subject.admin or "", trust_env=False, timeout=ANSWER_SECONDS) as client:
+        while time.monotonic() < ends:
+            observed.probes += 1
+            try:
+                observed.probes_failed += (await client.get("/livez")).status_code != 200
+            except httpx.HTTPError:
+                observed.probes_failed += 1
+            await asyncio.sleep(PROBE_SECONDS)
