@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -49,8 +49,10 @@ class _Observed:
     peak_mib: float = 0.0
 
 
-async def measure(ground: Ground, console: Console, *, seconds: float) -> Report:
-    """Attack for about so many seconds each. Raises SubjectFailedError, ResultsDisagreeError."""
+async def measure(
+    ground: Ground, console: Console, *, seconds: float, attacks: Collection[str] = tuple(ATTACKS)
+) -> Report:
+    """Attack for about so many seconds each, with these attacks. Raises SubjectFailedError, ResultsDisagreeError."""
     (port,) = free_ports(1)
     given = await ground.settings({"callbacks.host": "127.0.0.1", "callbacks.port": str(port)})
     rows: list[Mapping[str, Cell]] = []
@@ -60,7 +62,7 @@ async def measure(ground: Ground, console: Console, *, seconds: float) -> Report
         alone = await _observe(subject, port, seconds, first=1000)
         rows.append(_row("none", 0.0, alone, alone))
         observed = []
-        for number, name in enumerate(ATTACKS, 2):
+        for number, name in enumerate(attacks, 2):
             console.print(f"flood: {name}", style="dim")
             attack = await asyncio.to_thread(AttackProcess, Attack(name=name, port=port, seconds=seconds + 2))
             observed.append(await _observe(subject, port, seconds, first=number * 1000))

@@ -52,6 +52,13 @@ def test_every_dependency_is_pinned() -> None:
         assert {name.lower().replace("_", "-") for name in _names(requirements)} <= pinned
 
 
+def test_the_build_backend_is_pinned_to_the_tested_version() -> None:
+    """pip builds in an environment of its own, for which constraints.txt does not count."""
+    (requirement,) = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+
+    assert requirement in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+
+
 # -- make audit ----------------------------------------------------------------------------------------------------
 
 

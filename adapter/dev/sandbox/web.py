@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapter.dev.sandbox.connection import connection_of, gone_within
 from adapter.dev.sandbox.control_api import control_routes
-from adapter.dev.sandbox.csrf import SameOriginOnly
+from adapter.dev.sandbox.csrf import SameOriginOnly, foreign_page
 from adapter.dev.sandbox.page import page_routes
 from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.dev.sandbox.simulator import Closed, Download, Reply, Simulator
@@ -47,8 +47,12 @@ def create_app(settings: SandboxSettings, *, now: Now = utc_now) -> Starlette:
 
 def application(simulator: Simulator, now: Now) -> Starlette:
     """The ASGI application of a simulator."""
-    ecticket = Route("/{rest:path}", EcticketEndpoint(simulator, now))
-    same_origin_only = Middleware(SameOriginOnly, host=simulator.settings.host)
+    host = simulator.settings.host
+    no_other_page = Middleware(
+        SameOriginOnly, host=host, rejection=lambda _method, headers, configured: foreign_page(headers, configured)
+    )
+    ecticket = Route("/{rest:path}", EcticketEndpoint(simulator, now), middleware=[no_other_page])
+    same_origin_only = Middleware(SameOriginOnly, host=host)
     control_api = Mount("/_", routes=control_routes(simulator, now), middleware=[same_origin_only])
     return Starlette(routes=[*page_routes(), control_api, ecticket])
 

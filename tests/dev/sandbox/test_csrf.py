@@ -53,9 +53,31 @@ def test_what_a_form_can_send_is_refused(content_type: str) -> None:
     assert "application/json" in (rejection_reason("POST", {"content-type": content_type}, "127.0.0.1") or "")
 
 
-def test_looking_is_free() -> None:
-    """Whatever the headers say; what is answered stays with the asking page's browser."""
-    assert rejection_reason("GET", {"origin": "https://evil.tw"}, "127.0.0.1") is None
+@pytest.mark.parametrize("host", ["127.0.0.1:8700", "localhost:8700", "[::1]:8700", "sandbox:8700"])
+@pytest.mark.parametrize("agent", ["Mozilla/5.0 (X11; Linux)", "python-httpx/0.28", ""])
+def test_its_own_page_and_programs_may_look(host: str, agent: str) -> None:
+    """What is answered to another page stays with its browser."""
+    headers = {"origin": "https://evil.tw", "host": host, "user-agent": agent}
+
+    assert rejection_reason("GET", headers, "sandbox") is None
+
+
+@pytest.mark.parametrize("host", ["evil.tw:8700", "", "[", "127.0.0.1.evil.tw"])
+def test_a_browser_may_not_look_under_another_name(host: str) -> None:
+    """A stranger's name that points here has the stranger's page as its origin, which could read the answer."""
+    assert rejection_reason("GET", {"host": host, "user-agent": "Mozilla/5.0"}, "127.0.0.1") is not None
+    assert rejection_reason("GET", {"host": host, "user-agent": "curl/8"}, "127.0.0.1") is None
+
+
+@pytest.mark.parametrize("origin", ["https://evil.tw", "null"])
+async def test_another_page_cannot_issue(client: Client, origin: str) -> None:
+    """A browser sends text/plain without asking first, and the test keys are public."""
+    url = f"{client.sandbox.base_url}/api/Ticket/Issue"
+
+    answer = await client.http.post(url, content=b"{}", headers={"origin": origin, "content-type": "text/plain"})
+
+    assert answer.status_code == 403
+    assert await client.orders() == []
 
 
 async def test_over_http_nothing_happens_then(client: Client) -> None:
