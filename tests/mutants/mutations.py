@@ -28,6 +28,7 @@ PROVIDER = "tests/provider/"
 KAFKA = "tests/kafka/"
 OPERATIONS = "tests/operations/"
 PROTOCOL = "tests/protocol/"
+WEB = "tests/web/"
 
 
 def _stream(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
@@ -56,6 +57,10 @@ def _provider(name: str, module: str, old: str, new: str, *tests: str) -> Mutati
 
 def _protocol(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
     return _mutation(f"protocol: {name}", f"adapter/protocol/{module}.py", old, new, PROTOCOL, tests)
+
+
+def _web(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"web: {name}", f"adapter/web/{module}.py", old, new, WEB, tests)
 
 
 def _mutation(name: str, file: str, old: str, new: str, folder: str, tests: tuple[str, ...]) -> Mutation:
@@ -1133,5 +1138,55 @@ MUTATIONS: tuple[Mutation, ...] = (
         "    return None if _REPLACEMENT in text else text\n",
         "    return text\n",
         "order_detail",
+    ),
+    # --- hostile senders ------------------------------------------------------------------------------------------
+    _web(
+        "a full server keeps every silent client",
+        "connection_limits",
+        "            crowd = max(self._waiting.values(), key=len, default=None)\n",
+        "            crowd = None\n",
+        "hostile_connections",
+    ),
+    _web(
+        "one address displaces the connections of all others",
+        "connection_limits",
+        "            crowd = max(self._waiting.values(), key=len, default=None)\n",
+        "            crowd = next(iter(self._waiting.values()), None)\n",
+        "hostile_connections",
+    ),
+    _web(
+        "a refused request keeps its slot while its answer waits",
+        "callbacks",
+        "                give_up_slot()\n",
+        "                pass\n",
+        "hostile_connections",
+    ),
+    _protocol(
+        "a server does less work for a text with wrong padding",
+        "envelope",
+        "        if decrypted is None:\n            continue\n",
+        "        if decrypted is None or not decrypted.padded:\n            continue\n",
+        "padding_oracle",
+    ),
+    _protocol(
+        "a text with wrong padding is believed",
+        "envelope",
+        "        if encoder is not None and whole and decrypted.padded:\n",
+        "        if encoder is not None and whole:\n",
+        "padding_oracle",
+    ),
+    _protocol(
+        "any signed message is a notification",
+        "notification",
+        "    if payload.keys().isdisjoint((*_REFUND_FIELDS, *_STATUS_FIELDS)):\n",
+        "    if False:\n",
+        "notification",
+    ),
+    _flows(
+        "a recorded notification is published for ever",
+        "receive",
+        "        if self._published.get(the_id, 0) >= MAX_PUBLICATIONS:\n",
+        "        if False:\n",
+        "receive",
     ),
 )

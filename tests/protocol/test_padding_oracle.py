@@ -10,17 +10,22 @@ import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from adapter.errors import WrongChecksum
 from adapter.protocol import envelope
-from adapter.protocol.checksum import matching_encoder
+from adapter.protocol.checksum import check_mac, matching_encoder
 from adapter.protocol.cipher import decrypt
 from adapter.protocol.credentials import Credentials, Merchant
+from adapter.protocol.encoding import Encoder, encode
 from adapter.protocol.envelope import open_request, seal_request
 
 from .samples import KEYS, MERCHANT, NOW, PLATFORM_MERCHANT
 
 BLOCK = 16
+OFFICIAL = Encoder.ESCAPE_DATA_STRING
 RECORDED = json.loads(
     seal_request({"MerchantID": "3085676", "Names": "王小明" * 300, "UseStatus": 2}, MERCHANT, timestamp=NOW)
 )
@@ -78,3 +83,15 @@ def test_a_text_that_is_not_utf8_costs_and_answers_the_same(work: list[int]) -> 
 
     assert len(work) == 64
     assert len(set(work)) == 1
+
+
+def test_a_text_with_wrong_padding_is_not_believed_whatever_its_checksum() -> None:
+    """Its last byte is no part of the text, so no sender means such a text."""
+    text = b'{"UseStatus":1}!'
+    sealed = json.loads(seal_request({"UseStatus": 1}, MERCHANT, timestamp=NOW))
+    encryptor = Cipher(AES(KEYS.hash_key.encode()), CBC(KEYS.hash_iv.encode())).encryptor()
+    data = base64.b64encode(encryptor.update(text) + encryptor.finalize()).decode()
+    changed = sealed | {"Data": data, "CheckMacValue": check_mac(encode(text[:-1].decode(), OFFICIAL), KEYS)}
+
+    with pytest.raises(WrongChecksum):
+        open_request(json.dumps(changed).encode(), lambda merchant_id, platform_id: MERCHANT)
