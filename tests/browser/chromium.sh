@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to it that there is a Chromium for the tests of the sandbox's page. Quick where there is one. Where it cannot be
-# had, says so and does not fail: those tests are then skipped, and say so too.
+# Sees to it that there is a Chromium for the tests of pages; a font for Chinese comes with it. Quick where there is one.
+# Where it cannot be had, says so and does not fail: those tests are then skipped, and say so too.
 have() { command -v "$1" >/dev/null 2>&1; }
 
 if (have chromium || have chromium-browser || have google-chrome) && have chromedriver; then
@@ -13,7 +13,7 @@ fi
 echo "Installing Chromium for the browser tests ..." >&2
 log=$(mktemp)
 if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        chromium chromium-driver; } >"$log" 2>&1; then
+        chromium chromium-driver fonts-wqy-microhei; } >"$log" 2>&1; then
     tail -n 3 "$log" >&2
     echo "Chromium could not be installed: the browser tests will be skipped." >&2
 fi

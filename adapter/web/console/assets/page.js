@@ -298,7 +298,7 @@ function showMerchants(facts) {
     { head: "In doubt", num: true, cell: (each) => open(each, "in_doubt") },
     { head: "Deferred", num: true, cell: (each) => open(each, "deferred") },
     { head: "Submitted", num: true, cell: (each) => open(each, "submitted") },
-    { head: "Calls without an answer to act on", cell: ({ calls }) => make("span", { class: "tags" },
+    { head: "Failed calls", cell: ({ calls }) => make("span", { class: "tags" },
       ...FAILED_CALLS.filter((each) => calls[each]).map((each) => tag(`${words(each)} ${count(calls[each])}`, each === "in_doubt" ? "warn" : "plain"))) },
   ], facts.merchants, (each) => each.merchant_id, "No merchant is configured.");
 }

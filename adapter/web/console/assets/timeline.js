@@ -208,6 +208,6 @@ function spreadOut(marks) {
   return marks.map((mark) => {
     const position = used.get(mark.x) ?? 0;
     used.set(mark.x, position + 1);
-    return { ...mark, x: mark.x + position * 8, y: (middle) => middle };
+    return { ...mark, x: mark.x + position * 13, y: (middle) => middle };
   });
 }
