@@ -35,6 +35,7 @@ from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
 from adapter.flows.collect import CollectStage
 from adapter.flows.confirm import ConfirmStage
+from adapter.flows.holds import Holds, Knowledge
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.messages.events import Notified
 from adapter.flows.order_outcomes import OrderOutcomes
@@ -237,6 +238,12 @@ class Adapter:
         self._number_history = wiring.number_history(settings, self._connection, self._merchants)
         self._item_checks: ItemChecks | None = None
         self._collecting: Callable[[], Mapping[str, WaitingTickets]] = dict
+        self._holds = Holds(now)
+        self._hold_follower = wiring.hold_follower(
+            settings, self._connection, holds=self._holds, observer=self._metrics.holds
+        )
+        if "submit" in only:
+            self._metrics.watch_holds(self._holds.active, lambda: self._hold_follower.up_to_date)
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
 
@@ -251,6 +258,7 @@ class Adapter:
         await admin.start()
         provider = wiring.make_provider(self._settings, observer=self._metrics.provider)
         console = self._console(provider)
+        following = asyncio.create_task(self._hold_follower.run()) if "submit" in self._only else None
         try:
             if console is not None:
                 await console.start()
@@ -260,6 +268,9 @@ class Adapter:
                 self._engines = dict(self._make_engines(provider))
                 await self._run_engines(stop)
         finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.wait({following})
             if self._receiving is not None:
                 await self._receiving.stop(self._settings.shutdown.grace_seconds)
             if self._item_checks is not None:
@@ -277,7 +288,7 @@ class Adapter:
         Raises TopicsMissing.
         """
         lines = LogThrottle(_WAIT_WARNING_SECONDS)
-        for check in (self._broker_obstacle, self._group_obstacle):
+        for check in (self._broker_obstacle, self._group_obstacle, self._hold_obstacle):
             if not await self._wait_out(check, stop, lines, on_wait):
                 return False
         on_wait(None)
@@ -340,6 +351,23 @@ class Adapter:
             check_again_seconds=CHECK_GROUPS_SECONDS,
         )
 
+    async def _hold_obstacle(self) -> _Obstacle | None:
+        """Holds that exist and are not known yet: a restart must not end them.
+
+        A topic that does not exist, or that this user may not see, is no obstacle: nothing can be on hold there.
+        """
+        if "submit" not in self._only:
+            return None
+        follower = self._hold_follower
+        await follower.first_attempt()
+        if follower.knowledge is not Knowledge.UNREAD:
+            return None
+        return _Obstacle(
+            event="waiting for the holds of merchants",
+            reason=f"the holds of merchants are not known: {follower.problem}",
+            facts={"topic": self._settings.topics.control},
+        )
+
     async def _find_conflict(self) -> GroupConflict | None:
         """Raises BrokerUnavailable, and StreamError if the brokers do not describe a group."""
         if not self._groups:
@@ -363,7 +391,7 @@ class Adapter:
         return None if conflict is None else conflict.message
 
     async def _missing_topics(self) -> str | None:
-        names = [spec.name for spec in wiring.topic_specs(self._settings)]
+        names = [spec.name for spec in wiring.topic_specs(self._settings) if not spec.optional]
         missing = await kafka_topics.missing(self._connection, names)
         if not missing:
             return None
@@ -373,12 +401,19 @@ class Adapter:
         missing = await self._missing_topics()
         if missing is not None:
             raise TopicsMissing(missing)
-        for warning in await kafka_topics.warnings(self._connection, wiring.topic_specs(self._settings)):
+        specs = wiring.topic_specs(self._settings)
+        for warning in await kafka_topics.warnings(self._connection, [spec for spec in specs if not spec.optional]):
             _log.warning(warning)
+        if "submit" in self._only:
+            with contextlib.suppress(StreamError):  # `_hold_follower` reports it
+                for warning in await kafka_topics.warnings(self._connection, [spec for spec in specs if spec.optional]):
+                    _log.warning(warning)
 
     def _make_engines(self, provider: EcticketClient) -> Iterator[tuple[str, RunningStage]]:
         if "submit" in self._only:
-            yield "submit", self._engine(self._submit_stage(provider))
+            engine = self._engine(self._submit_stage(provider))
+            self._holds.on_release(engine.start_early)
+            yield "submit", engine
         if "confirm" in self._only:
             yield "confirm", self._engine(self._confirm_stage(provider))
         if "collect" in self._only and self._settings.collect.issue_types:
@@ -429,6 +464,7 @@ class Adapter:
             signer=self._signer,
             longest_wait_seconds=max(LONGEST_DEFERRAL_SECONDS, settings.submit.defer_seconds),
             item_checks=self._item_checks,
+            holds=self._holds,
         )
 
     def _confirm_stage(self, provider: EcticketClient) -> ConfirmStage:
@@ -607,6 +643,7 @@ class Adapter:
             },
             "sinks": list(self._sink_runner.stuck()),
             "merchants": list(self._merchants.ids),
+            "holds": {merchant: hold.model_dump(mode="json") for merchant, hold in self._holds.active().items()},
             "environment": self._settings.provider.environment,
             "fingerprint": self._fingerprint,
         }

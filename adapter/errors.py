@@ -27,7 +27,8 @@ AdapterError
 │   └── UnreadableReply
 ├── CallError                           a call to ECTicket ended without a usable answer
 │   ├── NotSent                RETRY    no byte of the request was written
-│   │   └── BreakerOpen        RETRY    not tried, because the merchant's breaker is open
+│   │   ├── BreakerOpen        RETRY    not tried, because the merchant's breaker is open
+│   │   └── MerchantHeld       RETRY    not tried, because an operator holds the merchant
 │   ├── Throttled              RETRY    refused before execution (HTTP 403, 429, 503 with Retry-After)
 │   ├── NotAccepted            RETRY    the envelope was not accepted (TransCode ≠ 1, HTTP 400 and similar)
 │   ├── ReportNotStored        STOP     a report came, and the disk did not take it
@@ -178,6 +179,14 @@ class BreakerOpen(NotSent):
     def __init__(self, message: str, *, retry_at: datetime) -> None:
         super().__init__(message)
         self.retry_at = retry_at
+
+
+class MerchantHeld(NotSent):
+    """An operator holds the merchant; the call was not tried, and is not tried again before `until`."""
+
+    def __init__(self, message: str, *, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
 
 
 class Throttled(CallError):

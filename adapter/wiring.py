@@ -22,6 +22,7 @@ from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.extensions.sinks import COLLECTED, asks_for
 from adapter.extensions.token_hook import PluginTokens
+from adapter.flows.holds import HoldFollower, HoldObserver, Holds
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.item_information import ItemInformation
 from adapter.flows.messages.order_paid import order_of_record
@@ -32,6 +33,7 @@ from adapter.flows.reconcile import OrderReports, Reconciler
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.issuance.reconciliation import ReconcilePolicy
 from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
+from adapter.kafka.follow_topic import follow_topic
 from adapter.kafka.producers import exclusive_producer
 from adapter.kafka.reader import read_tail, read_to_end
 from adapter.kafka.tokens import ClientCredentials, Token, TokenEndpoint, TokenProvider
@@ -434,4 +436,21 @@ def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication
         *([spec(apart, EVENT_RETENTION_DAYS)] if apart is not None else []),
         spec(topics.dead_letters, EVENT_RETENTION_DAYS, **large),
         spec(topics.reconciliations, EVENT_RETENTION_DAYS),
+        _control_spec(topics.control, replication),
     )
+
+
+def _control_spec(name: str, replication: int) -> TopicSpec:
+    """Return the topic of holds: a few records, of which the newest of each merchant is kept for ever.
+
+    A tombstone stays for a week, so that a process that reads slowly does not miss a release.
+    """
+    config = {"cleanup.policy": "compact", "delete.retention.ms": str(INTERNAL_RETENTION_DAYS * DAY_MS)}
+    return TopicSpec(name=name, partitions=1, config=config, replication=replication, optional=True)
+
+
+def hold_follower(
+    settings: Settings, connection: KafkaConnection, *, holds: Holds, observer: HoldObserver
+) -> HoldFollower:
+    """Return what keeps `holds` as the control topic has them."""
+    return HoldFollower(partial(follow_topic, connection, settings.topics.control), holds, observer)

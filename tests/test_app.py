@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from adapter import app
 from adapter.app import STUCK_AFTER_SECONDS, STUCK_THREADS_MAX, Adapter
 from adapter.errors import BrokerUnavailable, HookFailed, PluginRejected, SettingsError, StreamError
 from adapter.extensions.values import OrderRecord
+from adapter.flows.holds import Knowledge
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.group_members import GroupMember
 from adapter.settings import Settings, load
@@ -219,6 +221,7 @@ async def test_members_of_another_deployment_are_waited_for(plugin: Path, monkey
 
     adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
     monkeypatch.setattr(adapter, "_check_topics", topics_exist)
+    monkeypatch.setattr(adapter, "_hold_obstacle", topics_exist)
     monkeypatch.setattr(app, "group_members", group_members)
     monkeypatch.setattr(app, "CHECK_GROUPS_SECONDS", 0.01)
     reasons, unready = list[str | None](), list[str]()
@@ -233,6 +236,46 @@ async def test_members_of_another_deployment_are_waited_for(plugin: Path, monkey
     ]
     assert "stage at 10.0.0.7" in unready[-1]
     assert reasons[-1] is None
+
+
+class Follower:
+    """Follows the control topic as the test says."""
+
+    def __init__(self, *knowledge: Knowledge) -> None:
+        self._knowledge = list(knowledge)
+        self.knowledge = Knowledge.UNREAD
+        self.problem = "no right to Read"
+
+    async def first_attempt(self) -> None:
+        self.knowledge = self._knowledge.pop(0)
+
+
+@pytest.mark.parametrize("end", [Knowledge.KNOWN, Knowledge.UNAVAILABLE])
+async def test_nothing_is_submitted_before_the_holds_are_known(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch, end: Knowledge
+) -> None:
+    """A restart must not end a hold; without the topic there is none."""
+
+    async def no_obstacle() -> None: ...
+
+    adapter = Adapter(settings(plugin, STUCK))
+    follower = Follower(Knowledge.UNREAD, Knowledge.UNREAD, end)
+    for name in ("_broker_obstacle", "_group_obstacle"):
+        monkeypatch.setattr(adapter, name, no_obstacle)
+    monkeypatch.setattr(adapter, "_hold_follower", follower)
+    reasons = list[str | None]()
+    monkeypatch.setattr(app, "_Obstacle", partial(app._Obstacle, check_again_seconds=0.01))
+
+    assert await adapter._wait_until_startable(asyncio.Event(), reasons.append)
+    assert follower.knowledge is end
+    assert [reason is not None and "no right to Read" in reason for reason in reasons] == [True, False]
+
+
+async def test_only_the_submit_stage_waits_for_holds(plugin: Path) -> None:
+    """No other stage sends Issue calls, or needs a right on the topic."""
+    adapter = Adapter(settings(plugin, STUCK), ("confirm",))
+
+    assert await adapter._hold_obstacle() is None
 
 
 @pytest.mark.parametrize("answer", [StreamError("GroupAuthorizationFailedError"), [_member("shop", "other")]])

@@ -136,9 +136,12 @@ def test_every_topic_is_specified() -> None:
     specs = wiring.topic_specs(settings, partitions=3, replication=2)
 
     assert [spec.name for spec in specs] == list(dict.fromkeys(settings.topics.names().values()))
-    assert all((spec.partitions, spec.replication) == (3, 2) for spec in specs)
-    assert all(spec.config["cleanup.policy"] == "delete" for spec in specs)
-    assert all(int(spec.config["retention.ms"]) >= 7 * DAY_MS for spec in specs)
+    *required, control = specs
+    assert all((spec.partitions, spec.replication, spec.optional) == (3, 2, False) for spec in required)
+    assert all(spec.config["cleanup.policy"] == "delete" for spec in required)
+    assert all(int(spec.config["retention.ms"]) >= 7 * DAY_MS for spec in required)
+    assert (control.name, control.partitions, control.replication, control.optional) == ("ecticket.control", 1, 2, True)
+    assert control.config == {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}
 
 
 def test_collected_tickets_can_have_a_topic_of_their_own() -> None:
@@ -164,7 +167,7 @@ def test_large_records_fit_where_they_go() -> None:
 def test_nothing_vanishes_before_it_is_given_up() -> None:
     """Longer waiting times keep records longer."""
     settings = _settings(submit__give_up_after_hours="240")
-    kept = {spec.name: int(spec.config["retention.ms"]) for spec in wiring.topic_specs(settings)}
+    kept = {spec.name: int(spec.config["retention.ms"]) for spec in wiring.topic_specs(settings) if not spec.optional}
 
     assert kept[settings.topics.orders_deferred] == 20 * DAY_MS
 

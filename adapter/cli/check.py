@@ -16,6 +16,7 @@ from adapter.cli.output import note, print_json, print_marked
 
 if TYPE_CHECKING:
     from adapter.cli.topics import Survey
+    from adapter.flows.messages.hold import MerchantHold
     from adapter.operations.preflight import Broker, ForeignMembers, Preflight, PreflightFinding
     from adapter.settings import Settings
     from adapter.stream.port import UnreadableBatch
@@ -97,9 +98,11 @@ def _preflight(settings: Settings, make_topics: str) -> Preflight:
 
 def _broker(settings: Settings, make_topics: str) -> Broker:
     """The broker of these settings; it is connected by the checks that use it."""
+    from adapter.app import utc_now
     from adapter.cli.topics import survey
+    from adapter.flows.holds import HoldTable
     from adapter.kafka.group_members import find_conflict, group_members
-    from adapter.kafka.reader import read_tail
+    from adapter.kafka.reader import read_tail, read_to_end
     from adapter.kafka.unreadable_batches import find_unreadable
     from adapter.operations.preflight import Broker
     from adapter.wiring import TAIL_RECORDS, consumer_groups, kafka_connection, topic_specs
@@ -116,6 +119,13 @@ def _broker(settings: Settings, make_topics: str) -> Broker:
         members = await group_members(kafka_connection(settings), groups)
         return find_conflict(members, client_id=settings.kafka.client_id, topics=groups)
 
+    async def holds() -> dict[str, MerchantHold]:
+        table = HoldTable(on_invalid=lambda error: note(str(error)))
+        async with aclosing(read_to_end(kafka_connection(settings), [settings.topics.control])) as records:
+            async for record in records:
+                table.take(record)
+        return table.holds
+
     return Broker(
         bootstrap_servers=settings.kafka.bootstrap_servers,
         survey=survey_topics,
@@ -123,5 +133,7 @@ def _broker(settings: Settings, make_topics: str) -> Broker:
         find_unreadable=unreadable,
         read_tail=lambda: read_tail(kafka_connection(settings), settings.topics.issuances, {}, newest=TAIL_RECORDS),
         find_conflict=conflict,
+        read_holds=holds,
+        now=utc_now,
         make_topics=make_topics,
     )

@@ -10,6 +10,7 @@ import typer
 from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, command, flag
 from adapter.cli.output import note, print_json, print_line, print_marked, print_table
+from adapter.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +41,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What the brokers report about the required topics."""
+    """What the brokers report about the adapter's topics; an optional one that may not be seen counts as absent."""
 
     specs: Sequence[TopicSpec]
     found: Mapping[str, TopicDescription]
@@ -49,8 +50,13 @@ class Survey:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names of topics that are not there."""
-        return tuple(spec.name for spec in self.specs if spec.name not in self.found)
+        """The names of required topics that are not there."""
+        return tuple(spec.name for spec in self.specs if spec.name not in self.found and not spec.optional)
+
+    @property
+    def optional_missing(self) -> tuple[str, ...]:
+        """The names of optional topics that are not there."""
+        return tuple(spec.name for spec in self.specs if spec.name not in self.found and spec.optional)
 
     @property
     def grouped_warnings(self) -> tuple[str, ...]:
@@ -84,9 +90,17 @@ async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, mak
     from adapter.kafka.topics import create, warnings
 
     created = await create(connection, specs) if make else ()
+    unseen = []
     async with admin_session(connection) as cluster:
-        found = await cluster.topics([spec.name for spec in specs])
-    return Survey(specs=specs, found=found, warnings=await warnings(connection, specs), created=created)
+        found = await cluster.topics([spec.name for spec in specs if not spec.optional])
+        for spec in specs:
+            if spec.optional:
+                try:
+                    found |= await cluster.topics([spec.name])
+                except StreamError as error:
+                    unseen.append(str(error))
+    sentences = await warnings(connection, [spec for spec in specs if spec.name in found])
+    return Survey(specs=specs, found=found, warnings=(*sentences, *unseen), created=created)
 
 
 def topics(
@@ -96,7 +110,7 @@ def topics(
     replication: Replication = -1,
     json: Json = False,
 ) -> int:
-    """Show which topics exist and which are missing; exit code 1 if any is missing.
+    """Show which topics exist and which are missing; exit code 1 if one is missing without which no start is possible.
 
     Warnings below the table name settings of existing topics that may lose data.
     """
@@ -111,6 +125,9 @@ def topics(
         _print(found)
     if found.missing:
         note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}{context.same_config}")
+    if found.optional_missing:
+        missing = ", ".join(found.optional_missing)
+        note(f"Optional, for hold and release: {missing}. Make it with: {MAKE_THEM}{context.same_config}")
     return 1 if found.missing else 0
 
 

@@ -200,6 +200,15 @@ class OrderOutcomes:
             due = handed_off_until(history.first_seen, now, self._defer_seconds)
         return Outcome(records=(self._deferred_record(record, history, due),))
 
+    def held(self, record: Record, history: RecordHistory, until: datetime) -> Outcome:
+        """The outcome of an order that is deferred before it is planned, because an operator holds its merchant."""
+        self._observer.deferred(WaitReason.HELD.value)
+        self._observer.order_settled("deferred")
+        now = self._now()
+        defer = Defer(useful_at=until, reason=WaitReason.HELD, counted=False)
+        due = deferred_until([defer], now, self._defer_seconds)
+        return Outcome(records=(self._deferred_record(record, replace(history, held_at=now), due),))
+
     def _finished(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
         for part_result in result.parts:
             if not isinstance(part_result.action, Finish):
@@ -261,8 +270,10 @@ class OrderOutcomes:
             self._observer.deferred(action.reason.value)
         plan = _plan(run, result, [part_result for part_result, _ in deferrals])
         counted = any(action.counted for _, action in deferrals)
+        held = any(action.reason is WaitReason.HELD for _, action in deferrals)
         history = replace(
             run.history,
+            held_at=self._now() if held else None,
             attempts=run.history.attempts + counted,
             plan=encode_plan(plan),
             parts_done=plan.parts_done,

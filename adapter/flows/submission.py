@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from adapter.errors import CallError, InvalidOrder
+from adapter.errors import CallError, InvalidOrder, MerchantHeld
 from adapter.extensions.values import Skip
+from adapter.flows.holds import Holds
 from adapter.flows.number_history import KnownNumbers, NumberHistory, OrderNumbers
 from adapter.flows.ports import Clock, Ecticket
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
     SUCCESS,
     CallResult,
+    IssuingHeld,
     Known,
     LastAccepted,
     ProbeAnswered,
@@ -92,7 +95,8 @@ class SubmissionRun:
     another order is neither sent nor published as this order's. `on_difference` is called when Issue was accepted
     with other tickets than were requested. `check_items` is awaited once, before the first part is sent, and only if
     nothing of the order is at ECTicket. If a product cannot be issued, ECTicket is queried, because an earlier record
-    may have been issued; if ECTicket does not know the order, the order is invalid.
+    may have been issued; if ECTicket does not know the order, the order is invalid. While `holds` has one for the
+    merchant, parts are queried and not sent; a part that was never sent is not queried either.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class SubmissionRun:
         numbers: OrderNumbers | None = None,
         on_difference: OnDifference | None = None,
         check_items: ItemCheck | None = None,
+        holds: Holds | None = None,
     ) -> None:
         self._unverified = unverified
         self._lacks_known_number = False
@@ -135,6 +140,7 @@ class SubmissionRun:
         self._numbers = numbers or NumberHistory().of_order(merchant.merchant_id, subject)
         self._on_difference = on_difference
         self._check_items = check_items
+        self._holds = holds or Holds(now)
         never_sent = unverified is None and not parts_done and not any(state.possibly_sent for state in states)
         self._item_check_due = check_items is not None and never_sent
         self._unissuable: InvalidOrder | None = None
@@ -148,6 +154,7 @@ class SubmissionRun:
 
         Raises LeaseLost: nothing was written, and the record stays open for the owner of the partition.
         """
+        self._hold_unsent()
         while (step := self._next_step()) is not None:
             if not (isinstance(step.action, Send) and self._must_check):
                 await self._perform(step)
@@ -157,6 +164,18 @@ class SubmissionRun:
             PartResult(state=state, action=self._final_action(index, state)) for index, state in enumerate(self._states)
         )
         return RunResult(parts=parts, unverified=self._unverified, lacks_known_number=self._lacks_known_number)
+
+    def _held_until(self) -> datetime | None:
+        """Before when no Issue call may be sent because an operator holds the merchant; None if one may be sent."""
+        merchant_id = self._merchant.merchant_id
+        return self._holds.until(merchant_id) if merchant_id in self._holds.by_merchant else None
+
+    def _hold_unsent(self) -> None:
+        """Postpone the parts that were certainly never sent, if the merchant is held: no query about them is needed."""
+        until = self._held_until()
+        if until is not None:
+            held, now = IssuingHeld(until=until), self._now()
+            self._states = [observe(each, held, now) if each.phase is Phase.PLANNED else each for each in self._states]
 
     @property
     def _must_check(self) -> bool:
@@ -347,7 +366,16 @@ class SubmissionRun:
             case Probe():
                 return await self._probe(state)
 
+    def _authorize_issue(self) -> None:
+        """Allow the write that follows in the same step: only then a hold that came meanwhile stops no call halfway."""
+        until = self._held_until()
+        if until is not None:
+            raise MerchantHeld(f"Merchant {self._merchant.merchant_id} is held; nothing was sent.", until=until)
+        self._authorize_send()
+
     async def _send(self, state: PartState) -> CallResult:
+        if (until := self._held_until()) is not None:
+            return IssuingHeld(until=until)
         if self._numbers.may_have_sent(state.part.trade_no):
             self._announced.add(state.part.trade_no)
         try:
@@ -355,7 +383,7 @@ class SubmissionRun:
                 self._merchant,
                 state.part.request_on(self._now().astimezone(TAIPEI).date()),
                 subject=self._subject,
-                authorize_send=self._authorize_send,
+                authorize_send=self._authorize_issue,
             )
         except CallError as error:
             return issue_error(error)

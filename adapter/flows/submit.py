@@ -26,6 +26,7 @@ from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooL
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.values import Ignore, OrderRecord, Skip
+from adapter.flows.holds import Holds
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.messages import dead_letter_causes
@@ -119,8 +120,11 @@ class SubmitStage:
         signer: RecordSigner | None = None,
         longest_wait_seconds: float = LONGEST_DEFERRAL_SECONDS,
         item_checks: ItemChecks | None = None,
+        holds: Holds | None = None,
     ) -> None:
-        """Without a `signer`, records are verified under keys that are derived from the merchants' keys."""
+        """Without a `signer`, records are verified under keys that are derived from the merchants' keys; without
+        `holds`, no merchant is held.
+        """
         self.group = group
         self.topics = (topics.orders_paid, topics.orders_deferred)
         self._topics = topics
@@ -143,6 +147,7 @@ class SubmitStage:
         self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
         self._longest_wait = timedelta(seconds=longest_wait_seconds)
         self._item_checks = item_checks
+        self._holds = holds or Holds(now)
         self._failed_orders: dict[tuple[str, int, int], OrderRef] = {}
 
     async def prepare(self, record: Record) -> PreparedRecord[SubmitTask | IgnoredRecord]:
@@ -169,6 +174,7 @@ class SubmitStage:
             lane=lane,
             subject=task,
             not_before=history.not_before,
+            starts_early=None if history.held_at is None else partial(self._holds.is_free, task.order_ref.merchant_id),
             bulkhead=bulkhead_of(task.order_ref.merchant_id, self._merchants),
             may_hand_off=True,
             resumes=record.topic == self._topics.orders_deferred,
@@ -181,6 +187,12 @@ class SubmitStage:
         """
         if isinstance(task, IgnoredRecord):
             return self._ignored(task, context)
+        if task.history.held_at is not None:
+            task = replace(task, history=task.history.after_hold(self._now()))
+        if task.order_ref.merchant_id in self._holds.by_merchant:
+            held = self._held_unplanned(task, context)
+            if held is not None:
+                return held
         try:
             result = await self._handle_order(task, context)
         except LeaseLost:
@@ -190,6 +202,17 @@ class SubmitStage:
             raise
         self._hook_runner.settled(result.for_plugins)
         return result.outcome
+
+    def _held_unplanned(self, task: SubmitTask, context: RecordContext) -> Outcome | None:
+        """Defer an order of a held merchant that was never sent, as it is.
+
+        It is mapped and checked after the hold: a wrong catalogue may be the very reason for the hold.
+        """
+        until = self._holds.until(task.order_ref.merchant_id)
+        possibly_sent = latest(task.history.possibly_sent_at, context.possibly_sent_since) is not None
+        if until is None or task.plan is not None or possibly_sent:
+            return None
+        return self._outcomes.held(context.record, task.history, until)
 
     async def _handle_order(self, task: SubmitTask, context: RecordContext) -> OrderResult:
         run = OrderRun(
@@ -342,6 +365,7 @@ class SubmitStage:
             resumed=task.plan is not None,
             parts_done=task.plan.parts_done if task.plan else 0,
             check_items=None if self._item_checks is None else self._item_check(self._item_checks, task, merchant),
+            holds=self._holds,
         )
 
     def _item_check(self, item_checks: ItemChecks, task: SubmitTask, merchant: Merchant) -> ItemCheck:

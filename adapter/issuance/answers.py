@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapter.errors import BreakerOpen, CallError, NotAccepted, NotSent, Throttled
+from adapter.errors import BreakerOpen, CallError, MerchantHeld, NotAccepted, NotSent, Throttled
 from adapter.protocol.issue import IssuedItem, IssueReply, IssueRequest, IssueType, TicketInfo
 from adapter.protocol.query_issue_result import IssueStatus, ResultReply
 
@@ -82,6 +82,13 @@ class BreakerIsOpen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuingHeld:
+    """Issue: not tried, because an operator holds the merchant; nothing is sent before `until`."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """Query of our number: RtnCode 1. `status` is that of ECTicket's job; only confirming uses it."""
 
@@ -134,7 +141,15 @@ class LastAccepted:
 
 
 IssueAnswer = (
-    Accepted | Refused | RetryLaterCode | CallNotSent | CallThrottled | EnvelopeRejected | CallInDoubt | BreakerIsOpen
+    Accepted
+    | Refused
+    | RetryLaterCode
+    | CallNotSent
+    | CallThrottled
+    | EnvelopeRejected
+    | CallInDoubt
+    | BreakerIsOpen
+    | IssuingHeld
 )
 QueryAnswer = Known | NotFound | ControlAnswered | ProbeAnswered | QueryUnanswered | BreakerIsOpen
 CallResult = IssueAnswer | QueryAnswer | LastAccepted
@@ -165,6 +180,8 @@ def issue_error(error: CallError) -> IssueAnswer:
     match error:
         case BreakerOpen():
             return BreakerIsOpen(retry_at=error.retry_at)
+        case MerchantHeld():
+            return IssuingHeld(until=error.until)
         case NotSent():
             return CallNotSent(detail=str(error))
         case Throttled():

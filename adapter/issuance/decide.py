@@ -52,6 +52,7 @@ from adapter.issuance.answers import (
     ControlAnswered,
     EnvelopeRejected,
     IssueAnswer,
+    IssuingHeld,
     Known,
     LastAccepted,
     NotFound,
@@ -256,11 +257,15 @@ def _on_hold(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) 
 
 
 def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
-    """Wait in place for seconds, defer for longer, and park once the order is too old."""
+    """Wait in place for seconds, defer for longer, and park once the order is too old.
+
+    A held merchant's order is never too old: the adapter was not allowed to send it.
+    """
     wait_in_place = timedelta(seconds=policy.wait_in_place_seconds)
     if hold.until is not None and hold.until - now <= wait_in_place and state.failed_calls <= FAILED_CALLS_IN_PLACE:
         return Wait(until=hold.until, reason=hold.reason)
-    if (now - state.first_seen_at).total_seconds() >= policy.give_up_after_seconds:
+    too_old = (now - state.first_seen_at).total_seconds() >= policy.give_up_after_seconds
+    if too_old and hold.reason is not WaitReason.HELD:
         return parked(ParkReason.UNRESOLVED if state.possibly_sent else ParkReason.GAVE_UP, state)
     return Defer(useful_at=hold.until or now, reason=hold.reason, counted=hold.counted)
 
@@ -304,6 +309,8 @@ def _back_off(state: PartState, now: datetime) -> datetime:
 
 def _after_issue(state: PartState, result: IssueAnswer, now: datetime) -> PartState:
     """Record the result of a call that may cost money."""
+    if isinstance(result, IssuingHeld):
+        return _after_failed_call(state, Hold(until=result.until, reason=WaitReason.HELD, counted=False))
     if isinstance(result, CallNotSent):
         return _after_failed_call(state, Hold(until=_back_off(state, now), reason=WaitReason.NOT_SENT))
     state = replace(state, history=state.history.with_attempt(now), hold=None)

@@ -132,6 +132,8 @@ class WaitReason(StrEnum):
 
     NOT_SENT = "not_sent"
     BREAKER_OPEN = "breaker_open"
+    HELD = "held"
+    """An operator holds the merchant."""
     THROTTLED = "throttled"
     NOT_ACCEPTED = "not_accepted"
     RETRY_LATER_CODE = "retry_later_code"

@@ -56,6 +56,8 @@ class TopicSpec:
     partitions: int
     config: Mapping[str, str]
     replication: int = -1
+    optional: bool = False
+    """Whether the adapter starts without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ async def read_to_end(
     those of different partitions mixed. Raises TopicsMissing, BrokerUnavailable if brokers do not answer for 30 s, and
     StreamError if they reject the read. Close the iterator (`contextlib.aclosing`) when leaving it early.
     """
-    async with _reader(connection, topics) as reader:
+    async with open_reader(connection, topics) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
         begins = await _begins(reader.consumer, reader.partitions, ends, since)
         async with aclosing(_between(reader, begins, ends)) as records:
@@ -89,7 +89,7 @@ async def read_partitions(
     wanted = {topic: numbers for topic, numbers in partitions.items() if numbers}
     if not wanted:
         return
-    async with _reader(connection, list(wanted), wanted) as reader:
+    async with open_reader(connection, list(wanted), wanted) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
         begins = await _begins(reader.consumer, reader.partitions, ends, since)
         between = _between(reader, begins, ends, on_progress=on_progress, on_unreadable=on_unreadable)
@@ -106,7 +106,7 @@ async def read_tail(
     The partitions share that number evenly. `offsets` names a later start for some of them; an offset beyond the end
     belongs to a deleted topic and is ignored. Order, errors and closing are as for `read_to_end`.
     """
-    async with _reader(connection, [topic]) as reader:
+    async with open_reader(connection, [topic]) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
         first_offsets = await reader.consumer.beginning_offsets(reader.partitions)
         each = max(1, newest // max(1, len(reader.partitions)))
@@ -129,7 +129,7 @@ async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncG
     Raises TopicsMissing and StreamError; waits for brokers that become unavailable later. Bound it (`asyncio.timeout`),
     and close the iterator (`contextlib.aclosing`) when leaving it.
     """
-    async with _reader(connection, topics) as reader:
+    async with open_reader(connection, topics) as reader:
         while True:
             for batch in (await reader.poll((), timeout_ms=1000)).values():
                 for record in batch:
@@ -142,7 +142,7 @@ async def read_one(connection: KafkaConnection, topic: str, partition: int, offs
     Raises as `read_to_end` does.
     """
     wanted = ClientPartition(topic, partition)
-    async with _reader(connection, [topic]) as reader:
+    async with open_reader(connection, [topic]) as reader:
         consumer = reader.consumer
         if wanted not in reader.partitions:
             return None
@@ -169,7 +169,7 @@ async def first_unreadable(
     found: dict[TopicPartition, UnreadableBatch] = {}
     if not starts:
         return found
-    async with _reader(connection, sorted({partition.topic for partition in starts})) as reader:
+    async with open_reader(connection, sorted({partition.topic for partition in starts})) as reader:
         wanted = [partition for partition in reader.partitions if TopicPartition(*partition) in starts]
         begins, ends = await reader.consumer.beginning_offsets(wanted), await reader.consumer.end_offsets(wanted)
         positions = {partition: max(begins[partition], starts[TopicPartition(*partition)]) for partition in wanted}
@@ -186,13 +186,13 @@ async def first_unreadable(
     return found
 
 
-def _seek(reader: _Reader, positions: Mapping[ClientPartition, int]) -> None:
+def _seek(reader: AssignedReader, positions: Mapping[ClientPartition, int]) -> None:
     for partition, offset in positions.items():
         reader.consumer.seek(partition, offset)
 
 
 async def _between(
-    reader: _Reader,
+    reader: AssignedReader,
     begins: Mapping[ClientPartition, int],
     ends: Mapping[ClientPartition, int],
     *,
@@ -203,7 +203,6 @@ async def _between(
 
     Other tasks run between two polls, also when the client has the next records at hand.
     """
-    consumer = reader.consumer
     _seek(reader, begins)
     remaining = ReadProgress[ClientPartition](begins, ends)
     positions = {partition: PartitionPosition(position=begin) for partition, begin in begins.items()}
@@ -213,7 +212,7 @@ async def _between(
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
                 batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
-                positions = {partition: await _position(consumer, partition) for partition in remaining.partitions}
+                positions = {partition: await reader.position(partition) for partition in remaining.partitions}
         except UnreadableBatch as problem:
             if on_unreadable is None:
                 raise
@@ -255,7 +254,7 @@ async def _begins(
     }
 
 
-class _Reader:
+class AssignedReader:
     """A started consumer without a group, and its partitions."""
 
     def __init__(self, consumer: AIOKafkaConsumer, partitions: list[ClientPartition]) -> None:
@@ -273,12 +272,27 @@ class _Reader:
         )
         return batches
 
+    async def position(self, partition: ClientPartition) -> PartitionPosition:
+        """Return what is known about a partition after a poll."""
+        return PartitionPosition(
+            position=await self.consumer.position(partition),
+            answered_ms=self.consumer.last_poll_timestamp(partition),
+            stable_end=self.consumer.last_stable_offset(partition),
+        )
+
 
 @asynccontextmanager
-async def _reader(
-    connection: KafkaConnection, topics: Collection[str], wanted: Mapping[str, Collection[int]] | None = None
-) -> AsyncIterator[_Reader]:
-    """Open a reader of all partitions of these topics, or of the `wanted` ones; the client's errors become ours."""
+async def open_reader(
+    connection: KafkaConnection,
+    topics: Collection[str],
+    wanted: Mapping[str, Collection[int]] | None = None,
+    *,
+    broker_waits_ms: int = _BROKER_WAITS_MS,
+) -> AsyncIterator[AssignedReader]:
+    """Open a reader of all partitions of these topics, or of the `wanted` ones; the client's errors become ours.
+
+    A broker without new records answers a fetch after `broker_waits_ms`. Raises as `read_to_end` does.
+    """
     partitions = await _partitions(connection, topics)
     if wanted is not None:
         partitions = [each for each in partitions if each.partition in wanted[each.topic]]
@@ -288,13 +302,13 @@ async def _reader(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        fetch_max_wait_ms=_BROKER_WAITS_MS,
+        fetch_max_wait_ms=broker_waits_ms,
     )
     try:
         await consumer.start()
         consumer.assign(partitions)
         await asyncio.sleep(0)  # a task that is cancelled before it ran at all makes the client's `stop` raise
-        yield _Reader(consumer, partitions)
+        yield AssignedReader(consumer, partitions)
     except UnreadableBatch as error:
         raise StreamError(
             f"{error}. Its records are unknown, so no result is derived from this topic. Repair the batch, delete the "
@@ -323,14 +337,6 @@ async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> l
             "Check its name, or create it with: ecticket-adapter topics --create"
         )
     return [ClientPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
-
-
-async def _position(consumer: AIOKafkaConsumer, partition: ClientPartition) -> PartitionPosition:
-    return PartitionPosition(
-        position=await consumer.position(partition),
-        answered_ms=consumer.last_poll_timestamp(partition),
-        stable_end=consumer.last_stable_offset(partition),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,11 @@ def _cleanup_warning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[s
             f"Topic {spec.name} has cleanup.policy={policy}: of records with the same key only the last is kept, but "
             "all are needed; set cleanup.policy=delete."
         )
+    if spec.config.get("cleanup.policy") == "compact" and policy != "compact":
+        yield (
+            f"Topic {spec.name} has cleanup.policy={policy}: records are deleted after a time, although the newest of "
+            "each key is needed for ever; set cleanup.policy=compact."
+        )
     size = settings.get("retention.bytes", "-1")
     if int(size) != _FOREVER and "retention.bytes" not in spec.config:
         yield (

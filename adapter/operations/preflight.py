@@ -20,6 +20,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -35,10 +36,12 @@ from adapter.errors import (
 from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.provided_sinks import provided_sinks
+from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.number_history import TAIL_SECONDS, KnownNumbers, NumberHistory
 from adapter.flows.ports import Merchants
 from adapter.flows.submission import PROBED_NUMBERS
 from adapter.operations.catalogue_check import CatalogueCheck
+from adapter.operations.merchant_holds import describe_hold
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import EcticketClient, Purpose
@@ -107,6 +110,9 @@ class TopicSurvey(Protocol):
     def missing(self) -> tuple[str, ...]: ...
 
     @property
+    def optional_missing(self) -> tuple[str, ...]: ...
+
+    @property
     def grouped_warnings(self) -> tuple[str, ...]: ...
 
 
@@ -145,6 +151,9 @@ class Broker:
     """The newest events of issuances."""
     find_conflict: Callable[[], Awaitable[ForeignMembers | None]]
     """What is wrong with the members of the consumer groups, if anything is."""
+    read_holds: Callable[[], Awaitable[Mapping[str, MerchantHold]]]
+    """The newest hold of each merchant, also one that is over. Raises TopicsMissing."""
+    now: Callable[[], datetime]
     make_topics: str
     """The command that makes missing topics."""
 
@@ -286,7 +295,22 @@ class Preflight:
             findings.append(ok("topics", f"All {len(found.specs)} topics exist."))
             findings += await self._unreadable()
         findings.append(await self._group_members())
+        findings += [*await self._holds(found)]
         return [*findings, *(warning("topics", sentence) for sentence in found.grouped_warnings)]
+
+    async def _holds(self, found: TopicSurvey) -> list[PreflightFinding]:
+        """The merchants whose orders wait because an operator holds them."""
+        if found.optional_missing:
+            message = f"There is no topic {', '.join(found.optional_missing)}, or this user may not see it, so no "
+            return [warning("holds", f"{message}merchant can be held. Make it with: {self.broker.make_topics}")]
+        try:
+            holds = await self.broker.read_holds()
+        except StreamError as error:
+            return [warning("holds", f"It is not known which merchants are held: {error}")]
+        now = self.broker.now()
+        active = {merchant_id: hold for merchant_id, hold in sorted(holds.items()) if not hold.is_over(now)}
+        findings = [warning("holds", describe_hold(merchant_id, hold)) for merchant_id, hold in active.items()]
+        return findings or [ok("holds", "No merchant is held.")]
 
     async def _group_members(self) -> PreflightFinding:
         try:

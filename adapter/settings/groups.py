@@ -140,6 +140,8 @@ class TopicSettings(Group):
     """Out: records that need a person. Holds customer data."""
     reconciliations: Topic = "ecticket.reconciliations"
     """Out: differences between events and ECPay's report."""
+    control: Topic = "ecticket.control"
+    """Internal: merchants that an operator holds (`hold`, `release`); compacted. Without it no merchant can be held."""
 
     @model_validator(mode="after")
     def _all_different(self) -> TopicSettings:

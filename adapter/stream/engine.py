@@ -234,6 +234,11 @@ class Engine(Generic[S]):
             await self._scheduler.stop()
             self._ended.set()
 
+    def start_early(self) -> None:
+        """Start every waiting record whose `starts_early` returns true now; see `stage.PreparedRecord`."""
+        for owned in list(self._partitions.partitions.values()):
+            self._scheduler.start_early(owned)
+
     async def stop(self, grace_seconds: float) -> None:
         """Read no more, let running handlers end, commit and leave the group; cancel the rest after `grace_seconds`."""
         self._grace = grace_seconds

@@ -8,7 +8,7 @@ moves the items.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from enum import IntEnum
 from typing import Generic, TypeVar
@@ -96,6 +96,7 @@ class WorkItem(Generic[S]):
         "possibly_sent_since",
         "record",
         "send_began",
+        "starts_early",
         "subject",
         "successor",
     )
@@ -112,6 +113,7 @@ class WorkItem(Generic[S]):
         self.bulkhead: Hashable | None = None
         self.may_hand_off = False
         self.not_before: float | None = None
+        self.starts_early: Callable[[], bool] | None = None
         self.send_began = False
         """Whether a send of this record began in this process since the partition was taken over."""
         self.awaits_predecessor = False

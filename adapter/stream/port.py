@@ -115,6 +115,17 @@ class TransactionalProducer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedRecords:
+    """The next records of a topic that is read without a consumer group; possibly none."""
+
+    records: tuple[Record, ...] = ()
+    complete: bool
+    """Everything has been returned that was committed when the reading began."""
+    answered: bool
+    """A broker has answered about every partition since the records before these."""
+
+
 class Publisher(Protocol):
     """Writes single records that are not the outcome of a record, outside of transactions: at least once."""
 

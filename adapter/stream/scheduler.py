@@ -141,6 +141,7 @@ class RecordScheduler(Generic[S]):
         item.lane = prepared.lane
         item.subject = prepared.subject
         item.not_before = not_before
+        item.starts_early = prepared.starts_early
         item.bulkhead = prepared.bulkhead
         item.may_hand_off = may_hand_off
         return is_current, follows_handed_off
@@ -157,7 +158,7 @@ class RecordScheduler(Generic[S]):
 
     def _advance(self, item: WorkItem[S]) -> None:
         """Move the current record of a lane as far as possible: to its delay, its reservation, or a handler."""
-        if item.not_before is not None and item.not_before > self._now().timestamp():
+        if item.not_before is not None and item.not_before > self._now().timestamp() and not _may_start_early(item):
             self._wait(item, item.not_before)
         elif not self._bulkheads.may_admit(item.bulkhead):
             self._bulkheads.add_to_backlog(item.bulkhead, item, self._now().timestamp())
@@ -302,6 +303,15 @@ class RecordScheduler(Generic[S]):
             item.not_before = None
             self._advance(item)
         self._set_alarm()
+
+    def start_early(self, owned: OwnedPartition[S]) -> None:
+        """Start the partition's waiting records that need not wait for their time any longer."""
+        for item in list(owned.items.values()):
+            in_backlog = item.not_before == UNTIL_ADMITTED
+            if item.phase is WorkPhase.WAITING and not in_backlog and _may_start_early(item):
+                self._waiting.discard(item)
+                item.not_before = None
+                self._advance(item)
 
     # --- partitions --------------------------------------------------------------------------------------------------
 
@@ -459,6 +469,10 @@ class RecordScheduler(Generic[S]):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
+
+
+def _may_start_early(item: WorkItem[S]) -> bool:
+    return item.starts_early is not None and item.starts_early()
 
 
 def _outcome(result: Outcome) -> Outcome:

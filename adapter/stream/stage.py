@@ -10,7 +10,7 @@ A stage sees no consumer, producer, transaction or offset.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -51,6 +51,8 @@ class PreparedRecord(Generic[S]):
     not_before: datetime | None = None
     bulkhead: Hashable | None = None
     """Records of one bulkhead use only a share of the slots while others need some; None has no limit of its own."""
+    starts_early: Callable[[], bool] | None = None
+    """If set, the record does not wait for `not_before` once this returns true; see `Engine.start_early`. Cheap."""
     may_hand_off: bool = False
     """Whether `hand_off` may be called while the record waits, so that records after it can be read."""
     resumes: bool = False

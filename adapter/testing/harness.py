@@ -15,6 +15,7 @@ from adapter.errors import LeaseLost
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage, PendingQuery
+from adapter.flows.holds import Holds
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.item_information import WAIT_SECONDS, ItemInformation
 from adapter.flows.messages.order_paid import order_of_record
@@ -79,6 +80,7 @@ class StageHarness:
                 self.ecticket.had(known_trade_no, merchant_id=merchant_id)
         self.signer = RecordSigner(KeyRing(self.merchants))
         self.observer = RecordingObserver()
+        self.holds = Holds(self.clock)
         self.reader = reader(self.clock)
         self.jitter_share = 0.0
         self._policy = policy or SubmitPolicy()
@@ -134,6 +136,7 @@ class StageHarness:
             number_history=number_history,
             signer=self.signer,
             item_checks=self._item_checks(),
+            holds=self.holds,
         )
 
     def _item_checks(self) -> ItemChecks | None:
@@ -173,7 +176,8 @@ class StageHarness:
     async def _outcome(self, record: Record, context: FakeRecordContext) -> Outcome:
         try:
             prepared = await self.submit.prepare(record)
-            if prepared.not_before is not None and prepared.not_before > self.clock():
+            starts_now = prepared.starts_early is not None and prepared.starts_early()
+            if not starts_now and prepared.not_before is not None and prepared.not_before > self.clock():
                 self.clock.time = prepared.not_before
             return await self.submit.handle(prepared.subject, context)
         except LeaseLost:

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from adapter.extensions.invocation import HookCount
+from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.ports import Clock
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.provider.breaker import BreakerState
@@ -39,6 +40,7 @@ class Metrics:
         self.callbacks = CallbackMetrics(self.registry)
         self.sinks = SinkMetrics(self.registry, self.flows)
         self.reconciliations = ReconciliationMetrics(self.registry)
+        self.holds = HoldMetrics(self.registry)
 
     def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
         """Show the plugins' hook counters, read when scraped."""
@@ -47,6 +49,10 @@ class Metrics:
     def watch_collecting(self, waiting: Callable[[], Mapping[str, WaitingTickets]], now: Clock) -> None:
         """Show what waits for its tickets, read when scraped."""
         self.registry.register(_Collecting(waiting, now))
+
+    def watch_holds(self, active: Callable[[], Mapping[str, MerchantHold]], up_to_date: Callable[[], bool]) -> None:
+        """Show which merchants are held, and whether this process knows it, read when scraped."""
+        self.registry.register(_Holds(active, up_to_date))
 
     def watch_log(self, dropped: Callable[[], int]) -> None:
         """Show how many log lines were dropped, read when scraped."""
@@ -213,6 +219,18 @@ class ReconciliationMetrics:
 
     def reconciliation_failed(self, merchant_id: str) -> None:
         self._failures.labels(merchant_id).inc()
+
+
+class HoldMetrics:
+    """Metrics of the control topic."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._invalid = Counter(
+            "ecticket_control_records_invalid", "Records on the control topic that were ignored.", registry=registry
+        )
+
+    def invalid_control_record(self) -> None:
+        self._invalid.inc()
 
 
 class FlowMetrics:
@@ -392,6 +410,28 @@ class _Collecting(Collector):
             age = 0.0 if waiting.oldest is None else (self._now() - waiting.oldest).total_seconds()
             oldest.add_metric([merchant_id], max(0.0, age))
         return count, oldest
+
+
+class _Holds(Collector):
+    def __init__(self, active: Callable[[], Mapping[str, MerchantHold]], up_to_date: Callable[[], bool]) -> None:
+        self._active = active
+        self._up_to_date = up_to_date
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the held merchants, since when they are held, and whether this process knows all holds."""
+        held = GaugeMetricFamily(
+            "ecticket_merchant_held", "1: an operator holds this merchant.", labels=["merchant_id"]
+        )
+        since = GaugeMetricFamily(
+            "ecticket_merchant_held_timestamp_seconds", "When the operator held it.", labels=["merchant_id"]
+        )
+        for merchant_id, hold in self._active().items():
+            held.add_metric([merchant_id], 1)
+            since.add_metric([merchant_id], hold.held_at.timestamp())
+        known = GaugeMetricFamily(
+            "ecticket_holds_known", "1: this process knows all holds, now.", value=int(self._up_to_date())
+        )
+        return held, since, known
 
 
 class _DroppedLogLines(Collector):

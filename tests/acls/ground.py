@@ -46,6 +46,7 @@ TOPICS: Mapping[str, str] = {
     "tickets": "ecticket.tickets",
     "dead_letters": "ecticket.dead-letters",
     "reconciliations": "ecticket.reconciliations",
+    "control": "ecticket.control",
 }
 """The settings of topics, and the names that the page uses."""
 GROUP_PREFIX = "ecticket-adapter"

@@ -502,6 +502,8 @@ WORK: Mapping[str, Work] = {
         commands=(("reconcile", "--publish", "--from", "2026-01-01", "--to", "2026-01-01"),), prepare=for_reconcile
     ),
     "reissue": Work(commands=(("reissue", "A-3"),), prepare=for_reissue),
+    "hold": Work(commands=(("hold", MERCHANT.merchant_id, "--until", "1h"),), prepare=nothing),
+    "release": Work(commands=(("release", MERCHANT.merchant_id),), prepare=nothing),
     "reconcile --from": Work(
         commands=(("reconcile", "--from", "2026-01-01", "--to", "2026-01-01"),), prepare=for_reconcile
     ),
@@ -515,6 +517,8 @@ WORK: Mapping[str, Work] = {
             ("reissue", "A-3"),
             ("dead-letters", "replay", "--all"),
             ("explain", "A-3"),
+            ("hold", MERCHANT.merchant_id, "--until", "1s"),
+            ("release", MERCHANT.merchant_id),
             ("dead-letters", "skip", f"{{prefix}}{TOPICS['tickets']}/0/0", "--why", "the disk was bad"),
             ("reconcile", "--publish", "--from", "2026-01-01", "--to", "2026-01-01"),
         ),

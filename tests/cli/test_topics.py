@@ -52,7 +52,7 @@ def test_missing_topics_are_made(on_broker: Commands, names: dict[str, str], kaf
     topics = again.json["topics"]
     assert again.code == 0
     assert isinstance(topics, list)
-    assert [topic["partitions"] for topic in topics] == [1, 2, 2, 2, 2, 2, 2]
+    assert [topic["partitions"] for topic in topics] == [1, 2, 2, 2, 2, 2, 2, 1]
 
 
 def test_settings_that_can_lose_records_are_reported(

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.settings import Settings
 from adapter.testing.clock import NOON
@@ -398,6 +399,7 @@ def test_every_metric_of_the_alerts_exists() -> None:
     metrics = Metrics()
     metrics.watch_hooks(list, lambda: 1)
     metrics.watch_sinks(lambda: {"shop": 1})
+    metrics.watch_holds(lambda: {"1": MerchantHold(held_at=NOON, until=None)}, lambda: True)
     metrics.watch_collecting(lambda: {"3085676": WaitingTickets(count=1, oldest=NOON)}, lambda: NOON)
     known = {metric.name: metric for metric in metrics.registry.collect()}
     labels = {name: {key for sample in metric.samples for key in sample.labels} for name, metric in known.items()}

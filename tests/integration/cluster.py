@@ -443,6 +443,7 @@ def settings_for(kafka: KafkaConnection) -> dict[str, str]:
         "tickets",
         "dead_letters",
         "reconciliations",
+        "control",
     )
     return {
         **QUICK,

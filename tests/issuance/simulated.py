@@ -38,6 +38,7 @@ from adapter.issuance.answers import (
     CallThrottled,
     ControlAnswered,
     EnvelopeRejected,
+    IssuingHeld,
     Known,
     LastAccepted,
     NotFound,
@@ -83,6 +84,8 @@ class World:
     not_accepted: float = 0.0
     busy: float = 0.0
     breaker: float = 0.0
+    held: float = 0.0
+    """An operator holds the merchant."""
     unanswered: float = 0.0
     """A question without an answer."""
     crash: float = 0.0
@@ -232,6 +235,8 @@ class Life:
         world, minute = self.world, at(self.now + self.rng.uniform(1, 1800))
         if self._happens(world.breaker):
             return BreakerIsOpen(retry_at=minute)
+        if world.held and self._happens(world.held):
+            return IssuingHeld(until=minute)
         if self._happens(world.not_sent):
             return CallNotSent(detail="connect refused")
         if self._happens(world.unread):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent, Throttled
+from adapter.errors import BreakerOpen, CallError, InDoubt, MerchantHeld, NotAccepted, NotSent, Throttled
 from adapter.issuance.answers import (
     Accepted,
     BreakerIsOpen,
@@ -13,6 +13,7 @@ from adapter.issuance.answers import (
     CallThrottled,
     ControlAnswered,
     EnvelopeRejected,
+    IssuingHeld,
     Known,
     NotFound,
     QueryUnanswered,
@@ -73,6 +74,7 @@ def test_a_control_can_be_known(code: int, known: bool) -> None:
     [
         (NotSent("x"), CallNotSent(detail="x"), QueryUnanswered(detail="x")),
         (BreakerOpen("x", retry_at=T0), BreakerIsOpen(retry_at=T0), BreakerIsOpen(retry_at=T0)),
+        (MerchantHeld("x", until=T0), IssuingHeld(until=T0), QueryUnanswered(detail="x")),
         (Throttled("x", retry_at=T0), CallThrottled(retry_at=T0), QueryUnanswered(detail="x", retry_at=T0)),
         (NotAccepted("x"), EnvelopeRejected(detail="x"), QueryUnanswered(detail="x")),
         (InDoubt("x"), CallInDoubt(detail="x"), QueryUnanswered(detail="x")),

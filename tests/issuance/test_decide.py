@@ -35,6 +35,7 @@ from adapter.issuance.answers import (
     CallResult,
     CallThrottled,
     EnvelopeRejected,
+    IssuingHeld,
     ProbeAnswered,
     QueryUnanswered,
     Refused,
@@ -190,6 +191,30 @@ def test_a_throttled_call_waits_for_its_retry_after_and_does_not_count(result: C
     assert isinstance(action := scenario.next(), Defer)
     assert (action.useful_at, action.counted) == (at(1800), False)
     assert not scenario.state.possibly_sent
+
+
+def test_a_held_merchants_order_waits_and_does_not_count() -> None:
+    """Nothing was sent, and the operator decides for how long."""
+    scenario = Scenario().comes(IssuingHeld(until=at(HOUR)))
+
+    assert scenario.next() == Defer(useful_at=at(HOUR), reason=WaitReason.HELD, counted=False)
+    assert (scenario.state.phase, scenario.state.history.first_attempt_at) == (Phase.PLANNED, None)
+
+
+def test_a_hold_that_ends_soon_is_waited_for_in_place() -> None:
+    """A second is not worth a deferred record."""
+    scenario = Scenario().comes(IssuingHeld(until=at(1)))
+
+    assert scenario.next() == Wait(until=at(1), reason=WaitReason.HELD)
+    assert scenario.next(seconds=1) == Send()
+
+
+@pytest.mark.parametrize("scenario", [Scenario(), not_known(possibly_sent(), 600)], ids=["never sent", "in doubt"])
+def test_a_held_merchants_order_is_never_given_up(scenario: Scenario) -> None:
+    """The give-up clock is for what the adapter tries in vain; here it was not allowed to try."""
+    scenario.comes(IssuingHeld(until=at(100 * HOUR)), seconds=99 * HOUR)
+
+    assert scenario.next() == Defer(useful_at=at(100 * HOUR), reason=WaitReason.HELD, counted=False)
 
 
 @pytest.mark.parametrize(

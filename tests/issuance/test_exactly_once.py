@@ -29,7 +29,7 @@ POLICY = SubmitPolicy(retry_rtn_codes=frozenset({BUSY_CODE}), give_up_after_seco
 CHAOS = World(
     late=300, lag=290, lost_after=0.3, lost_before=0.2, refused=0.1, refused_after=0.1, not_sent=0.1, unread=0.05,
     not_accepted=0.05, busy=0.05, breaker=0.03, unanswered=0.1, crash=0.15, maintenances=((40, 300), (200, 900)),
-    traffic=1.0,
+    held=0.05, traffic=1.0,
 )  # fmt: skip
 
 QUERIES_ALONE, ISSUE_ALONE = frozenset({Endpoint.QUERY_ISSUE_RESULT}), frozenset({Endpoint.ISSUE})
@@ -48,6 +48,7 @@ WORLDS = st.builds(
     not_accepted=CHANCES,
     busy=CHANCES,
     breaker=st.sampled_from([0.0, 0.05]),
+    held=st.sampled_from([0.0, 0.1]),
     unanswered=CHANCES,
     crash=CHANCES,
     crashes=st.integers(0, 6),

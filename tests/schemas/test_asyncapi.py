@@ -20,7 +20,7 @@ from adapter.settings.groups import TopicSettings
 
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
 OFFICIAL = Path(__file__).parent / "asyncapi_specs" / "asyncapi-3.0.0.json"
-INTERNAL = {"orders_deferred", "confirmations"}
+INTERNAL = {"orders_deferred", "confirmations", "control"}
 NOTHING_IS_PUBLISHED_YET = {"tickets", "reconciliations"} - {event.TOPIC for event in EVENTS}
 
 Node = Mapping[str, object]

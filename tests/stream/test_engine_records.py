@@ -22,6 +22,7 @@ from stream.engine_harness import (
     PAID,
     PAID_TOO,
     StageOfTests,
+    echo,
     metadata_at,
     outcome_with,
     running,
@@ -543,3 +544,62 @@ async def test_what_prepare_answers_costs_its_own_record_alone(
     assert stage.handled == ["a", "b", "c", "d"]
     assert cluster.commits[PAID].offset == 6
     assert failures.all == ["prepare", "prepare"]
+
+
+class GatedStage(StageOfTests):
+    """Records that begin with "gated" are due in the next century, unless the gate is open."""
+
+    def __init__(self, **changes: object) -> None:
+        super().__init__(echo, **changes)
+        self.open = False
+        self.looks = 0
+
+    def is_open(self) -> bool:
+        self.looks += 1
+        return self.open
+
+    async def prepare(self, record: Record) -> PreparedRecord[str]:
+        prepared = await super().prepare(record)
+        if not prepared.subject.startswith("gated"):
+            return prepared
+        return replace(prepared, not_before=datetime(2099, 1, 1, tzinfo=UTC), starts_early=self.is_open)
+
+
+async def test_records_start_early_once_what_they_wait_for_has_come(cluster: FakeCluster) -> None:
+    """In the order of their lane, and without the records that wait only for their time."""
+    stage = GatedStage()
+    cluster.append(DEFERRED, "gated 1", "gated 2", key="lane")
+    cluster.append(DEFERRED, "next century", "gated 3")
+    async with running(stage, cluster, DEFERRED) as engine:
+        await until(lambda: stage.looks >= 2)
+        engine.start_early()
+        assert cluster.published == []
+        stage.open = True
+        engine.start_early()
+        await until(lambda: len(cluster.published) == 3)
+
+    assert sorted(cluster.published) == ["gated 1", "gated 2", "gated 3"]
+    assert cluster.published.index("gated 1") < cluster.published.index("gated 2")
+
+
+async def test_a_record_that_is_read_after_the_gate_opened_does_not_wait(cluster: FakeCluster) -> None:
+    """Its time is far ahead, and nothing calls `start_early` again."""
+    stage = GatedStage()
+    stage.open = True
+    cluster.append(DEFERRED, "gated")
+    async with running(stage, cluster, DEFERRED):
+        await until(lambda: cluster.published == ["gated"])
+
+
+async def test_records_in_the_backlog_of_their_bulkhead_are_started_once(cluster: FakeCluster) -> None:
+    """A record that already waits for a slot does not begin a second wait."""
+    stage = GatedStage(max_in_flight=1)
+    stage.open = True
+    cluster.append(DEFERRED, *(f"gated {number}" for number in range(150)))
+    async with running(stage, cluster, DEFERRED) as engine:
+        await until(lambda: stage.handled)
+        for _ in range(3):
+            engine.start_early()
+        await until(lambda: len(cluster.published) == 150)
+
+    assert sorted(stage.handled) == sorted(f"gated {number}" for number in range(150))

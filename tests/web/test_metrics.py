@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client import generate_latest
 
 from adapter.extensions.invocation import HookCounters
+from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
@@ -63,6 +64,7 @@ def _observed_everything() -> Metrics:
     flows.items_checked("1", "delisted")
     flows.report_for_collecting("1", "read")
     flows.tickets_collected("1", 8)
+    metrics.watch_holds(lambda: {"1": MerchantHold(held_at=NOON, until=None)}, lambda: True)
     metrics.watch_collecting(lambda: {"1": WaitingTickets(count=5, oldest=NOON)}, lambda: NOON + timedelta(seconds=90))
     callbacks = metrics.callbacks
     callbacks.notification_ended("refund", "wrong-checksum")
@@ -167,3 +169,18 @@ def test_the_manual_has_the_labels_of_every_metric() -> None:
     for family in _observed_everything().registry.collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         assert written[family.name] == labels, family.name
+
+
+def test_held_merchants_are_shown_with_the_time_of_the_command() -> None:
+    """Only those that are held have a series; whether all holds are known always has one."""
+    metrics = Metrics()
+    held = {"1": MerchantHold(held_at=NOON, until=None)}
+    metrics.watch_holds(lambda: held, lambda: False)
+
+    shown = _shown(metrics)
+    (since,) = re.findall(r'^ecticket_merchant_held_timestamp_seconds{merchant_id="1"} (.*)$', shown, re.MULTILINE)
+    assert float(since) == NOON.timestamp()
+    assert 'ecticket_merchant_held{merchant_id="1"} 1.0' in shown
+    assert "ecticket_holds_known 0.0" in shown
+    held.clear()
+    assert "ecticket_merchant_held{" not in _shown(metrics)

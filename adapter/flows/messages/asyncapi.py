@@ -41,8 +41,8 @@ Kafka as an event. Actions are the adapter's own: it receives what a shop sends,
 - **No customer data** is in an event, unless the shop put it into the order's `reference`, which is passed on. It is in
   the orders and in the dead letters: give no other program read access there.
 
-The topics of the adapter's own work (`topics.orders_deferred`, `topics.confirmations`) are not described: they change
-with any version, the first holds customer data, and only the adapter reads and writes them.
+The topics of the adapter's own work (`topics.orders_deferred`, `topics.confirmations`, `topics.control`) are not
+described: they change with any version, the first holds customer data, and only the adapter reads and writes them.
 """
 _BROKER = (
     "The merchant's own Kafka, as the setting `kafka.bootstrap_servers` names it, secured as `kafka.security_protocol` "

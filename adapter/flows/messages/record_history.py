@@ -33,6 +33,7 @@ ORDER_ID = "ecticket-order-id"
 MERCHANT_ID = "ecticket-merchant-id"
 VALUE_OMITTED = "ecticket-value-omitted"
 POSSIBLY_SENT_BY = "ecticket-possibly-sent-by"
+HELD_AT = "ecticket-held-at"
 BY_REPLAY = "replay"
 TRACE = "traceparent"
 ID_MAX_CHARACTERS = 200
@@ -60,6 +61,8 @@ class RecordHistory:
     """How many of the order's parts were published. Even without the plan it shows that a part of this order was sent.
     """
     not_before: datetime | None = None
+    held_at: datetime | None = None
+    """When it was deferred because an operator held its merchant; the give-up clock stands still from then on."""
     plan: bytes | None = None
     plan_lost: bool = False
     """See `lost_plan`: the order of this record is queried, but never sent."""
@@ -103,7 +106,14 @@ class RecordHistory:
 
     def replayed(self, now: datetime) -> RecordHistory:
         """The history that begins with a replay: waits and attempts start again, what may have been sent is kept."""
-        return replace(self, first_seen=now, attempts=0, replays=self.replays + 1, not_before=None)
+        return replace(self, first_seen=now, attempts=0, replays=self.replays + 1, not_before=None, held_at=None)
+
+    def after_hold(self, now: datetime) -> RecordHistory:
+        """The history of an order that is processed again: the time for which it was held does not count."""
+        if self.held_at is None:
+            return self
+        held_seconds = max(0.0, (now - self.held_at).total_seconds())
+        return replace(self, first_seen=min(later(self.first_seen, held_seconds), now), held_at=None)
 
 
 def read_history(record: Record, now: datetime) -> RecordHistory:
@@ -241,6 +251,7 @@ def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> Re
         only_by_replay=texts.get(POSSIBLY_SENT_BY) == BY_REPLAY,
         parts_done=_number(texts, PARTS_DONE) or 0,
         not_before=_moment(texts, "ecticket-not-before"),
+        held_at=_moment(texts, HELD_AT),
         plan=texts[PLAN].encode() if PLAN in texts else None,
         plan_lost=PLAN_LOST in texts,
         order_id=texts.get(ORDER_ID),
@@ -272,6 +283,8 @@ def history_headers(history: RecordHistory) -> dict[str, str]:
         headers[PLAN_LOST] = "true"
     if history.not_before is not None:
         headers["ecticket-not-before"] = rfc3339(history.not_before)
+    if history.held_at is not None:
+        headers[HELD_AT] = rfc3339(history.held_at)
     if history.order_id:
         headers[ORDER_ID] = history.order_id
     if history.merchant_id:
@@ -376,6 +389,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, str], str], object]] = {
     "ecticket-first-seen": _moment,
     POSSIBLY_SENT_AT: _moment,
     "ecticket-not-before": _moment,
+    HELD_AT: _moment,
 }
 
 
