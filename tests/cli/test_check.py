@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import pytest
 from aiokafka import codec
+from key_words import mentions
 
 from adapter.dev.sandbox import RunningSandbox
 from adapter.dev.sandbox.fault_types import Garbage, LockOut, Maintenance
 from adapter.dev.sandbox.faults import FaultRule
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.topics import create
 from adapter.protocol.endpoints import Endpoint
+from adapter.settings import load
+from adapter.wiring import topic_specs
 
 from .command_runner import MERCHANT, Commands, Result
 from .conftest import settings_for
@@ -67,9 +72,27 @@ def test_everything_there_is_0(
         "topics": "warning",  # one broker keeps no copies
         "records": "ok",
         "groups": "ok",
+        "holds": "ok",
         ECTICKET: "ok",
         KNOWN: "warning",  # nothing was issued yet
     }
+
+
+def test_a_missing_control_topic_is_only_a_warning(
+    ask: Commands, ecticket: RunningSandbox, kafka: KafkaConnection, names: dict[str, str]
+) -> None:
+    """The adapter starts without it; then no merchant can be held."""
+    values = {"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": names}
+    ask.settings({**settings_for(ecticket.base_url), **values})
+    specs = topic_specs(load(ask.config))
+    asyncio.run(create(kafka, [spec for spec in specs if not spec.optional]))
+
+    message, topics = ask("check", "--json"), ask("topics")
+
+    assert (message.code, _levels(message)["holds"]) == (0, "warning")
+    assert mentions(_message(message, "holds"), f"{names['control']} topics --create")
+    assert topics.code == 0
+    assert names["control"] in topics.err
 
 
 def test_a_known_trade_no_is_checked(ask: Commands, tmp_path: Path) -> None:
