@@ -94,11 +94,17 @@ def _deferred(record: Record) -> RecordFacts | None:
         at=record.timestamp,
         kind=FactKind.DEFERRED,
         record=name,
-        text="The order waits before its parts are planned.",
+        text="The order waits before its parts are planned."
+        if history.held_at is None
+        else f"{_HELD} Nothing is planned.",
         order_id=history.order_id,
         not_before=history.not_before,
         replay_of=_replay_of(record),
-        details={"attempts": history.attempts, "possibly_sent_at": time_text(history.possibly_sent_at)},
+        details={
+            "attempts": history.attempts,
+            "possibly_sent_at": time_text(history.possibly_sent_at),
+            "held_at": time_text(history.held_at),
+        },
     )
     parts = _plan_parts(history)
     facts = tuple(_deferred_part(common, part, history) for part in parts) or (common,)
@@ -112,9 +118,11 @@ def _deferred(record: Record) -> RecordFacts | None:
     )
 
 
+_HELD = "An operator held the merchant; the order waits for the end of the hold, or for its release."
 _WAIT_REASONS: Mapping[WaitReason, str] = {
     WaitReason.NOT_SENT: "ECTicket could not be reached.",
     WaitReason.BREAKER_OPEN: "The merchant's breaker was open: ECTicket failed, or locked the merchant out.",
+    WaitReason.HELD: _HELD,
     WaitReason.THROTTLED: "ECTicket rejected the call before execution (403, 429 or 503).",
     WaitReason.NOT_ACCEPTED: "ECTicket did not accept the envelope.",
     WaitReason.RETRY_LATER_CODE: "ECTicket's RtnCode asked to try again later.",

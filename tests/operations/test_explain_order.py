@@ -30,7 +30,9 @@ from adapter.flows.messages.events import (
     issuance_event,
     notification_event,
     reconciliation_event,
+    rfc3339,
 )
+from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.messages.record_history import history_headers, read_coordinates, read_history
 from adapter.flows.ports import Ecticket
 from adapter.issuance.decide import SubmitPolicy
@@ -214,6 +216,20 @@ async def test_records_that_do_not_have_the_number_are_found_by_it() -> None:
     found = await desk.only(derived())
 
     assert [fact.trade_no and fact.trade_no.value for fact in found.facts] == [None, derived()]
+
+
+async def test_a_held_order_is_explained_by_its_hold() -> None:
+    """It has no plan yet, and the adapter acts next: after the hold."""
+    desk = Desk()
+    desk.harness.holds.replace({MERCHANT: MerchantHold(held_at=NOON, until=None)})
+    await desk.work(desk.harness.order())
+
+    found = await desk.only("A-1")
+    (deferral,) = [fact for fact in found.facts if fact.kind is FactKind.DEFERRED]
+
+    assert (deferral.details["held_at"], deferral.trade_no) == (rfc3339(desk.harness.clock()), None)
+    assert "hold" in deferral.text
+    assert [each.actor for each in found.next] == [Actor.ADAPTER]
 
 
 async def test_a_refusal_is_explained_by_its_code() -> None:
