@@ -221,15 +221,15 @@ async def test_a_batch_that_cannot_be_read_is_left_out_on_request(
         await write(producer, name, b"a", b"b", b"c")
         await write(producer, name, b"d", b"e", partition=1)
     batch = UnreadableBatch(TopicPartition(name, 0), base=0, first=0, last=1, cause="wrong checksum")
-    poll, problems = reader._Reader.poll, [batch]
+    poll, problems = reader.AssignedReader.poll, [batch]
 
-    async def damaged(self: reader._Reader, *arguments: Any, **options: Any) -> Any:
+    async def damaged(self: reader.AssignedReader, *arguments: Any, **options: Any) -> Any:
         found = await poll(self, *arguments, **options)
         if found and problems:
             raise problems.pop()
         return found
 
-    monkeypatch.setattr(reader._Reader, "poll", damaged)
+    monkeypatch.setattr(reader.AssignedReader, "poll", damaged)
     left_out: list[UnreadableBatch] = []
     progress: list[tuple[int, int]] = []
     partitions = {name: (0, 1)}

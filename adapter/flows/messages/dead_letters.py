@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.flows.messages.events import ParkReason, Stage, rfc3339
-from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, foreign_headers, history_headers
+from adapter.flows.messages.record_history import (
+    HELD_AT,
+    PLAN,
+    VALUE_OMITTED,
+    RecordHistory,
+    foreign_headers,
+    history_headers,
+)
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 
@@ -91,7 +98,8 @@ def _added(cause: DeadLetterCause, history: RecordHistory, now: datetime) -> Ite
         texts["ecticket-plugin"] = cause.plugin
     if cause.sink is not None:
         texts[SINK] = cause.sink
-    texts.pop("ecticket-not-before", None)
+    for waits in ("ecticket-not-before", HELD_AT):
+        texts.pop(waits, None)
     yield from encode_headers(texts)
     yield "kafka_dlt-original-topic", history.origin.topic.encode()
     yield "kafka_dlt-original-partition", struct.pack(">i", history.origin.partition)

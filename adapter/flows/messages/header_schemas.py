@@ -119,9 +119,6 @@ DEAD_LETTER_HEADERS = _headers(
         "ecticket-possibly-sent-by": _text(
             "Where only a replay makes it possibly sent, and nothing else does.", const="replay"
         ),
-        "ecticket-held-at": _text(
-            "When it was last deferred because an operator held its merchant: UTC.", format="date-time"
-        ),
         "ecticket-plan": _text("The order's open parts, JSON in the adapter's own form. Holds customer data."),
         "ecticket-parts-done": _text(
             "How many parts of the order have events of their own, decimal; absent where none has.", pattern=_DECIMAL

@@ -43,6 +43,7 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
         only_by_replay=True,
         parts_done=1,
         not_before=NOW,
+        held_at=NOW,
         plan=b"{}",
         plan_lost=True,
         order_id="A-1",
@@ -61,13 +62,13 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
 
 
 def test_every_header_that_the_flows_name_is_described() -> None:
-    """Also one that only another stage's dead letters have; the time until which an order is deferred is in none."""
+    """Also one that only another stage's dead letters have; until when and since when an order waits is in none."""
     named = {
         name
         for module in (dead_letters, record_history, signatures)
         for name in re.findall(r'"(ecticket-[a-z-]+[a-z])"', Path(module.__file__ or "").read_text(encoding="utf-8"))
     }
 
-    assert named - {"ecticket-not-before"} == {
+    assert named - {"ecticket-not-before", "ecticket-held-at"} == {
         name for name in described(DEAD_LETTER_HEADERS) if name.startswith("ecticket-")
     }
