@@ -39,7 +39,6 @@ from adapter.issuance.collecting import (
 )
 from adapter.issuance.times import later
 from adapter.protocol.credentials import Merchant
-from adapter.protocol.issue import TradeNo
 from adapter.protocol.order_detail import ReportRequest, ReportType, TicketRow
 from adapter.protocol.report_csv import ReportRows
 from adapter.protocol.taipei import taipei_day
@@ -89,7 +88,7 @@ class _Merchant:
 class _Reading:
     """What one report has."""
 
-    results: Mapping[TradeNo, TicketsResult]
+    results: Mapping[AwaitedTickets, TicketsResult]
     oddities: tuple[str, ...]
     """Sentences about what is not as documented, without a number."""
 
@@ -157,7 +156,7 @@ class ReportRounds:
             for sentence in reading.oddities:
                 _log.warning(sentence, merchant_id=merchant_id)
         for each in covered:
-            self._conclude(each, reading.results[each.awaited.trade_no])
+            self._conclude(each, reading.results[each.awaited])
 
     def _configured(self, merchant_id: str) -> Merchant:
         merchant = self._merchants.find(merchant_id)

@@ -142,57 +142,59 @@ TicketsResult = TicketsComplete | TicketsUnconfirmed | TicketsIncomplete | Ticke
 class TicketMatcher:
     """Takes the rows of one report, one after another, and keeps those of awaited issuances.
 
-    Its memory is bounded by the tickets of these issuances, however long the report is.
+    Its memory is bounded by the tickets of these issuances, however long the report is. One number may be awaited with
+    different numbers of tickets, because an order that was found again has those of its present mapping.
     """
 
     def __init__(self, awaited: Iterable[AwaitedTickets]) -> None:
-        self._matches = {each.trade_no: _Match(each) for each in awaited}
-        self._numbers: dict[str, _Match] = {}
-        self._codes: dict[str, _Match] = {}
+        self._matches: dict[TradeNo, list[_Match]] = {}
+        for each in dict.fromkeys(awaited):
+            self._matches.setdefault(each.trade_no, []).append(_Match(each))
+        self._numbers: dict[str, TradeNo] = {}
+        self._codes: dict[str, TradeNo] = {}
         self._last: TradeNo | None = None
 
     def add(self, row: TicketRow) -> None:
         """Take the next row."""
         self._last = trade_no = row.trade_no
-        match = None if trade_no is None else self._matches.get(trade_no)
-        if match is None:
+        if trade_no is None:
             return
-        if match.add(row):
-            _claim(self._numbers, row.ticket_no, match, "ticket number")
-            _claim(self._codes, row.write_off_no, match, "redemption code")
+        usable = [match.add(row) for match in self._matches.get(trade_no, ())]
+        if any(usable):
+            self._claim(self._numbers, row.ticket_no, trade_no, "ticket number")
+            self._claim(self._codes, row.write_off_no, trade_no, "redemption code")
 
-    def results(self, *, ends_open: bool = False) -> Mapping[TradeNo, TicketsResult]:
+    def _claim(self, owners: dict[str, TradeNo], text: str | None, trade_no: TradeNo, what: str) -> None:
+        """Note whose number this is; one that comes twice makes its issuances contradictory."""
+        if text is None:
+            return
+        owner = owners.get(text)
+        if owner is None:
+            owners[text] = trade_no
+            return
+        problem = f"one {what} stands in it twice" if owner == trade_no else f"one {what} stands under two issuances"
+        for match in (*self._matches[owner], *self._matches[trade_no]):
+            match.reject(problem)
+
+    def results(self, *, ends_open: bool = False) -> Mapping[AwaitedTickets, TicketsResult]:
         """Return what the report has of each issuance; call it once the report has ended.
 
         `ends_open`: the last row may be cut off in its last cell, and the last column is that of redemption codes.
         """
-        results = {trade_no: match.result() for trade_no, match in self._matches.items()}
-        last = results.get(self._last) if ends_open and self._last is not None else None
-        if isinstance(last, TicketsComplete) and self._last is not None:
-            results[self._last] = TicketsUnconfirmed(tickets=last.tickets)
-        return results
-
-
-def _claim(owners: dict[str, _Match], text: str | None, match: _Match, what: str) -> None:
-    """Note whose number this is; one that comes twice makes its issuances contradictory."""
-    if text is None:
-        return
-    owner = owners.get(text)
-    if owner is None:
-        owners[text] = match
-        return
-    problem = f"one {what} stands in it twice" if owner is match else f"one {what} stands under two issuances"
-    owner.reject(problem)
-    match.reject(problem)
+        return {
+            match.awaited: match.result(is_open=ends_open and trade_no == self._last)
+            for trade_no, matches in self._matches.items()
+            for match in matches
+        }
 
 
 class _Match:
     """The rows of one issuance."""
 
-    __slots__ = ("_awaited", "_problem", "_tickets", "_unusable")
+    __slots__ = ("_problem", "_tickets", "_unusable", "awaited")
 
     def __init__(self, awaited: AwaitedTickets) -> None:
-        self._awaited = awaited
+        self.awaited = awaited
         self._tickets: list[ReportedTicket] = []
         self._unusable = 0
         self._problem: str | None = None
@@ -201,7 +203,7 @@ class _Match:
         """Keep a row; return whether it is a usable one."""
         if self._problem is not None:
             return False
-        if row.issue_type not in (None, self._awaited.issue_type):
+        if row.issue_type not in (None, self.awaited.issue_type):
             self.reject("it lists tickets of another issue type")
             return False
         usable = self._is_usable(row)
@@ -209,8 +211,8 @@ class _Match:
             self._tickets.append(_ticket(row))
         else:
             self._unusable += 1
-        if len(self._tickets) + self._unusable > self._awaited.ticket_count:
-            self.reject(f"it lists more than the {self._awaited.ticket_count} tickets that were issued")
+        if len(self._tickets) + self._unusable > self.awaited.ticket_count:
+            self.reject(f"it lists more than the {self.awaited.ticket_count} tickets that were issued")
             return False
         return usable
 
@@ -219,18 +221,19 @@ class _Match:
         self._problem = self._problem or problem
         self._tickets.clear()
 
-    def result(self) -> TicketsResult:
-        """What the report has of the issuance."""
+    def result(self, *, is_open: bool) -> TicketsResult:
+        """What the report has of the issuance; `is_open`: its last row may be cut off."""
         if self._problem is not None:
             return TicketsContradictory(problem=self._problem)
-        if len(self._tickets) == self._awaited.ticket_count:
-            return TicketsComplete(tickets=tuple(sorted(self._tickets, key=lambda ticket: ticket.ticket_no)))
+        if len(self._tickets) == self.awaited.ticket_count:
+            tickets = tuple(sorted(self._tickets, key=lambda ticket: ticket.ticket_no))
+            return TicketsUnconfirmed(tickets=tickets) if is_open else TicketsComplete(tickets=tickets)
         return TicketsIncomplete(usable=len(self._tickets), unusable=self._unusable)
 
     def _is_usable(self, row: TicketRow) -> bool:
         if row.ticket_no is None:
             return False
-        if self._awaited.issue_type is IssueType.SERIAL_NUMBER and row.write_off_no is None:
+        if self.awaited.issue_type is IssueType.SERIAL_NUMBER and row.write_off_no is None:
             return False
         return not any(cell.column is None or cell.column in PUBLISHED_COLUMNS for cell in row.unreadable)
 

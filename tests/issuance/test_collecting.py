@@ -75,7 +75,7 @@ def _results(awaited: Sequence[AwaitedTickets], *rows: TicketRow) -> list[Ticket
     for row in rows:
         matcher.add(row)
     results = matcher.results()
-    return [results[each.trade_no] for each in awaited]
+    return [results[each] for each in awaited]
 
 
 def _unreadable(column: str | None) -> tuple[UnreadableCell, ...]:
@@ -142,6 +142,15 @@ def test_a_number_of_two_issuances_is_believed_for_neither() -> None:
     results = _results(waiting, _row("A"), _row("B"), _row("C", "n2"))
 
     assert [NAMES[type(each)] for each in results] == [CONTRADICTORY, CONTRADICTORY, COMPLETE]
+
+
+def test_a_number_that_is_awaited_twice_is_complete_for_the_right_count_only() -> None:
+    """An order that was found again under another mapping has another count: its tickets are not published as all."""
+    waiting = [_awaited(count=2), _awaited(count=3), _awaited(count=1)]
+
+    for ordered in (waiting, waiting[::-1]):
+        results = dict(zip(ordered, _results(ordered, _row(), _row(ticket_no="n2")), strict=True))
+        assert [NAMES[type(results[each])] for each in waiting] == [COMPLETE, INCOMPLETE, CONTRADICTORY]
 
 
 def test_only_serial_numbers_need_a_redemption_code() -> None:
