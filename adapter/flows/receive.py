@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, Protocol, TypedDict
+from typing import Literal, NamedTuple, Protocol, TypedDict
 
 from adapter.errors import (
     AdapterError,
@@ -68,6 +68,13 @@ class ReceiveObserver(Protocol):
         """Its checksum was right, under this percent-encoder."""
 
 
+class NotificationAnswer(NamedTuple):
+    """The whole body of an answer, and whether the notification was only a repetition."""
+
+    body: bytes
+    repeated: bool
+
+
 class Receiver:
     """Publishes ECTicket's notifications."""
 
@@ -81,8 +88,8 @@ class Receiver:
         self._now = now
         self._published: OrderedDict[str, int] = OrderedDict()
 
-    async def receive(self, body: bytes, posted_to: CallbackKind) -> bytes:
-        """Publish a notification and return the whole body of the answer.
+    async def receive(self, body: bytes, posted_to: CallbackKind) -> NotificationAnswer:
+        """Publish a notification and return its answer.
 
         Raises EnvelopeError for a notification that cannot be trusted, and StreamError if it was not published in time.
         Failures are counted here; the sender must not learn which EnvelopeError it was.
@@ -96,7 +103,8 @@ class Receiver:
             self._observer.notification_ended(posted_to, reason(error))
             raise
         self._observer.notification_ended(posted_to, outcome)
-        return seal_answer(notification, timestamp=int(self._now().timestamp()))
+        sealed = seal_answer(notification, timestamp=int(self._now().timestamp()))
+        return NotificationAnswer(body=sealed, repeated=outcome == REPEATED)
 
     async def _publish(self, notification: Notification) -> str:
         """Publish the event, unless that was done often enough; return the outcome.

@@ -128,6 +128,8 @@ class _NotificationEndpoint:
         except _BusyError:
             self._observer.notification_ended(self._kind, "too-busy")
             self._refusals.log("too-busy", self._kind)
+            _give_up_slot(scope)
+            await asyncio.sleep(REFUSAL_DELAY_SECONDS)
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
             return
         await self._receive_notification(body, scope, send)
@@ -138,9 +140,7 @@ class _NotificationEndpoint:
             answer = await self._receiver.receive(body, self._kind)
         except EnvelopeError as error:
             self._refusals.log(reason(error), self._kind)
-            give_up_slot = scope["state"].get(EXPENDABLE)
-            if give_up_slot is not None:
-                give_up_slot()
+            _give_up_slot(scope)
             await asyncio.sleep(began + REFUSAL_DELAY_SECONDS - time.monotonic())
             await _refuse(send, HTTPStatus.BAD_REQUEST)
         except StreamError as error:
@@ -152,7 +152,10 @@ class _NotificationEndpoint:
             self._observer.notification_ended(self._kind, "internal-error")
             await _refuse(send, HTTPStatus.INTERNAL_SERVER_ERROR)
         else:
-            await _answer(send, HTTPStatus.OK, b"application/json", answer)
+            if answer.repeated:
+                _give_up_slot(scope)
+                await asyncio.sleep(began + REFUSAL_DELAY_SECONDS - time.monotonic())
+            await _answer(send, HTTPStatus.OK, b"application/json", answer.body)
             self._observer.notification_answered(time.monotonic() - began)
 
 
@@ -257,6 +260,12 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
             raise _TooLargeError
         if not message["more_body"]:
             return bytes(body)
+
+
+def _give_up_slot(scope: Scope) -> None:
+    give_up_slot = scope["state"].get(EXPENDABLE)
+    if give_up_slot is not None:
+        give_up_slot()
 
 
 async def _refuse(send: Send, status: HTTPStatus) -> None:

@@ -129,11 +129,16 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            self._received += len(data)
-            super().data_received(data)
-            too_much = self._received > (limits.head_bytes if self._in_head else limits.message_bytes)
-            if too_much and not self.transport.is_closing():
-                self._close("too-much")
+            # In pieces: parsed headers need thirty times their bytes on the wire, and one read brings up to 256 KiB.
+            for begin in range(0, len(data), limits.head_bytes):
+                piece = data[begin : begin + limits.head_bytes]
+                self._received += len(piece)
+                super().data_received(piece)
+                if self.transport.is_closing():
+                    return
+                if self._received > (limits.head_bytes if self._in_head else limits.message_bytes):
+                    self._close("too-much")
+                    return
 
         def on_headers_complete(self) -> None:
             head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)

@@ -77,7 +77,7 @@ class _Harness:
         to: CallbackKind = CallbackKind.USE_STATUS,
     ) -> bytes:
         payload = {"MerchantID": merchant.merchant_id, **fields}
-        return await self.receiver.receive(seal_request(payload, merchant, timestamp=1_700_000_000), to)
+        return (await self.receiver.receive(seal_request(payload, merchant, timestamp=1_700_000_000), to)).body
 
     @property
     def data(self) -> Mapping[str, object]:

@@ -1227,8 +1227,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _web(
         "a refused request keeps its slot while its answer waits",
         "callbacks",
-        "                give_up_slot()\n",
-        "                pass\n",
+        "        give_up_slot()\n",
+        "        pass\n",
         "hostile_connections",
     ),
     _protocol(
