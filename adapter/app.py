@@ -560,6 +560,7 @@ class Adapter:
             inspected=self._inspected,
             channels=provider.channel_states,
             merchants=lambda: merchants.ids,
+            holds=self._holds.active,
             collecting=lambda: self._collecting(),
             sinks=self._sink_states,
             plugins=self._hook_runner.plugins.describe(),

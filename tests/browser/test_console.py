@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+
+from adapter.flows.messages.hold import MerchantHold
 
 from .console_harness import ConsoleHarness, a_timeline, dead_letters, open_console, trouble
 from .page import Page
@@ -29,6 +32,18 @@ def page(chromium: Chrome, console: ConsoleHarness) -> Iterator[Page]:
     yield page
     chromium.get("about:blank")
     assert page.complaints() == []
+
+
+def test_a_hold_appears_with_its_end_and_what_ends_it(page: Page, console: ConsoleHarness) -> None:
+    """In its merchant's row, and where a person looks first."""
+    hold = MerchantHold(held_at=datetime.now(UTC), until=None, reason="wrong prices")
+    console.change(holds=lambda: {"3085676": hold})
+
+    page.shows("ecticket-adapter release 3085676", "#attention")
+    page.shows("until it is released; wrong prices", "#merchant-table")
+
+    console.change(holds=dict)
+    page.shows("All is well", "#attention")
 
 
 def test_changes_appear_without_a_reload(page: Page, console: ConsoleHarness, chromium: Chrome) -> None:

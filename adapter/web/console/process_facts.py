@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from adapter.extensions.invocation import HookCount
 from adapter.extensions.manager import PluginInfo
 from adapter.flows.messages.events import rfc3339
+from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.open_work import OpenCount, OpenKind, OpenWork, count_open_work
 from adapter.flows.ports import Clock
 from adapter.flows.report_rounds import WaitingTickets
@@ -89,6 +90,8 @@ class ProcessSources:
     """Those of `stages` that have an engine, and the engines of the sinks as `sink.NAME`."""
     channels: Callable[[], Mapping[str, ChannelState]]
     merchants: Callable[[], Sequence[str]]
+    holds: Callable[[], Mapping[str, MerchantHold]]
+    """The holds in force, by merchant."""
     collecting: Callable[[], Mapping[str, WaitingTickets]]
     sinks: Callable[[], Sequence[SinkState]]
     plugins: Sequence[PluginInfo]
@@ -206,19 +209,27 @@ def _open_count(found: OpenCount | None) -> dict[str, object]:
 def _merchants(
     sources: ProcessSources, work: OpenWork, collecting: Mapping[str, WaitingTickets], totals: _Totals
 ) -> Iterator[dict[str, object]]:
-    channels = sources.channels()
+    channels, holds = sources.channels(), sources.holds()
     for merchant_id in sources.merchants()[:MERCHANTS_MAX]:
         channel = channels.get(merchant_id)
         waiting = collecting.get(merchant_id)
         yield {
             "merchant_id": merchant_id,
             "channel": None if channel is None else _channel(channel),
+            "hold": _hold(holds.get(merchant_id)),
             "work": {
                 **{kind.value: _open_count(work.counts.get((kind, merchant_id))) for kind in OpenKind},
                 "collecting": {"count": 0 if waiting is None else waiting.count},
             },
             "calls": totals.of(_REQUESTS, "outcome", merchant_id=merchant_id),
         }
+
+
+def _hold(hold: MerchantHold | None) -> dict[str, object] | None:
+    if hold is None:
+        return None
+    until = None if hold.until is None else rfc3339(hold.until)
+    return {"held_at": rfc3339(hold.held_at), "until": until, "reason": hold.reason}
 
 
 def _channel(channel: ChannelState) -> dict[str, object]:

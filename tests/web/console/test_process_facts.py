@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from adapter.extensions.invocation import HookCount
 from adapter.extensions.manager import PluginInfo
 from adapter.extensions.sources import PluginOrigin
+from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
@@ -78,6 +79,7 @@ def sources(**changes: object) -> ProcessSources:
         "inspected": dict,
         "channels": dict,
         "merchants": lambda: ("1", "2"),
+        "holds": dict,
         "collecting": dict,
         "sinks": list,
         "plugins": (),
@@ -184,6 +186,20 @@ def test_a_merchant_shows_its_breaker_pace_and_calls() -> None:
     assert isinstance(work, dict)
     assert work["collecting"] == {"count": 5, "oldest": "2026-03-01T12:00:00.000Z"}
     assert _named(facts, "merchants", "2", "merchant_id")["channel"] is None
+
+
+def test_a_held_merchant_shows_since_when_and_until_when() -> None:
+    """With the operator's words; a hold without an end has none."""
+    hold = MerchantHold(held_at=NOON, until=None, reason="wrong prices")
+
+    facts = process_facts(sources(holds=lambda: {"2": hold}))
+
+    assert _named(facts, "merchants", "1", "merchant_id")["hold"] is None
+    assert _named(facts, "merchants", "2", "merchant_id")["hold"] == {
+        "held_at": "2026-03-01T12:00:00.000Z",
+        "until": None,
+        "reason": "wrong prices",
+    }
 
 
 def test_sinks_and_plugins_show_their_failures() -> None:

@@ -136,6 +136,12 @@ function concerns(facts) {
       add("bad", `ECTicket accepts no calls of merchant ${visible(id)}${cause}. The adapter tries again at ${clock(channel.retry_at)}.`, `breaker ${id}`);
     }
   }
+  for (const { merchant_id: id, hold } of facts.merchants) {
+    if (hold) {
+      const end = hold.until ? ` until ${clock(hold.until)}` : "";
+      add("warn", `An operator holds merchant ${visible(id)} since ${clock(hold.held_at)}${end}. End it with ecticket-adapter release ${visible(id)}.`, `hold ${id}`);
+    }
+  }
   const doubt = facts.work.in_doubt;
   if (doubt.count && since(doubt.oldest) > OLD_DOUBT) {
     add("warn", `The oldest of ${plural(doubt.count, "order")} in doubt waits since ${age(since(doubt.oldest))}. See that the merchant has a known_trade_no.`, "doubt");
@@ -276,6 +282,12 @@ function breaker(channel) {
   ];
 }
 
+function held(hold) {
+  if (hold === null) return null;
+  const words = [hold.until ? `until ${clock(hold.until)}` : "until it is released", hold.reason ? visible(hold.reason) : null];
+  return [tag("held", "warn"), make("span", { class: "quiet" }, words.filter(Boolean).join("; "))];
+}
+
 const FAILED_CALLS = ["in_doubt", "not_accepted", "throttled", "not_sent", "breaker_open"];
 
 function showMerchants(facts) {
@@ -285,7 +297,7 @@ function showMerchants(facts) {
   };
   table("merchant-table", "Merchants", [
     { head: "Merchant", cell: (each) => make("span", { class: "mono" }, visible(each.merchant_id)) },
-    { head: "ECTicket", cell: (each) => breaker(each.channel) },
+    { head: "ECTicket", cell: (each) => [breaker(each.channel), held(each.hold)].flat() },
     { head: "Pace", num: true, cell: (each) => {
       const now = rate("merchants", each.merchant_id);
       const limit = each.channel?.calls_per_second ?? 0;
