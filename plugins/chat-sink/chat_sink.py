@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from adapter import Event, NotDelivered, RetryAfter, Sink, hookimpl
 
@@ -32,11 +33,26 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     webhook_url: Annotated[SecretStr, Field(description="the incoming webhook's address, a secret")]
+    webhook_url_file: Annotated[Path | None, Field(description="a file with that address, instead of it")] = None
     events: Annotated[tuple[str, ...], Field(description="types of the events that are sent")] = (FAILED, PARKED)
     name: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$", description="the sink's name, part of its group's")
     ] = "chat"
     timeout_seconds: Annotated[float, Field(gt=0, description="time-out for the chat's answer")] = 10.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, given: object) -> object:
+        """Take the address from its file, which is read once."""
+        if not isinstance(given, Mapping) or given.get("webhook_url_file") is None:
+            return given
+        if given.get("webhook_url") is not None:
+            raise ValueError("webhook_url and webhook_url_file are both set; leave one out")
+        path = Path(str(given["webhook_url_file"]))
+        try:
+            return {**given, "webhook_url": path.read_text(encoding="utf-8").strip()}
+        except (OSError, UnicodeDecodeError):
+            raise ValueError(f"webhook_url_file {path} cannot be read") from None
 
     @field_validator("webhook_url")
     @classmethod

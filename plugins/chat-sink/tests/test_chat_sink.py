@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from chat_sink import FAILED, PARKED, PAUSE_MAX_SECONDS, PAUSE_SECONDS, Chat, ChatSink, Settings, text_of
@@ -214,3 +215,21 @@ def test_the_address_does_not_show() -> None:
 def test_it_keeps_the_rules_of_plugins(conforms: ConformanceCheck) -> None:
     """The conformance suite, its sink included."""
     conforms(ChatSink(), settings={"webhook_url": "https://chat.example/hook"})
+
+
+def test_the_address_can_be_a_file(tmp_path: Path) -> None:
+    """As a mounted Secret; with a line's end, as editors write it."""
+    file = tmp_path / "webhook_url"
+    file.write_text("https://hooks.example/services/T0\n", encoding="utf-8")
+
+    settings = Settings.model_validate({"webhook_url_file": str(file)})
+    assert settings.webhook_url.get_secret_value() == "https://hooks.example/services/T0"
+
+
+@pytest.mark.parametrize("more", [{}, {"webhook_url": "https://hooks.example/topsecret"}])
+def test_an_address_file_that_is_absent_or_one_too_many_is_refused(tmp_path: Path, more: Mapping[str, str]) -> None:
+    """At the start, by the names of the settings, and without the address."""
+    with pytest.raises(ValidationError, match="webhook_url_file") as refused:
+        Settings.model_validate({"webhook_url_file": str(tmp_path / "none"), **more})
+
+    assert "topsecret" not in str(refused.value)
