@@ -19,6 +19,7 @@ from benchmarks import (
     callbacks,
     collecting,
     compression,
+    explaining,
     flood,
     hooks,
     order_path,
@@ -66,6 +67,10 @@ async def _waiting(here: Ground, asked: argparse.Namespace, console: Console) ->
 
 async def _collect(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await collecting.measure(here, console, count=asked.collected)
+
+
+async def _explain(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await explaining.measure(here, console, count=asked.records)
 
 
 async def _backlog(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -133,6 +138,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "waiting": (_waiting, "confirmations that wait"),
     "collect": (_collect, "issuances of three days that wait for their tickets"),
     "backlog": (_backlog, "a large backlog"),
+    "explain": (_explain, "what the command explain needs among a million records"),
     "callbacks": (_callbacks, "notifications a second, and the time of each"),
     "sizing": (_sizing, "what an order costs the whole adapter: calls, CPU, memory, bytes on the topics"),
     "flood": (_flood, "genuine notifications during attacks on their port"),
@@ -166,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--waiting", type=int, default=waiting.COUNT, metavar="N", help="so many wait (%(default)s)")
     parser.add_argument("--collected", type=int, default=collecting.COUNT, metavar="N", help="collect: (%(default)s)")
     parser.add_argument("--backlog", type=int, default=backlog.COUNT, metavar="N", help="orders (%(default)s)")
+    parser.add_argument("--records", type=int, default=explaining.COUNT, metavar="N", help="explain: (%(default)s)")
     parser.add_argument("--worked", type=int, default=backlog.WORKED, metavar="N", help="of the backlog (%(default)s)")
     parser.add_argument("--orders", type=int, default=QUICK_ORDERS, metavar="N", help="quick: so many (%(default)s)")
     parser.add_argument("--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks: so many (%(default)s)")
