@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -149,26 +150,54 @@ ENDLESS = {
 }
 
 
+Answers = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(answers: Answers) -> AsyncIterator[str]:
+    """A server that answers each connection so; yields its address, and leaves no connection open."""
+    handling: list[asyncio.Task[None]] = []
+
+    async def handle(writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(ConnectionError):
+                await answers(writer)
+            await asyncio.Event().wait()  # until the server ends
+        finally:
+            writer.transport.abort()
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handling.append(asyncio.ensure_future(handle(writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        for task in handling:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn
+
+
 @pytest.mark.parametrize("what", ENDLESS)
 def test_an_endless_answer_ends_with_its_time(events: Events, what: str) -> None:
     """The adapter tries it again."""
     begin, piece = ENDLESS[what]
 
-    async def answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answers(writer: asyncio.StreamWriter) -> None:
         writer.write(begin)
-        with contextlib.suppress(ConnectionError):
-            while not writer.is_closing():
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0.01)
+        while not writer.is_closing():
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
     async def deliver_to_it() -> None:
-        server = await asyncio.start_server(answers, "127.0.0.1", 0)
-        chat = Chat(settings(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout_seconds=0.2))
-        with pytest.raises(NotDelivered):
-            await chat.deliver(events.failed())
-        await chat.aclose()
-        server.close()
+        async with serving(answers) as url:
+            chat = Chat(settings(url, timeout_seconds=0.2))
+            with pytest.raises(NotDelivered):
+                await chat.deliver(events.failed())
+            await chat.aclose()
 
     asyncio.run(deliver_to_it())
 
@@ -176,15 +205,14 @@ def test_an_endless_answer_ends_with_its_time(events: Events, what: str) -> None
 def test_the_body_of_an_answer_is_not_read(events: Events) -> None:
     """It may be endless, or inflate to any size."""
 
-    async def answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answers(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9999999\r\n\r\n")
 
     async def deliver_to_it() -> None:
-        server = await asyncio.start_server(answers, "127.0.0.1", 0)
-        chat = Chat(settings(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout_seconds=60))
-        await chat.deliver(events.failed())
-        await chat.aclose()
-        server.close()
+        async with serving(answers) as url:
+            chat = Chat(settings(url, timeout_seconds=60))
+            await chat.deliver(events.failed())
+            await chat.aclose()
 
     asyncio.run(deliver_to_it())
 
