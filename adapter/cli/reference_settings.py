@@ -155,7 +155,7 @@ def _type(field: FieldInfo) -> str:
     """Return the type in words, with its choices or bounds."""
     words = _type_words(field.annotation)
     bounds = [
-        f"{sign} {bound:g}"
+        f"{sign} {bound:.12g}"
         for constraint in field.metadata
         for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
         if (bound := getattr(constraint, name, None)) is not None
@@ -184,6 +184,6 @@ def _default(value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
-        return f"`{value:g}`"
+        return f"`{value:.12g}`"
     assert not isinstance(value, Group)  # noqa: S101  # `known_keys` yields no groups
     return f"`{value}`"

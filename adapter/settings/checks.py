@@ -21,6 +21,11 @@ SESSION_SECONDS = (6.0, 1800.0)
 """Session time-outs that brokers accept by default (group.min/max.session.timeout.ms)."""
 TRANSACTION_MAX_SECONDS = 900.0
 """Longest transaction time-out that brokers accept by default (transaction.max.timeout.ms)."""
+LOCK_OUT_SECONDS = 1800.0
+"""ECPay refuses a merchant's calls for 30 minutes after HTTP 403, and longer if calls go on."""
+REPORT_SECONDS = 60.0
+"""ECPay makes one report per merchant in this time."""
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 CALLBACK_PORTS = (None, 80, 443)
 """ECPay calls back on these ports only (page 32155)."""
 
@@ -48,7 +53,9 @@ def check_settings(settings: Settings) -> tuple[SettingsIssue, ...]:
         *_confirming(settings),
         *_calls(settings),
         *_kafka(settings),
+        *_ports(settings),
         *_callbacks(settings),
+        *_delivering(settings),
         *_reconciling(settings),
     )
 
@@ -149,17 +156,32 @@ def _confirming(settings: Settings) -> Iterator[SettingsIssue]:
             f"{confirm.delayed_after_seconds:g}: every issuance would be reported as delayed before the first query.",
             "Lower confirm.first_query_seconds, or raise confirm.delayed_after_seconds.",
         )
-    for key, seconds in (
-        ("confirm.delayed_after_seconds", confirm.delayed_after_seconds),
-        ("confirm.delayed_interval_seconds", confirm.delayed_interval_seconds),
+    collect = settings.collect
+    for key, seconds, hours in (
+        ("confirm.query_interval_seconds", confirm.query_interval_seconds, confirm.give_up_after_hours),
+        ("confirm.delayed_after_seconds", confirm.delayed_after_seconds, confirm.give_up_after_hours),
+        ("confirm.delayed_interval_seconds", confirm.delayed_interval_seconds, confirm.give_up_after_hours),
+        ("collect.interval_seconds", collect.interval_seconds, collect.give_up_after_hours),
     ):
-        if seconds >= confirm.give_up_after_hours * 3600:
+        if seconds >= hours * 3600:
+            give_up = f"{key.partition('.')[0]}.give_up_after_hours"
             yield _warning(
                 key,
-                f"{key} is {seconds:g}, and issuances are parked after {confirm.give_up_after_hours * 3600:g} s "
-                "(confirm.give_up_after_hours): a slow issuance would be parked without another query.",
-                "Lower it, or raise confirm.give_up_after_hours.",
+                f"{key} is {seconds:g}, and issuances are parked after {hours * 3600:g} s ({give_up}): a slow issuance "
+                "would be parked without another query.",
+                f"Lower it, or raise {give_up}.",
             )
+
+
+def _delivering(settings: Settings) -> Iterator[SettingsIssue]:
+    deliver = settings.deliver
+    if deliver.first_retry_seconds > deliver.longest_retry_seconds:
+        yield _warning(
+            "deliver.first_retry_seconds",
+            f"deliver.first_retry_seconds is {deliver.first_retry_seconds:g}, and no wait is longer than "
+            f"{deliver.longest_retry_seconds:g} s (deliver.longest_retry_seconds).",
+            "Lower it, or raise deliver.longest_retry_seconds.",
+        )
 
 
 def _reconciling(settings: Settings) -> Iterator[SettingsIssue]:
@@ -192,6 +214,15 @@ def _calls(settings: Settings) -> Iterator[SettingsIssue]:
             "cancels a slow call, and its order is then in doubt until the next owner has queried it.",
             "Set shutdown.grace_seconds above provider.timeout_seconds.",
         )
+    if 0 < provider.max_calls_per_second < 1:
+        yield _warning(
+            "provider.max_calls_per_second",
+            f"provider.max_calls_per_second is {provider.max_calls_per_second:g}: a call begins every "
+            f"{1 / provider.max_calls_per_second:g} s, and an order takes two or more.",
+            "Raise it; 0 means unlimited.",
+        )
+    if provider.environment != "custom":  # a sandbox locks nothing out
+        yield from _rules_of_ecpay(settings)
     address = _address(provider.base_url or "")
     if address and address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
         yield _warning(
@@ -199,6 +230,31 @@ def _calls(settings: Settings) -> Iterator[SettingsIssue]:
             f"provider.base_url is plain http to {address.hostname}: merchant numbers, times and TransCodes are "
             "sent unprotected.",
             "Use https, unless this is a sandbox in a private network.",
+        )
+
+
+def _rules_of_ecpay(settings: Settings) -> Iterator[SettingsIssue]:
+    """Waits that ECPay demands. To call earlier makes it refuse longer."""
+    for key, seconds, wanted in (
+        ("provider.lock_out_seconds", settings.provider.lock_out_seconds, LOCK_OUT_SECONDS),
+        ("reports.interval_seconds", settings.reports.interval_seconds, REPORT_SECONDS),
+    ):
+        if seconds < wanted:
+            yield _warning(
+                key,
+                f"{key} is {seconds:g}, and ECPay refuses calls of this kind before {wanted:g} s have passed.",
+                f"Set it to {wanted:g} or more.",
+            )
+
+
+def _ports(settings: Settings) -> Iterator[SettingsIssue]:
+    callbacks, admin = settings.callbacks, settings.admin
+    both_listen = callbacks.host == admin.host or not {callbacks.host, admin.host}.isdisjoint(EVERY_ADDRESS)
+    if callbacks.enabled and callbacks.port == admin.port != 0 and both_listen:
+        yield _problem(
+            "callbacks.port",
+            f"callbacks.port and admin.port are both {admin.port}, and only one of them can listen there.",
+            "Give each a port of its own.",
         )
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +19,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -52,12 +54,40 @@ def _listed(value: object) -> object:
 
 
 IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_listed)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Port = Annotated[int, Field(ge=0, le=65535)]
+LONGEST_HOURS = 366 * 24
+"""Longest time that a setting takes: no topic keeps records for so long, and calendars end."""
+LONGEST_SECONDS = LONGEST_HOURS * 3600
+
+
+def _number(value: object) -> object:
+    """Refuse what Python counts as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("it takes a number, not true or false")  # noqa: TRY004  # pydantic reports ValueError
+    return value
+
+
+NO_TRUTH = BeforeValidator(_number)
+"""Stands last: pydantic writes only the limits before it into the schema."""
+
+
+def _not_blank(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("it is empty; give it a value, or leave it out")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_not_blank), Field(json_schema_extra={"pattern": r"\S"})]
+"""A text that is not blank."""
+FilePath = Annotated[Path, BeforeValidator(_not_blank)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+"""A name that goes into names of Kafka and of metrics."""
+Names = Annotated[tuple[Text, ...], NoDecode, BeforeValidator(_listed)]
+Numbers = Annotated[tuple[Annotated[int, NO_TRUTH], ...], NoDecode, BeforeValidator(_listed)]
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False), NO_TRUTH]
+SecondsOrZero = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False), NO_TRUTH]
+Hours = Annotated[float, Field(gt=0, le=LONGEST_HOURS, allow_inf_nan=False), NO_TRUTH]
+Port = Annotated[int, Field(ge=0, le=65535), NO_TRUTH]
+"""A TCP port; 0 takes any free one."""
 
 
 def _not_only_dots(name: str) -> str:
@@ -79,46 +109,48 @@ class Group(BaseModel):
 class KafkaSettings(Group):
     """How to reach the broker."""
 
-    bootstrap_servers: str = "localhost:9092"
+    bootstrap_servers: Text = "localhost:9092"
     """First brokers to contact: `host:port`, comma-separated; an IPv6 address as `[fd00::1]:9092`."""
-    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = "ecticket-adapter"
+    client_id: Name = "ecticket-adapter"
     """Name of this deployment at the brokers, the same in all its processes and different from other deployments'."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Protection of the connections to the broker."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     """Required with SASL_PLAINTEXT and SASL_SSL. OAUTHBEARER logs in with a token, the others with a password."""
-    sasl_username: str | None = None
+    sasl_username: Text | None = None
     """SASL user name."""
     sasl_password: SecretStr | None = None
     """SASL password, or a secret file."""
-    oauth_token_url: str | None = None
+    oauth_token_url: Text | None = None
     """Token endpoint for OAUTHBEARER (client credentials); without one, a plugin's `kafka_token` gives the tokens."""
-    oauth_client_id: str | None = None
+    oauth_client_id: Text | None = None
     """Client id at the token endpoint, or a secret file."""
     oauth_client_secret: SecretStr | None = None
     """Client secret at the token endpoint, or a secret file; a changed file is used for the next token."""
-    oauth_scope: str | None = None
+    oauth_scope: Text | None = None
     """Scope of the requested tokens, if the identity provider asks for one."""
-    oauth_audience: str | None = None
+    oauth_audience: Text | None = None
     """Audience of the requested tokens, if the identity provider asks for one."""
-    oauth_ca_file: Path | None = None
+    oauth_ca_file: FilePath | None = None
     """Trusted certificates (PEM) for the token endpoint; default: the system's."""
     oauth_extensions: dict[str, str] = {}
     """SASL extensions, sent to the brokers with each token, such as `logicalCluster`."""
-    ssl_ca_file: Path | None = None
+    ssl_ca_file: FilePath | None = None
     """Trusted certificates (PEM); default: the system's."""
-    ssl_cert_file: Path | None = None
+    ssl_cert_file: FilePath | None = None
     """The client's certificate (PEM) for mutual TLS; a renewed file is used from the next connection on."""
-    ssl_key_file: Path | None = None
+    ssl_key_file: FilePath | None = None
     """Private key (PEM, no passphrase) of `ssl_cert_file`; default: it is in that file too."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     """Codec of written batches; all codecs are read."""
-    group_prefix: str = "ecticket-adapter"
+    group_prefix: Name = "ecticket-adapter"
     """Consumer groups (`{group_prefix}.submit`, `.confirm` and so on) and transactional ids begin with it."""
     session_timeout_seconds: Seconds = 10.0
     """Seconds without a heartbeat until the broker assigns a process's partitions to others."""
     transaction_timeout_seconds: Seconds = 15.0
     """Seconds until the broker aborts a transaction; a stopped process blocks readers this long."""
+
+    _secrets = field_validator("sasl_password", "oauth_client_secret", mode="before")(_not_blank)
 
 
 class TopicSettings(Group):
@@ -162,12 +194,20 @@ class TopicSettings(Group):
         return {role: name or self.tickets for role, name in self.model_dump().items()}
 
 
+def _is_http_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:  # a port that is no number, or too large; half of an IPv6 address
+        return False
+
+
 class ProviderSettings(Group):
     """How ECTicket is called."""
 
     environment: Literal["stage", "production", "custom"] = "stage"
     """Which ECTicket to call; `custom` needs `base_url`."""
-    base_url: str | None = None
+    base_url: Text | None = None
     """Address of a custom ECTicket (a sandbox, a proxy), also plain http; only with `environment: custom`."""
     family: Literal["ticket", "issuance"] = "ticket"
     """ECPay's product family: `ticket` calls /api/Ticket/Issue, `issuance` /api/issuance/issue."""
@@ -179,15 +219,15 @@ class ProviderSettings(Group):
     """Seconds to wait for a connection; then the call counts as not sent."""
     keep_alive_seconds: SecondsOrZero = 3.0
     """Seconds to keep an idle connection; less than the server does, or closed connections cause doubts."""
-    max_calls_per_second: Annotated[float, Field(ge=0)] = 50.0
+    max_calls_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False), NO_TRUTH] = 50.0
     """Calls per second, merchant and process; 0: unlimited."""
-    max_concurrent_calls: Annotated[int, Field(ge=1)] = 256
+    max_concurrent_calls: Annotated[int, Field(ge=1, le=10_000), NO_TRUTH] = 256
     """Concurrent calls per merchant and process."""
     lock_out_seconds: Seconds = 1800.0
     """Seconds without calls for a merchant after HTTP 403 without Retry-After (ECPay's rule: 30 minutes)."""
     transport: Literal["direct", "httpx"] = "direct"
     """HTTP transport; `direct` is several times faster than httpx's own."""
-    ssl_ca_file: Path | None = None
+    ssl_ca_file: FilePath | None = None
     """Trusted certificates (PEM); default: the system's."""
 
     @model_validator(mode="after")
@@ -196,7 +236,7 @@ class ProviderSettings(Group):
             raise ValueError("`environment: custom` needs `provider.base_url`")
         if self.environment != "custom" and self.base_url:
             raise ValueError("`provider.base_url` only goes with `environment: custom`")
-        if self.base_url and not re.match(r"https?://[^/\s]+", self.base_url):
+        if self.base_url and not _is_http_address(self.base_url):
             raise ValueError("`provider.base_url` is no http or https address, such as https://ecticket.example")
         if self.base_url and re.search(r"^https?://[^/?#]*@|[?#]", self.base_url):
             raise ValueError(
@@ -234,11 +274,11 @@ class MerchantSettings(Group):
 class SubmitSettings(Group):
     """How paid orders become Issue calls."""
 
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
+    concurrency: Annotated[int, Field(ge=1, le=10_000), NO_TRUTH] = 256
     """Orders in flight per process."""
-    operator: str | None = None
+    operator: Text | None = None
     """Operator registered at ECTicket, 1 to 10 half-width letters and digits; required."""
-    store_id: str | None = None
+    store_id: Text | None = None
     """Branch that issues (2 to 20 letters and digits); default: the head office."""
     derive_trade_no: Literal["never", "serial_and_gift", "always"] | None = None
     """Parts without `trade_no` that get a derived one; default `serial_and_gift` (family `issuance`: `always`)."""
@@ -250,7 +290,7 @@ class SubmitSettings(Group):
     """Seconds from a refused Issue until "not known" makes it final; shorter is less safe."""
     retry_rtn_codes: Numbers = ()
     """RtnCodes of Issue that mean "nothing happened, retry later"; ECPay documents none."""
-    attempts: Annotated[int, Field(ge=1)] = 5
+    attempts: Annotated[int, Field(ge=1, le=1000), NO_TRUTH] = 5
     """Attempts of an order whose envelope alone is rejected, before it is parked as `refused-envelope`."""
     query_first: Literal["when_possibly_sent", "always"] = "when_possibly_sent"
     """Query before Issue: always, or only if the order may have been sent or has several parts."""
@@ -262,7 +302,7 @@ class SubmitSettings(Group):
     """Query an order's products before it is sent: `warn` logs and counts, `require` parks what cannot be issued."""
     check_items_seconds: Seconds = 300.0
     """Seconds for which an answer about a product is used."""
-    catalogue: Path | None = None
+    catalogue: FilePath | None = None
     """YAML file: sku to item number, name, price, voucher, issue type, validity; without it, sku is item number."""
 
 
@@ -273,7 +313,7 @@ class ConfirmSettings(Group):
     """Seconds from submission to the first query; none for paper."""
     query_interval_seconds: Seconds = 30.0
     """Seconds to the next query, doubled up to eight times as long."""
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    concurrency: Annotated[int, Field(ge=1, le=10_000), NO_TRUTH] = 64
     """Concurrent queries per process."""
     delayed_after_seconds: Seconds = 600.0
     """Seconds from submission until an issuance is published as delayed."""
@@ -297,7 +337,7 @@ class CollectSettings(Group):
 class DeliverSettings(Group):
     """How events are delivered to notification sinks."""
 
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
+    concurrency: Annotated[int, Field(ge=1, le=1000), NO_TRUTH] = 16
     """Concurrent deliveries per sink and process; those of one issuance run one after another."""
     timeout_seconds: Seconds = 30.0
     """Seconds a sink may take for one event, before a retry."""
@@ -332,7 +372,7 @@ class ReconcileSettings(Group):
 
     at: Annotated[str, BeforeValidator(_time_of_day), Field(pattern=r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9])?$")] = ""
     """Time of the daily comparison in Taipei, such as `05:00`; without one, none runs."""
-    days: Annotated[int, Field(ge=1, le=28)] = 3
+    days: Annotated[int, Field(ge=1, le=28), NO_TRUTH] = 3
     """Complete days that each comparison repeats, because jobs end late."""
     ignore_prefixes: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")], ...], NoDecode, BeforeValidator(_listed)
@@ -345,11 +385,11 @@ class CallbackSettings(Group):
 
     enabled: bool = True
     """Whether the receiver runs."""
-    host: str = "0.0.0.0"  # noqa: S104  # ECPay calls from outside the pod
+    host: Text = "0.0.0.0"  # noqa: S104  # ECPay calls from outside the pod
     """Address the receiver listens on; `::` takes IPv6 and IPv4."""
     port: Port = 8600
     """Port the receiver listens on."""
-    public_url: str | None = None
+    public_url: Text | None = None
     """Its public address; Issue requests contain it plus the path as notification URLs."""
 
     PATHS: ClassVar[Mapping[str, str]] = {
@@ -372,7 +412,7 @@ class CallbackSettings(Group):
 class AdminSettings(Group):
     """Health and metrics over HTTP."""
 
-    host: str = "0.0.0.0"  # noqa: S104  # probes and scrapers come from outside the pod
+    host: Text = "0.0.0.0"  # noqa: S104  # probes and scrapers come from outside the pod
     """Address the admin server listens on; `::` takes IPv6 and IPv4."""
     port: Port = 8601
     """Port of /livez, /readyz, /metrics and /info."""
@@ -383,7 +423,7 @@ class ConsoleSettings(Group):
 
     enabled: bool = True
     """Whether the console runs. It costs nothing while no browser shows it."""
-    host: str = "127.0.0.1"
+    host: Text = "127.0.0.1"
     """Address the console listens on; loopback, because it asks for no password (`kubectl port-forward`)."""
     port: Port = 8602
     """Port of the console. If it is in use, the adapter logs that and runs without the console."""
@@ -402,7 +442,7 @@ class PluginSettings(Group):
     """Plugins not to load, by name."""
     settings: dict[str, dict[str, object]] = {}
     """Settings by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` sets one plugin's."""
-    budget_ms: Annotated[int, Field(ge=1)] = 2000
+    budget_ms: Annotated[int, Field(ge=1, le=600_000), NO_TRUTH] = 2000
     """Milliseconds of CPU time and blocking for an order's hooks: once for `parse_order`, once for all others."""
 
 
@@ -413,6 +453,8 @@ class KeySettings(Group):
     """Keys for `ecticket-signature`, one per line, the first signs; or a secret file."""
     accept_old_seconds: SecondsOrZero = 604_800.0
     """Seconds for which a process accepts signatures of a removed key."""
+
+    _key = field_validator("signing_key", mode="before")(_not_blank)
 
 
 class ShutdownSettings(Group):
@@ -482,7 +524,7 @@ class Settings(BaseSettings):
     """Merchants by MerchantID: `hash_key`, `hash_iv`, `platform_id`, `known_trade_no`; each may be a secret file."""
     platforms: dict[str, MerchantSettings] = {}
     """Platforms by PlatformID, with `hash_key` and `hash_iv`."""
-    secrets_dir: Path | None = None
+    secrets_dir: FilePath | None = None
     """Folder of the secret files."""
     submit: SubmitSettings = SubmitSettings()
     confirm: ConfirmSettings = ConfirmSettings()

@@ -148,7 +148,7 @@ def test_texts_arrive_unchanged(renderer: Renderer, tmp_path: Path) -> None:
                 "submit": {"trade_no_prefix": "0123"},
                 "plugins": {"settings": {"shop": {"texts": ODD_TEXTS, "by_name": {text: text for text in ODD_TEXTS}}}},
                 "merchants": {"0012": {"known_trade_no": "0123"}},
-                "keys": {"accept_old_seconds": 123456789},
+                "keys": {"accept_old_seconds": 12345678},
                 "provider": {"max_calls_per_second": 0.5},
             }
         }
@@ -159,7 +159,7 @@ def test_texts_arrive_unchanged(renderer: Renderer, tmp_path: Path) -> None:
     shop = settings.plugins.settings["shop"]
     assert shop == {"texts": ODD_TEXTS, "by_name": {text: text for text in ODD_TEXTS}}
     assert settings.merchants["0012"].known_trade_no == "0123"
-    assert settings.keys.accept_old_seconds == 123456789
+    assert settings.keys.accept_old_seconds == 12345678
     assert settings.provider.max_calls_per_second == 0.5
 
 
@@ -226,6 +226,9 @@ def test_a_misspelt_setting_fails_the_install(renderer: Renderer, key: str) -> N
         ("query_first", "never"),
         ("trade_no_prefix", "abcde"),
         ("attempts", 1.5),
+        ("defer_seconds", 0),
+        ("give_up_after_hours", 1e6),
+        ("operator", " "),
     ],
 )
 def test_a_value_out_of_range_fails_the_install(key: str, value: object) -> None:

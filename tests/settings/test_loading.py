@@ -460,12 +460,12 @@ def test_what_is_empty_by_default_may_be_empty(monkeypatch: pytest.MonkeyPatch) 
     assert load().plugins.settings == {"shop": {"token": ""}}
 
 
-TEXT_KEYS = ("kafka.sasl_password", "kafka.bootstrap_servers", "submit.operator", "merchants.1.platform_id")
+TEXT_KEYS = ("kafka.sasl_password", "kafka.sasl_username", "submit.operator", "merchants.1.platform_id")
 
 
 @hypothesis_settings(deadline=None)
 @given(text=text_of_anything, key=st.sampled_from(TEXT_KEYS))
-@example(text="[::1]:9092", key="kafka.bootstrap_servers")
+@example(text="[::1]:9092", key="kafka.sasl_username")
 @example(text="{not: yaml", key="kafka.sasl_password")
 @example(text="null", key="submit.operator")
 @example(text="0123", key="merchants.1.platform_id")
