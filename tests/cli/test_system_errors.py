@@ -231,11 +231,11 @@ def test_unreadable_keys_look_like_no_defect(command_environment: CommandEnviron
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", BROKEN_ENTRY_POINTS.values(), ids=BROKEN_ENTRY_POINTS.keys())
-def test_a_broken_package_beside_is_named(text: bytes, command_environment: CommandEnvironment, tmp_path: Path) -> None:
-    """Libraries read every package's entry points at their start; which one is broken is said by every command."""
+def test_a_broken_package_beside_is_named(text: bytes, tmp_path: Path) -> None:
+    """Libraries read every package's entry points at their start; commands that import other libraries name it too."""
     environment = {**os.environ, **_package(tmp_path, text)}
-    lines = [line for line in command_lines(command_environment.order, str(tmp_path / "out")) if line[0] != "sandbox"]
-    lines = lines if text == BROKEN_ENTRY_POINTS["no equals sign"] else [["check"], ["run"]]
+    lines = [["check"], ["run"], ["topics"], ["query", "T1"], ["plugins", "list"], ["settings", "show"], ["demo"]]
+    lines = lines if text == BROKEN_ENTRY_POINTS["no equals sign"] else lines[:2]
     with ThreadPoolExecutor(3) as three:
         done = list(three.map(lambda line: in_own_process(*line, env=environment), lines))
 
