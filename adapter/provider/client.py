@@ -34,6 +34,7 @@ from adapter.errors import (
     CallError,
     EnvelopeError,
     InDoubt,
+    MerchantHeld,
     NotAccepted,
     NotSent,
     ReportNotStored,
@@ -80,6 +81,7 @@ _LOCKS_OUT = _STOPS_ORDERS | {Endpoint.ORDER_DETAIL}
 
 _OUTCOMES: tuple[tuple[type[CallError], CallOutcome], ...] = (
     (BreakerOpen, CallOutcome.BREAKER_OPEN),
+    (MerchantHeld, CallOutcome.NOT_SENT),
     (NotSent, CallOutcome.NOT_SENT),
     (Throttled, CallOutcome.THROTTLED),
     (NotAccepted, CallOutcome.NOT_ACCEPTED),

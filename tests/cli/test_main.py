@@ -76,6 +76,8 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "item",
         "report",
         "explain",
+        "hold",
+        "release",
         "dead-letters list",
         "dead-letters show",
         "dead-letters replay",

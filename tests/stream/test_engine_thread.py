@@ -125,5 +125,5 @@ async def test_a_host_name_that_is_looked_up_for_ever_holds_up_no_stop() -> None
     await until(looking_up.is_set)
     await engine_thread.stop(0)
 
-    assert "aside" not in {thread.name for thread in threading.enumerate()}
+    await until(lambda: "aside" not in {thread.name for thread in threading.enumerate()})
     answered.set()
