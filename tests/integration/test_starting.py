@@ -49,14 +49,18 @@ async def test_wrong_settings_are_one_sentence_each_and_end_with_exit_code_2(tmp
 async def test_missing_topics_are_named_with_the_command_that_makes_them(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """Exit code 1: nothing is wrong with the settings, and nothing is made by itself."""
+    """Exit code 1: nothing is wrong with the settings, and nothing is made by itself.
+
+    Without its control topic, an adapter starts and has no holds.
+    """
     settings = settings_for(kafka) | {"admin.port": "0"}
+    needed = {key: name for key, name in settings.items() if key.startswith("topics.") and key != "topics.control"}
 
     code, lines = await _run(settings, tmp_path / "log")
 
     assert code == 1
     text = " ".join(lines)
-    assert [name for key, name in settings.items() if key.startswith("topics.") and name not in text] == []
+    assert [name for name in needed.values() if name not in text] == []
     assert "ecticket-adapter topics --create" in text
     assert "Traceback" not in text
 
