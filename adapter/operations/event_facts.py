@@ -50,7 +50,6 @@ def event_facts(record: Record) -> RecordFacts | None:
     )
     return RecordFacts(
         name=name,
-        at=record.timestamp,
         facts=(fact,),
         merchant_id=event.merchant_id,
         order_id=event.order_id,

@@ -51,7 +51,7 @@ def received(record: Record) -> RecordFacts:
     fact = TimelineFact(
         at=record.timestamp, kind=FactKind.RECEIVED, record=name, text="The shop's record, in a format of its own."
     )
-    return RecordFacts(name=name, at=record.timestamp, facts=(fact,), order_record=name)
+    return RecordFacts(name=name, facts=(fact,), order_record=name)
 
 
 def _order_record(record: Record, only_merchant: str | None) -> RecordFacts | None:
@@ -73,7 +73,6 @@ def _order_record(record: Record, only_merchant: str | None) -> RecordFacts | No
     )
     return RecordFacts(
         name=name,
-        at=record.timestamp,
         facts=(fact,),
         merchant_id=order.merchant_id,
         order_id=order.order_id,
@@ -110,7 +109,6 @@ def _deferred(record: Record) -> RecordFacts | None:
     facts = tuple(_deferred_part(common, part, history) for part in parts) or (common,)
     return RecordFacts(
         name=name,
-        at=record.timestamp,
         facts=facts,
         merchant_id=history.merchant_id,
         order_id=history.order_id,
@@ -216,7 +214,6 @@ def _parked(record: Record) -> RecordFacts:
         facts = [replace(common, trade_no=event_number(event))]
     return RecordFacts(
         name=dead_letter.name,
-        at=record.timestamp,
         facts=tuple(facts) or (common,),
         merchant_id=dead_letter.merchant_id,
         order_id=dead_letter.order_id or (None if event is None else event.order_id),
@@ -307,7 +304,6 @@ def _waiting(
     )
     return RecordFacts(
         name=name,
-        at=record.timestamp,
         facts=(fact,),
         merchant_id=issuance.merchant_id,
         order_id=issuance.order_id,

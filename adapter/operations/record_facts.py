@@ -19,8 +19,8 @@ class RecordFacts:
 
     name: str
     """The record's coordinates."""
-    at: datetime
     facts: tuple[TimelineFact, ...]
+    """At least one."""
     merchant_id: str | None = None
     order_id: str | None = None
     order_record: str | None = None
@@ -32,6 +32,11 @@ class RecordFacts:
     event: PublishedEvent | None = None
     """Without data."""
     dead_letter: DeadLetter | None = None
+
+    @property
+    def at(self) -> datetime:
+        """When the record was written."""
+        return self.facts[0].at
 
     @property
     def numbers(self) -> frozenset[TradeNo]:
