@@ -11,11 +11,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from adapter import event_loop
+from adapter.stream.snapshot import StageStatus
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +28,9 @@ _MARGIN_SECONDS = 5.0
 """How long stopping may take beyond the grace period: leaving the group, and cancellation."""
 
 
-class StageRunner(Protocol):
-    """An engine, as this module uses it; `engine.Engine` is the only implementation."""
+class StageRunner(StageStatus, Protocol):
+    """A stage that a thread runs."""
 
-    @property
-    def assigned(self) -> frozenset[tuple[str, int]]: ...
-    @property
-    def connected(self) -> bool: ...
-    @property
-    def standing_by(self) -> bool: ...
-    @property
-    def problems(self) -> Sequence[str]: ...
     async def run(self) -> None: ...
     async def stop(self, grace_seconds: float) -> None: ...
 

@@ -5,15 +5,28 @@ Read on demand, also from another thread, and never kept. Holds no content of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from adapter.stream.owned_partition import OwnedPartition, WorkPhase
 from adapter.stream.port import TopicPartition
 
 S = TypeVar("S")
+
+
+class StageStatus(Protocol):
+    """How a stage is connected; `engine.Engine` is the usual implementation."""
+
+    @property
+    def assigned(self) -> frozenset[tuple[str, int]]: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def standing_by(self) -> bool: ...
+    @property
+    def problems(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from adapter.flows.open_work import OpenCount, OpenKind, OpenWork, count_open_wo
 from adapter.flows.ports import Clock
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.provider.merchant_channel import ChannelState
-from adapter.stream.snapshot import EngineSnapshot, OpenRecord
+from adapter.stream.snapshot import EngineSnapshot, OpenRecord, StageStatus
 
 MERCHANTS_MAX: Final = 500
 """Merchants that are shown; a larger deployment has several processes with some merchants each."""
@@ -33,20 +33,7 @@ _DELIVERIES: Final = "ecticket_deliveries_total"
 _TOTALS: Final = (_COMMITTED, _REQUESTS, _DELIVERIES)
 
 
-class ShownStage(Protocol):
-    """A stage as `app` runs it."""
-
-    @property
-    def assigned(self) -> frozenset[tuple[str, int]]: ...
-    @property
-    def connected(self) -> bool: ...
-    @property
-    def standing_by(self) -> bool: ...
-    @property
-    def problems(self) -> Sequence[str]: ...
-
-
-class InspectedStage(ShownStage, Protocol):
+class InspectedStage(StageStatus, Protocol):
     """A stage behind topics whose records can be looked at; `stream.engine.Engine` is the real one."""
 
     def snapshot(self) -> EngineSnapshot: ...
@@ -85,7 +72,7 @@ class ProcessSources:
     registry: CollectorRegistry
     problems: Callable[[], Sequence[str]]
     """Why no orders can be processed now, or why a restart would help."""
-    stages: Callable[[], Mapping[str, ShownStage]]
+    stages: Callable[[], Mapping[str, StageStatus]]
     inspected: Callable[[], Mapping[str, InspectedStage]]
     """Those of `stages` that have an engine, and the engines of the sinks as `sink.NAME`."""
     channels: Callable[[], Mapping[str, ChannelState]]
@@ -151,7 +138,7 @@ def _process(sources: ProcessSources) -> dict[str, object]:
 
 
 def _stages(
-    stages: Mapping[str, ShownStage], inspected: Mapping[str, InspectedStage], totals: _Totals
+    stages: Mapping[str, StageStatus], inspected: Mapping[str, InspectedStage], totals: _Totals
 ) -> Iterator[dict[str, object]]:
     for name, stage in stages.items():
         facts: dict[str, object] = {
