@@ -36,7 +36,7 @@ from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
 from adapter.kafka.follow_topic import follow_topic
 from adapter.kafka.producers import exclusive_producer
 from adapter.kafka.reader import read_tail, read_to_end
-from adapter.kafka.tokens import ClientCredentials, Token, TokenEndpoint, TokenProvider
+from adapter.kafka.tokens import ClientCredentials, TokenEndpoint, TokenProvider
 from adapter.kafka.topics import TopicSpec
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
@@ -163,12 +163,7 @@ def _tokens(settings: Settings, plugins: Callable[[], PluginManager] | None) -> 
     kafka = settings.kafka
     if kafka.oauth_token_url is None:
         by_hook = PluginTokens(plugins or partial(plugin_manager, settings))
-
-        async def fetch() -> Token:
-            token = await by_hook.fetch()
-            return Token(value=token.value, lifetime_seconds=token.lifetime_seconds)
-
-        return TokenProvider(fetch, extensions=kafka.oauth_extensions)
+        return TokenProvider(by_hook.fetch, extensions=kafka.oauth_extensions)
     form = {"scope": kafka.oauth_scope, "audience": kafka.oauth_audience}
     endpoint = TokenEndpoint(
         kafka.oauth_token_url,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote_plus
 
 import httpx
@@ -27,6 +27,17 @@ RENEW_AT: Final = 0.8
 """The part of its lifetime for which a token is used."""
 UNKNOWN_LIFETIME_SECONDS: Final = 60.0
 """How long a token is used whose lifetime is not known."""
+
+
+class IssuedToken(Protocol):
+    """A token, of the token endpoint or of a plugin."""
+
+    @property
+    def value(self) -> str: ...
+    @property
+    def lifetime_seconds(self) -> float | None:
+        """Seconds from its issue for which it is valid; None if that is not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +57,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # the client 
 
     def __init__(
         self,
-        fetch: Callable[[], Awaitable[Token]],
+        fetch: Callable[[], Awaitable[IssuedToken]],
         *,
         extensions: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
