@@ -1,4 +1,4 @@
-"""Hostile clients of a port: whoever connects how often and how slowly, whole requests are answered."""
+"""Hostile clients of a port: whole requests are answered, however many clients connect and however slowly."""
 
 from __future__ import annotations
 
