@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -33,7 +33,6 @@ from adapter.operations.timeline_json import timeline_json
 from adapter.operations.topic_overview import TopicWatch
 from adapter.operations.topic_search import OrderTopics
 from adapter.settings import Settings
-from adapter.stream.port import UnreadableBatch
 from adapter.stream.records import Record
 from adapter.web.console.order_search import OrderSearch
 from adapter.web.console.process_facts import ProcessSources, process_facts
@@ -101,7 +100,7 @@ class ConsoleRunner:
     def _live(self) -> None:
         try:
             event_loop.run(self._run())
-        except BaseException as error:  # noqa: BLE001  # the top of the thread: whoever starts it gets the error
+        except BaseException as error:  # noqa: BLE001  # the top of the thread: `start` raises the error
             if not self._started.done():
                 self._started.set_exception(error)
             else:
@@ -147,7 +146,7 @@ class ConsoleRunner:
     def _order_search(self) -> OrderSearch:
         settings, now = self._settings, self._sources.now
         topics = OrderTopics(
-            reader=PacedTopicReader(self._connection),
+            reader=KafkaTopicReader(self._connection, paced),
             names=wiring.flow_topics(settings),
             merchants=wiring.merchant_book(settings),  # one belongs to one thread
             trade_no_prefix=settings.submit.trade_no_prefix,
@@ -158,24 +157,6 @@ class ConsoleRunner:
             return {"orders": [timeline_json(each) for each in found]}
 
         return OrderSearch(explain)
-
-
-class PacedTopicReader(KafkaTopicReader):
-    """Reads many records at the pace of `paced`."""
-
-    def read_to_end(self, topics: Collection[str], *, since: datetime | None = None) -> AsyncGenerator[Record, None]:
-        return paced(super().read_to_end(topics, since=since))
-
-    def read_partitions(
-        self,
-        partitions: Mapping[str, Collection[int]],
-        *,
-        since: datetime | None,
-        on_progress: Callable[[int, int], None],
-        on_unreadable: Callable[[UnreadableBatch], None],
-    ) -> AsyncGenerator[Record, None]:
-        records = super().read_partitions(partitions, since=since, on_progress=on_progress, on_unreadable=on_unreadable)
-        return paced(records)
 
 
 async def paced(records: AsyncGenerator[Record, None]) -> AsyncGenerator[Record, None]:
