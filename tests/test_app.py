@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -299,6 +299,19 @@ async def test_what_is_only_doubtful_delays_no_start(
     assert [line["log_level"] for line in logged] == ["warning"]
 
 
+async def _logged_by_the_watch(
+    adapter: Adapter, monkeypatch: pytest.MonkeyPatch, enough: asyncio.Event
+) -> Sequence[Mapping[str, object]]:
+    """What the adapter logs while it watches the cluster, until `enough`."""
+    monkeypatch.setattr(app, "WATCH_CLUSTER_SECONDS", 0.001)
+    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
+    with capture_logs() as logged:
+        watching = asyncio.create_task(adapter._watch_cluster())
+        await enough.wait()
+        watching.cancel()
+    return logged
+
+
 async def test_a_conflict_that_begins_later_is_logged_once(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two deployments that start together do not see each other; a broker that is unavailable ends no watch."""
     looks: list[int] = []
@@ -314,14 +327,8 @@ async def test_a_conflict_that_begins_later_is_logged_once(plugin: Path, monkeyp
 
     adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
     monkeypatch.setattr(app, "group_members", group_members)
-    monkeypatch.setattr(app, "WATCH_CLUSTER_SECONDS", 0.001)
-    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
-    with capture_logs() as logged:
-        watching = asyncio.create_task(adapter._watch_cluster())
-        await enough.wait()
-        watching.cancel()
+    (line,) = await _logged_by_the_watch(adapter, monkeypatch, enough)
 
-    (line,) = logged
     assert line["log_level"] == "error"
     assert "stage at 10.0.0.7" in line["event"]
 
@@ -347,14 +354,8 @@ async def test_a_topic_that_is_deleted_while_the_adapter_runs_is_logged_once(
     adapter = Adapter(settings(plugin, STUCK))
     monkeypatch.setattr(app, "group_members", group_members)
     monkeypatch.setattr("adapter.kafka.topics.missing", missing)
-    monkeypatch.setattr(app, "WATCH_CLUSTER_SECONDS", 0.001)
-    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
-    with capture_logs() as logged:
-        watching = asyncio.create_task(adapter._watch_cluster())
-        await enough.wait()
-        watching.cancel()
+    (line,) = await _logged_by_the_watch(adapter, monkeypatch, enough)
 
-    (line,) = logged
     assert line["log_level"] == "error"
     assert mentions(str(line["event"]), "orders.paid topics --create")
 

@@ -63,6 +63,17 @@ async def _post(exchange: HttpExchange) -> HttpAnswer:
     )
 
 
+async def _peak_of_doubt(exchange: HttpExchange) -> int:
+    """Call, expect a doubt, and return the most bytes that were in memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InDoubt):
+            await _post(exchange)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("what", ENDLESS)
 async def test_an_endless_answer_is_in_doubt_and_not_kept(server: RawServer, exchange: HttpExchange, what: str) -> None:
     """The connection is closed, by its size or by the time of a call; a little more than an answer is in memory."""
@@ -76,15 +87,7 @@ async def test_an_endless_answer_is_in_doubt_and_not_kept(server: RawServer, exc
             await asyncio.sleep(0)
 
     server.behave = respond
-    tracemalloc.start()
-    try:
-        with pytest.raises(InDoubt):
-            await _post(exchange)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert peak < 16 * MIB
+    assert await _peak_of_doubt(exchange) < 16 * MIB
     await server.until(lambda: server.open_connections == 0)
 
 
@@ -98,15 +101,7 @@ async def test_a_compressed_answer_that_expands_enormously_is_in_doubt(
         await visit.answer(BOMB, headers={"Content-Encoding": coding})
 
     server.behave = respond
-    tracemalloc.start()
-    try:
-        with pytest.raises(InDoubt):
-            await _post(exchange)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert peak < 16 * MIB
+    assert await _peak_of_doubt(exchange) < 16 * MIB
 
 
 WHOLE = OK + b"Content-Length: 4\r\nX-Header: value\r\n\r\nfine"
