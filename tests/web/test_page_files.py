@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ("adapter/web/console/assets", "adapter/dev/sandbox/assets")
+PAGES = ("adapter/web/assets", "adapter/web/console/assets", "adapter/dev/sandbox/assets")
 
 
 @pytest.mark.slow
