@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 import structlog
 from key_words import mentions
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from adapter import app
 from adapter.app import STUCK_AFTER_SECONDS, STUCK_THREADS_MAX, Adapter
@@ -301,7 +302,7 @@ async def test_what_is_only_doubtful_delays_no_start(
 
 async def _logged_by_the_watch(
     adapter: Adapter, monkeypatch: pytest.MonkeyPatch, enough: asyncio.Event
-) -> Sequence[Mapping[str, object]]:
+) -> Sequence[EventDict]:
     """What the adapter logs while it watches the cluster, until `enough`."""
     monkeypatch.setattr(app, "WATCH_CLUSTER_SECONDS", 0.001)
     monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
