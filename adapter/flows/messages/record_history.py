@@ -21,6 +21,7 @@ from adapter.flows.messages.signatures import PREFIX, Trust, Verified
 from adapter.issuance.plan_codec import decode_plan
 from adapter.issuance.times import YEARS, later
 from adapter.stream.records import Record, moment_of
+from adapter.trace_context import traceparent_of
 
 PLAN = "ecticket-plan"
 TIMESTAMP = "ecticket-timestamp"
@@ -35,14 +36,12 @@ VALUE_OMITTED = "ecticket-value-omitted"
 POSSIBLY_SENT_BY = "ecticket-possibly-sent-by"
 HELD_AT = "ecticket-held-at"
 BY_REPLAY = "replay"
-TRACE = "traceparent"
 ID_MAX_CHARACTERS = 200
 _SPRING_PREFIX = "kafka_dlt-"
 _NEXT_MOMENT_SECONDS = 0.001
 _PARTITION_MAX = 2**31 - 1
 _OFFSET_MAX = 2**63 - 1
 _ODD_TIMESTAMP = re.compile(r"-?[0-9]{1,19}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +257,7 @@ def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> Re
         merchant_id=texts.get(MERCHANT_ID),
         dead_letter=record_origin(record) if STAGE in texts else read_coordinates(texts.get(DEAD_LETTER)),
         value_omitted=VALUE_OMITTED in texts,
-        traceparent=_traceparent(record.headers),
+        traceparent=traceparent_of(record.headers),
     )
 
 
@@ -391,12 +390,3 @@ _READERS: Mapping[str, Callable[[Mapping[str, str], str], object]] = {
     "ecticket-not-before": _moment,
     HELD_AT: _moment,
 }
-
-
-def _traceparent(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """The trace context (W3C), from Kafka's header or the CloudEvents extension; an invalid one is dropped."""
-    for name, value in headers:
-        text = (value or b"").decode("latin-1") if name.lower() in (TRACE, f"ce_{TRACE}") else ""
-        if _TRACEPARENT.fullmatch(text):
-            return text
-    return None
