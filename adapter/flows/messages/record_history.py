@@ -257,7 +257,7 @@ def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> Re
         merchant_id=texts.get(MERCHANT_ID),
         dead_letter=record_origin(record) if STAGE in texts else read_coordinates(texts.get(DEAD_LETTER)),
         value_omitted=VALUE_OMITTED in texts,
-        traceparent=traceparent_of(record.headers),
+        traceparent=traceparent_of(record.headers) if record.headers else None,
     )
 
 
