@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import structlog
@@ -65,6 +66,14 @@ from adapter.web.admin import admin_app
 from adapter.web.callbacks import ReceiveStage, callbacks_app
 from adapter.web.console.process_facts import InspectedStage, ProcessIdentity, ProcessSources, SinkState
 from adapter.web.metrics import Metrics
+from adapter.web.scraped_metrics import (
+    ActiveHoldMetrics,
+    BuildMetrics,
+    CollectingMetrics,
+    DroppedLogLineMetrics,
+    HookMetrics,
+    StuckDeliveryMetrics,
+)
 from adapter.web.server import WebServer
 
 S = TypeVar("S")
@@ -209,7 +218,7 @@ class Adapter:
         self._settings = settings
         self._now = now
         self._signer = wiring.record_signer(settings, self._merchants)
-        self._metrics = Metrics()
+        self._metrics = Metrics(self._is_configured)
         self._hook_runner = wiring.make_hook_runner(settings, self._merchants)
         self._connection = wiring.kafka_connection(settings, plugins=lambda: self._hook_runner.plugins)
         _log_plugins(self._hook_runner.plugins)
@@ -228,9 +237,13 @@ class Adapter:
         )
         if set(only) == {"reconcile"} and not settings.reconcile.at:
             raise SettingsError("--only names reconcile, but reconcile.at is empty. Set it to a time, such as 05:00.")
-        self._metrics.watch_log(dropped_log_lines)
-        self._metrics.watch_sinks(self._sink_runner.stuck)
-        self._metrics.watch_hooks(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads)
+        for collector in (
+            BuildMetrics(version=_version(), commit=_commit()),
+            DroppedLogLineMetrics(dropped_log_lines),
+            StuckDeliveryMetrics(self._sink_runner.stuck),
+            HookMetrics(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads),
+        ):
+            self._metrics.registry.register(collector)
         self._only = only
         self._groups = wiring.consumer_groups(settings, only, sinks)
         self._receiving = self._receive_stage()
@@ -243,9 +256,17 @@ class Adapter:
             settings, self._connection, holds=self._holds, observer=self._metrics.holds
         )
         if "submit" in only:
-            self._metrics.watch_holds(self._holds.active, lambda: self._hold_follower.up_to_date)
+            holds = ActiveHoldMetrics(
+                self._holds.active,
+                up_to_date=lambda: self._hold_follower.up_to_date,
+                is_configured=self._is_configured,
+            )
+            self._metrics.registry.register(holds)
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
+
+    def _is_configured(self, merchant_id: str) -> bool:
+        return self._merchants.find(merchant_id) is not None
 
     async def run(self, stop: asyncio.Event, on_wait: OnWait = _no_report) -> None:
         """Run until `stop` is set. Raises the error that prevents the start or ends a stage."""
@@ -418,7 +439,8 @@ class Adapter:
             yield "confirm", self._engine(self._confirm_stage(provider))
         if "collect" in self._only and self._settings.collect.issue_types:
             stage = self._collect_stage(provider)
-            self._metrics.watch_collecting(stage.waiting, self._now)
+            waiting = CollectingMetrics(stage.waiting, is_configured=self._is_configured, now=self._now)
+            self._metrics.registry.register(waiting)
             self._collecting = stage.waiting
             yield "collect", self._engine(stage)
         if "reconcile" in self._only and self._settings.reconcile.at:
@@ -724,3 +746,10 @@ def _fingerprint(settings: Settings, hook_runner: HookRunner) -> str:
 
 def _version() -> str:
     return version("ecticket-adapter")
+
+
+def _commit() -> str | None:
+    """The commit from which the image was built; None outside of an image."""
+    file = Path(__file__).with_name("commit.txt")
+    commit = file.read_text(encoding="ascii").strip() if file.exists() else ""
+    return commit if commit != "unknown" else None

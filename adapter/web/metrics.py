@@ -1,66 +1,70 @@
-"""Counts for Prometheus what the engine, the provider, the flows, the sinks and the hooks report.
+"""Counts for Prometheus what the engine, the provider, the flows and the sinks report.
 
-No label holds an order, a trade number or customer data. Merchants are few, so they may be labels.
+No label holds an order, a trade number or customer data. Merchants are few, so they may be labels; an id that is not
+configured is `OTHER_MERCHANT`, so that records cannot make series. What is read only when it is scraped is in
+`scraped_metrics`.
 
-Counters of calls and orders keep their labels in a `cache`: there are few, and the library's look-up with its lock
-takes longer than counting.
+Counters of calls and orders keep their series: there are few, and the library's look-up with its lock takes longer than
+counting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from datetime import datetime
 from functools import cache
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.metrics import MetricWrapperBase
 
-from adapter.extensions.invocation import HookCount
-from adapter.flows.messages.hold import MerchantHold
-from adapter.flows.ports import Clock
-from adapter.flows.report_rounds import WaitingTickets
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished
 from adapter.stream.observer import Gauges
 from adapter.stream.port import TopicPartition
 
+OTHER_MERCHANT = "other"
+"""The label of every merchant that is not configured."""
+
 _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 _TRANSACTION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+
+
+_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
+
+
+class _ByMerchant(Generic[_Metric]):
+    """The series of a metric whose first label is the merchant."""
+
+    def __init__(self, metric: _Metric, is_configured: Callable[[str], bool]) -> None:
+        self._metric = metric
+        self._is_configured = is_configured
+        self._series: dict[tuple[str, ...], _Metric] = {}
+
+    def of(self, merchant_id: str, *labels: str) -> _Metric:
+        """The series of this merchant and of the other labels."""
+        series = self._series.get((merchant_id, *labels))
+        if series is not None:
+            return series
+        if not self._is_configured(merchant_id):  # it may be configured later, so this is not kept
+            return self._metric.labels(OTHER_MERCHANT, *labels)
+        series = self._series[merchant_id, *labels] = self._metric.labels(merchant_id, *labels)
+        return series
 
 
 class Metrics:
     """All metrics of the adapter; `/metrics` shows `registry`."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_configured: Callable[[str], bool]) -> None:
+        """`is_configured` is called with the id of a merchant; it must be quick."""
         self.registry = CollectorRegistry()
         self.stream = StreamMetrics(self.registry)
-        self.provider = ProviderMetrics(self.registry)
-        self.flows = FlowMetrics(self.registry)
-        self.callbacks = CallbackMetrics(self.registry)
+        self.provider = ProviderMetrics(self.registry, is_configured)
+        self.flows = FlowMetrics(self.registry, is_configured)
+        self.callbacks = CallbackMetrics(self.registry, is_configured)
         self.sinks = SinkMetrics(self.registry, self.flows)
-        self.reconciliations = ReconciliationMetrics(self.registry)
+        self.reconciliations = ReconciliationMetrics(self.registry, is_configured)
         self.holds = HoldMetrics(self.registry)
-
-    def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
-        """Show the plugins' hook counters, read when scraped."""
-        self.registry.register(_Hooks(counts, stuck_threads))
-
-    def watch_collecting(self, waiting: Callable[[], Mapping[str, WaitingTickets]], now: Clock) -> None:
-        """Show what waits for its tickets, read when scraped."""
-        self.registry.register(_Collecting(waiting, now))
-
-    def watch_holds(self, active: Callable[[], Mapping[str, MerchantHold]], up_to_date: Callable[[], bool]) -> None:
-        """Show which merchants are held, and whether this process knows it, read when scraped."""
-        self.registry.register(_Holds(active, up_to_date))
-
-    def watch_log(self, dropped: Callable[[], int]) -> None:
-        """Show how many log lines were dropped, read when scraped."""
-        self.registry.register(_DroppedLogLines(dropped))
-
-    def watch_sinks(self, stuck: Callable[[], Mapping[str, int]]) -> None:
-        """Show which sinks are stuck, read when scraped."""
-        self.registry.register(_StuckSinks(stuck))
 
 
 class StreamMetrics:
@@ -159,7 +163,7 @@ class StreamMetrics:
 class ProviderMetrics:
     """Metrics of the calls to ECTicket."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, is_configured: Callable[[str], bool]) -> None:
         labels = ("merchant_id", "endpoint")
         calls = Counter(
             "ecticket_provider_requests", "Calls to ECTicket by outcome.", (*labels, "outcome"), registry=registry
@@ -177,48 +181,50 @@ class ProviderMetrics:
             labels,
             registry=registry,
         )
-        self._calls, self._seconds, self._waited = cache(calls.labels), cache(seconds.labels), cache(waited.labels)
-        self._breaker = Gauge(
-            "ecticket_breaker_open", "1: no calls for this merchant.", ("merchant_id",), registry=registry
-        )
+        self._calls, self._waited = _ByMerchant(calls, is_configured), _ByMerchant(waited, is_configured)
+        self._seconds = cache(seconds.labels)
+        breaker = Gauge("ecticket_breaker_open", "1: no calls for this merchant.", ("merchant_id",), registry=registry)
+        self._breaker = _ByMerchant(breaker, is_configured)
 
     def call_finished(self, call: CallFinished) -> None:
         endpoint = call.endpoint.name.lower()
-        self._calls(call.merchant_id, endpoint, call.outcome.value).inc()
-        self._waited(call.merchant_id, endpoint).inc(call.waited_seconds)
+        self._calls.of(call.merchant_id, endpoint, call.outcome.value).inc()
+        self._waited.of(call.merchant_id, endpoint).inc(call.waited_seconds)
         self._seconds(endpoint).observe(call.seconds)
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
-        self._breaker.labels(merchant_id).set(0 if state is BreakerState.CLOSED else 1)
+        self._breaker.of(merchant_id).set(0 if state is BreakerState.CLOSED else 1)
 
 
 class ReconciliationMetrics:
     """Metrics of the comparisons with ECPay's order report."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._differences = Counter(
+    def __init__(self, registry: CollectorRegistry, is_configured: Callable[[str], bool]) -> None:
+        differences = Counter(
             "ecticket_reconciliation_differences",
             "ALARM: published differences to ECPay's report.",
             ("merchant_id", "kind"),
             registry=registry,
         )
-        self._completed = Gauge(
+        completed = Gauge(
             "ecticket_reconciliation_completed_timestamp_seconds",
             "When this process last completed a comparison.",
             ("merchant_id",),
             registry=registry,
         )
-        self._failures = Counter(
+        failures = Counter(
             "ecticket_reconciliation_failures", "Comparisons that failed.", ("merchant_id",), registry=registry
         )
+        self._differences = _ByMerchant(differences, is_configured)
+        self._completed, self._failures = _ByMerchant(completed, is_configured), _ByMerchant(failures, is_configured)
 
     def reconciled(self, merchant_id: str, new_by_kind: Mapping[str, int], at: datetime) -> None:
-        self._completed.labels(merchant_id).set(at.timestamp())
+        self._completed.of(merchant_id).set(at.timestamp())
         for kind, count in new_by_kind.items():
-            self._differences.labels(merchant_id, kind).inc(count)
+            self._differences.of(merchant_id, kind).inc(count)
 
     def reconciliation_failed(self, merchant_id: str) -> None:
-        self._failures.labels(merchant_id).inc()
+        self._failures.of(merchant_id).inc()
 
 
 class HoldMetrics:
@@ -236,7 +242,7 @@ class HoldMetrics:
 class FlowMetrics:
     """Metrics of orders and issuances."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, is_configured: Callable[[str], bool]) -> None:
         orders = Counter("ecticket_orders", "Order records settled by outcome.", ("outcome",), registry=registry)
         issuances = Counter(
             "ecticket_issuances", "Issuances published by event.", ("event", "recovered"), registry=registry
@@ -256,17 +262,16 @@ class FlowMetrics:
             ("stage", "trust"),
             registry=registry,
         )
-        self._control_known = Counter(
+        control_known = Counter(
             "ecticket_control_known", "ALARM: ECTicket knew a random number.", ("merchant_id",), registry=registry
         )
-
-        self._ticket_data_differs = Counter(
+        ticket_data_differs = Counter(
             "ecticket_ticket_data_differs",
             "ALARM: Issue was accepted with other tickets than requested.",
             ("merchant_id",),
             registry=registry,
         )
-        self._no_known_number = Counter(
+        no_known_number = Counter(
             "ecticket_no_known_number",
             "Parts in doubt that wait because no number of the merchant is known to exist.",
             ("merchant_id",),
@@ -278,17 +283,21 @@ class FlowMetrics:
             ("merchant_id", "result"),
             registry=registry,
         )
-        self._item_checks = cache(items.labels)
-
-        self._collect_reports = Counter(
+        collect_reports = Counter(
             "ecticket_collect_reports",
             "Ticket reports for collecting by outcome.",
             ("merchant_id", "outcome"),
             registry=registry,
         )
-        self._collected = Counter(
+        collected = Counter(
             "ecticket_tickets_collected", "Tickets published with their numbers.", ("merchant_id",), registry=registry
         )
+        self._control_known = _ByMerchant(control_known, is_configured)
+        self._ticket_data_differs = _ByMerchant(ticket_data_differs, is_configured)
+        self._no_known_number = _ByMerchant(no_known_number, is_configured)
+        self._item_checks = _ByMerchant(items, is_configured)
+        self._collect_reports = _ByMerchant(collect_reports, is_configured)
+        self._collected = _ByMerchant(collected, is_configured)
 
     def order_settled(self, outcome: str) -> None:
         self._orders(outcome).inc()
@@ -309,31 +318,31 @@ class FlowMetrics:
         self._untrusted_headers.labels(stage, trust).inc()
 
     def control_known(self, merchant_id: str) -> None:
-        self._control_known.labels(merchant_id).inc()
+        self._control_known.of(merchant_id).inc()
 
     def normalised(self, field: str, kind: str) -> None:
         self._normalised.labels(field, kind).inc()
 
     def no_known_number(self, merchant_id: str) -> None:
-        self._no_known_number.labels(merchant_id).inc()
+        self._no_known_number.of(merchant_id).inc()
 
     def ticket_data_differs(self, merchant_id: str) -> None:
-        self._ticket_data_differs.labels(merchant_id).inc()
+        self._ticket_data_differs.of(merchant_id).inc()
 
     def items_checked(self, merchant_id: str, result: str) -> None:
-        self._item_checks(merchant_id, result).inc()
+        self._item_checks.of(merchant_id, result).inc()
 
     def report_for_collecting(self, merchant_id: str, outcome: str) -> None:
-        self._collect_reports.labels(merchant_id, outcome).inc()
+        self._collect_reports.of(merchant_id, outcome).inc()
 
     def tickets_collected(self, merchant_id: str, count: int) -> None:
-        self._collected.labels(merchant_id).inc(count)
+        self._collected.of(merchant_id).inc(count)
 
 
 class CallbackMetrics:
     """Metrics of ECTicket's notifications and of other requests to their port."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, is_configured: Callable[[str], bool]) -> None:
         outcomes = Counter(
             "ecticket_notifications", "Notifications by outcome.", ("posted_to", "outcome"), registry=registry
         )
@@ -343,7 +352,7 @@ class CallbackMetrics:
             ("merchant_id", "encoder"),
             registry=registry,
         )
-        self._outcomes, self._verified = cache(outcomes.labels), cache(verified.labels)
+        self._outcomes, self._verified = cache(outcomes.labels), _ByMerchant(verified, is_configured)
         self._seconds = Histogram(
             "ecticket_notification_duration_seconds",
             "Seconds from a complete request to its answer.",
@@ -361,7 +370,7 @@ class CallbackMetrics:
         self._outcomes(posted_to, outcome).inc()
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
-        self._verified(merchant_id, encoder).inc()
+        self._verified.of(merchant_id, encoder).inc()
 
     def notification_answered(self, seconds: float) -> None:
         self._seconds.observe(seconds)
@@ -390,87 +399,3 @@ class SinkMetrics:
     def attempted(self, sink: str, outcome: str, seconds: float) -> None:
         self._outcomes(sink, outcome).inc()
         self._seconds(sink).observe(seconds)
-
-
-class _Collecting(Collector):
-    def __init__(self, waiting: Callable[[], Mapping[str, WaitingTickets]], now: Clock) -> None:
-        self._waiting = waiting
-        self._now = now
-
-    def collect(self) -> Iterable[Metric]:
-        """Return how many issuances of each merchant wait for their tickets, and the oldest one's age."""
-        count = GaugeMetricFamily(
-            "ecticket_collect_waiting", "Issuances that wait for their tickets, now.", labels=["merchant_id"]
-        )
-        oldest = GaugeMetricFamily(
-            "ecticket_collect_oldest_seconds", "Seconds that the oldest of them has waited.", labels=["merchant_id"]
-        )
-        for merchant_id, waiting in self._waiting().items():
-            count.add_metric([merchant_id], waiting.count)
-            age = 0.0 if waiting.oldest is None else (self._now() - waiting.oldest).total_seconds()
-            oldest.add_metric([merchant_id], max(0.0, age))
-        return count, oldest
-
-
-class _Holds(Collector):
-    def __init__(self, active: Callable[[], Mapping[str, MerchantHold]], up_to_date: Callable[[], bool]) -> None:
-        self._active = active
-        self._up_to_date = up_to_date
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the held merchants, since when they are held, and whether this process knows all holds."""
-        held = GaugeMetricFamily(
-            "ecticket_merchant_held", "1: an operator holds this merchant.", labels=["merchant_id"]
-        )
-        since = GaugeMetricFamily(
-            "ecticket_merchant_held_timestamp_seconds", "When the operator held it.", labels=["merchant_id"]
-        )
-        for merchant_id, hold in self._active().items():
-            held.add_metric([merchant_id], 1)
-            since.add_metric([merchant_id], hold.held_at.timestamp())
-        known = GaugeMetricFamily(
-            "ecticket_holds_known", "1: this process knows all holds, now.", value=int(self._up_to_date())
-        )
-        return held, since, known
-
-
-class _DroppedLogLines(Collector):
-    def __init__(self, dropped: Callable[[], int]) -> None:
-        self._dropped = dropped
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the number of dropped log lines."""
-        return (CounterMetricFamily("ecticket_log_lines_dropped", "Log lines dropped.", value=self._dropped()),)
-
-
-class _StuckSinks(Collector):
-    def __init__(self, stuck: Callable[[], Mapping[str, int]]) -> None:
-        self._stuck = stuck
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the number of stuck deliveries of each sink."""
-        stuck = GaugeMetricFamily(
-            "ecticket_deliveries_stuck", "Cancelled deliveries that have not ended, now.", labels=["sink"]
-        )
-        for sink, count in self._stuck().items():
-            stuck.add_metric([sink], count)
-        return (stuck,)
-
-
-class _Hooks(Collector):
-    def __init__(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
-        self._counts = counts
-        self._stuck_threads = stuck_threads
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the current hook counters."""
-        labels = ["plugin", "hook"]
-        calls = CounterMetricFamily("ecticket_hook_calls", "Calls of plugins' hooks.", labels=labels)
-        failures = CounterMetricFamily("ecticket_hook_failures", "Failed calls of hooks.", labels=labels)
-        seconds = CounterMetricFamily("ecticket_hook_seconds", "Seconds spent in hooks.", labels=labels)
-        for count in self._counts():
-            calls.add_metric([count.plugin, count.hook], count.calls)
-            failures.add_metric([count.plugin, count.hook], count.failures)
-            seconds.add_metric([count.plugin, count.hook], count.seconds)
-        stuck = GaugeMetricFamily("ecticket_hook_stuck_threads", "Threads stuck in hooks.", value=self._stuck_threads())
-        return (calls, failures, seconds, stuck)

@@ -44,7 +44,7 @@ class ConsoleHarness:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda _: True)
         self.sources: ProcessSources = sources(
             registry=self.metrics.registry, now=lambda: datetime.now(UTC), merchants=lambda: ("3085676",)
         )

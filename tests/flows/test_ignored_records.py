@@ -209,7 +209,7 @@ async def test_many_reasons_are_counted_as_other(shop: Shop) -> None:
 
 def test_the_metric_counts_by_plugin_and_reason() -> None:
     """`ecticket_ignored_total{plugin, reason}`."""
-    metrics = Metrics()
+    metrics = Metrics(lambda _: True)
     metrics.flows.ignored("shop", "cancelled")
 
     value = metrics.registry.get_sample_value("ecticket_ignored_total", {"plugin": "shop", "reason": "cancelled"})

@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client.metrics import MetricWrapperBase
+from web.observed_metrics import observed_everything
 
-from adapter.flows.messages.hold import MerchantHold
-from adapter.flows.report_rounds import WaitingTickets
 from adapter.settings import Settings
-from adapter.testing.clock import NOON
-from adapter.web.metrics import Metrics
 from adapter.wiring import topic_specs
 from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, merged, minimal
 from helm.examples import FOLDER
@@ -396,18 +392,8 @@ def test_the_alerts_on_lag_watch_the_topic_of_paid_orders() -> None:
 
 def test_every_metric_of_the_alerts_exists() -> None:
     """With the labels that the alert names; `namespace` and `pod` come from the scrape."""
-    metrics = Metrics()
-    metrics.watch_hooks(list, lambda: 1)
-    metrics.watch_sinks(lambda: {"shop": 1})
-    metrics.watch_holds(lambda: {"1": MerchantHold(held_at=NOON, until=None)}, lambda: True)
-    metrics.watch_collecting(lambda: {"3085676": WaitingTickets(count=1, oldest=NOON)}, lambda: NOON)
-    known = {metric.name: metric for metric in metrics.registry.collect()}
+    known = {metric.name: metric for metric in observed_everything().registry.collect()}
     labels = {name: {key for sample in metric.samples for key in sample.labels} for name, metric in known.items()}
-    labels |= {
-        each._name: set(each._labelnames)
-        for each in metrics.registry._collector_to_names
-        if isinstance(each, MetricWrapperBase)
-    }
 
     for case in ("rules", "rules of components", "sidecar with everything"):
         for rule in _alert_rules(rendered_case(case)):

@@ -127,7 +127,7 @@ class Builder:
 
         match step.word:
             case "RUN":
-                self._run(image, step.text)
+                self._run(image, step.text, arguments)
             case "COPY":
                 self._copy(image, step.text, context, files)
             case "ENV":
@@ -147,11 +147,11 @@ class Builder:
             case _:
                 raise AssertionError(f"this builder does not know {step.word}")
 
-    def _run(self, image: Image, command: str) -> None:
+    def _run(self, image: Image, command: str, arguments: Mapping[str, str]) -> None:
         ended = subprocess.run(
             ["/bin/sh", "-e", "-c", image.here(command)],
             cwd=image.here(image.workdir) if image.workdir != "/" else image.root,
-            env=image.process_environment(self._home, **self._extra),
+            env={**arguments, **image.process_environment(self._home, **self._extra)},
             capture_output=True,
             text=True,
             timeout=STEP_SECONDS,

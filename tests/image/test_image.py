@@ -178,6 +178,7 @@ def _holds_the_pinned_packages(image: Image, home: Path, tmp_path: Path) -> None
     assert installed == {**run_time_set(), **own}
     assert image.labels["org.opencontainers.image.version"] == PROJECT["version"]
     assert image.labels["org.opencontainers.image.revision"] == "abc"
+    assert [path.read_text().strip() for path in (image.root / OPT).rglob("adapter/commit.txt")] == ["abc"]
 
 
 def _is_readable_for_any_user_and_compiled(image: Image) -> None:

@@ -1,0 +1,157 @@
+"""Metrics that are read from the running parts when Prometheus asks, so that nothing counts them in between.
+
+Each collector is registered in `Metrics.registry`. As in `metrics`, a merchant that is not configured is
+`OTHER_MERCHANT`; several of them become one series.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from adapter.extensions.invocation import HookCount
+from adapter.flows.messages.hold import MerchantHold
+from adapter.flows.ports import Clock
+from adapter.flows.report_rounds import WaitingTickets
+from adapter.web.metrics import OTHER_MERCHANT
+
+_T = TypeVar("_T")
+
+
+def _by_label(values: Mapping[str, _T], is_configured: Callable[[str], bool]) -> Iterator[tuple[str, list[_T]]]:
+    """The values by the label of their merchant."""
+    found: dict[str, list[_T]] = {}
+    for merchant_id, value in values.items():
+        found.setdefault(merchant_id if is_configured(merchant_id) else OTHER_MERCHANT, []).append(value)
+    yield from found.items()
+
+
+class BuildMetrics(Collector):
+    """What runs in this process; `commit` is None if it is not known."""
+
+    def __init__(self, *, version: str, commit: str | None) -> None:
+        self._labels = {"version": version, "python": platform.python_version(), "commit": commit or ""}
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the constant 1 with the labels."""
+        build = GaugeMetricFamily("ecticket_build_info", "What runs; always 1.", labels=list(self._labels))
+        build.add_metric(list(self._labels.values()), 1)
+        return (build,)
+
+
+class CollectingMetrics(Collector):
+    """What waits for its tickets."""
+
+    def __init__(
+        self,
+        waiting: Callable[[], Mapping[str, WaitingTickets]],
+        *,
+        is_configured: Callable[[str], bool],
+        now: Clock,
+    ) -> None:
+        self._waiting = waiting
+        self._is_configured = is_configured
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """Return how many issuances of each merchant wait for their tickets, and the oldest one's age."""
+        count = GaugeMetricFamily(
+            "ecticket_collect_waiting", "Issuances that wait for their tickets, now.", labels=["merchant_id"]
+        )
+        oldest = GaugeMetricFamily(
+            "ecticket_collect_oldest_seconds", "Seconds that the oldest of them has waited.", labels=["merchant_id"]
+        )
+        for merchant_id, waiting in _by_label(self._waiting(), self._is_configured):
+            count.add_metric([merchant_id], sum(each.count for each in waiting))
+            since = [each.oldest for each in waiting if each.oldest is not None]
+            oldest.add_metric([merchant_id], _age(min(since, default=None), self._now()))
+        return count, oldest
+
+
+class ActiveHoldMetrics(Collector):
+    """Which merchants are held, and whether this process knows all holds."""
+
+    def __init__(
+        self,
+        active: Callable[[], Mapping[str, MerchantHold]],
+        *,
+        up_to_date: Callable[[], bool],
+        is_configured: Callable[[str], bool],
+    ) -> None:
+        self._active = active
+        self._up_to_date = up_to_date
+        self._is_configured = is_configured
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the held merchants, since when they are held, and whether this process knows all holds."""
+        held = GaugeMetricFamily(
+            "ecticket_merchant_held", "1: an operator holds this merchant.", labels=["merchant_id"]
+        )
+        since = GaugeMetricFamily(
+            "ecticket_merchant_held_timestamp_seconds", "When the operator held it.", labels=["merchant_id"]
+        )
+        for merchant_id, holds in _by_label(self._active(), self._is_configured):
+            held.add_metric([merchant_id], 1)
+            since.add_metric([merchant_id], min(hold.held_at for hold in holds).timestamp())
+        known = GaugeMetricFamily(
+            "ecticket_holds_known", "1: this process knows all holds, now.", value=int(self._up_to_date())
+        )
+        return held, since, known
+
+
+class DroppedLogLineMetrics(Collector):
+    """Log lines that were not written."""
+
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the number of dropped log lines."""
+        return (CounterMetricFamily("ecticket_log_lines_dropped", "Log lines dropped.", value=self._dropped()),)
+
+
+class StuckDeliveryMetrics(Collector):
+    """Deliveries that do not end."""
+
+    def __init__(self, stuck: Callable[[], Mapping[str, int]]) -> None:
+        self._stuck = stuck
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the number of stuck deliveries of each sink."""
+        stuck = GaugeMetricFamily(
+            "ecticket_deliveries_stuck", "Cancelled deliveries that have not ended, now.", labels=["sink"]
+        )
+        for sink, count in self._stuck().items():
+            stuck.add_metric([sink], count)
+        return (stuck,)
+
+
+class HookMetrics(Collector):
+    """The plugins' hook counters."""
+
+    def __init__(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
+        self._counts = counts
+        self._stuck_threads = stuck_threads
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current hook counters."""
+        labels = ["plugin", "hook"]
+        calls = CounterMetricFamily("ecticket_hook_calls", "Calls of plugins' hooks.", labels=labels)
+        failures = CounterMetricFamily("ecticket_hook_failures", "Failed calls of hooks.", labels=labels)
+        seconds = CounterMetricFamily("ecticket_hook_seconds", "Seconds spent in hooks.", labels=labels)
+        for count in self._counts():
+            calls.add_metric([count.plugin, count.hook], count.calls)
+            failures.add_metric([count.plugin, count.hook], count.failures)
+            seconds.add_metric([count.plugin, count.hook], count.seconds)
+        stuck = GaugeMetricFamily("ecticket_hook_stuck_threads", "Threads stuck in hooks.", value=self._stuck_threads())
+        return (calls, failures, seconds, stuck)
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    """Seconds since then; 0 without a time, and for one that another clock wrote and that is ahead."""
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
