@@ -147,8 +147,21 @@ class BrokerHarness:
             await task
 
     async def settled(self, count: int, *, seconds: float = 20) -> None:
-        """Wait until so many outcomes have been published since the start."""
+        """Wait until the engines have counted so many outcomes as published since the start.
+
+        They do not count a transaction whose answer was lost. A test that loses answers waits for `caught_up`.
+        """
         await until(lambda: self.counts.published >= count, seconds=seconds)
+
+    async def caught_up(self, count: int, *, seconds: float = 20) -> None:
+        """Wait until the group's offsets are past so many records. Raises TimeoutError."""
+        sources = [TopicPartition(self.source, partition) for partition in range(self.partitions)]
+        async with asyncio.timeout(seconds * SLOW_MACHINE), administrating(self.connection) as admin:
+            while True:
+                found = await admin.list_consumer_group_offsets(self.group, partitions=sources)
+                if sum(max(0, commit.offset) for commit in found.values()) >= count:
+                    return
+                await asyncio.sleep(0.1)
 
     # --- what others write and read ----------------------------------------------------------------------------------
 

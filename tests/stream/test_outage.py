@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.kafka.connection import KafkaConnection
@@ -57,10 +60,35 @@ async def test_a_broker_killed_and_restarted_in_mid_transaction_loses_and_repeat
                 await asyncio.to_thread(own_kafka.kill)
             assert harness.counts.published < records
             await asyncio.to_thread(own_kafka.restart)
-        await harness.settled(records, seconds=60)
+        await harness.caught_up(records, seconds=60)
 
     assert await harness.published() == named(0, records)
     assert sorted(harness.sent) == named(0, records)
+    assert harness.queried_in_vain == []
+
+
+async def test_a_commit_whose_answer_is_lost_is_neither_repeated_nor_lost(
+    harness: BrokerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker commits, and the connection breaks before its answer arrives."""
+    commit, commits, lost = AIOKafkaProducer.commit_transaction, itertools.count(1), 0
+
+    async def loses_every_fifth_answer(producer: AIOKafkaProducer) -> None:
+        nonlocal lost
+        await commit(producer)
+        if next(commits) % 5 == 0:
+            lost += 1
+            raise KafkaConnectionError("the connection was closed")
+
+    monkeypatch.setattr(AIOKafkaProducer, "commit_transaction", loses_every_fifth_answer)
+    await harness.feed(*range(300))
+    async with harness.at_work():
+        await harness.caught_up(300)
+
+    assert lost > 0
+    assert harness.counts.published < 300
+    assert await harness.published() == named(0, 300)
+    assert sorted(harness.sent) == named(0, 300)
     assert harness.queried_in_vain == []
 
 
@@ -84,7 +112,7 @@ async def test_a_broker_that_is_unavailable_for_long_is_waited_for_and_logged(
         await asyncio.to_thread(own_kafka.start)
         back = time.monotonic()
         await until(lambda: "brokers are available again" in caplog.text, seconds=20)
-        await harness.settled(1500, seconds=60)
+        await harness.caught_up(1500, seconds=60)
         print(f"\nlogged after {logged_after:.1f} s; all settled {time.monotonic() - back:.1f} s after it was back")
 
     assert logged_after < 2 * SESSION_SECONDS
@@ -108,7 +136,7 @@ async def test_a_broker_whose_disk_is_full_is_waited_for_and_nothing_is_lost(
         assert harness.counts.published < 3000
         assert "File too large" in own_kafka.log.read_text(errors="replace")
         await asyncio.to_thread(own_kafka.start)
-        await harness.settled(3000, seconds=60)
+        await harness.caught_up(3000, seconds=60)
 
     assert await harness.published() == named(0, 3000)
     assert sorted(harness.sent) == named(0, 3000)
