@@ -177,14 +177,12 @@ def resolve(
     history = read_history(pending.dead_letter, now)
     if pending.confirmation is not None:
         facts = list(_of_confirmation(pending.confirmation, resolution, reason))
-        origin = pending.confirmation.order_record
+        origin, traceparent = pending.confirmation.order_record, pending.confirmation.traceparent
     else:
         facts = list(_of_part(pending, resolution, reason, now))
-        origin = history.origin
+        origin, traceparent = history.origin, history.traceparent
     events = [
-        issuance_event(
-            fact, topic=topics.topic_for(type(fact)), origin=origin, now=now, traceparent=history.traceparent
-        )
+        issuance_event(fact, topic=topics.topic_for(type(fact)), origin=origin, now=now, traceparent=traceparent)
         for fact in facts
     ]
     rest = _rest(pending, resolution, topics, signer)

@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from web.observed_metrics import observed_everything
 
 from adapter.settings import Settings
 from adapter.wiring import topic_specs
-from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, merged, minimal
+from helm.cases import ALL_STAGES, FILES, INGRESS, LOG_SINK, PUBLIC, SIDECAR, WHEELS, minimal
 from helm.examples import FOLDER
 from helm.objects import in_order, pods, selected
-from helm.rendered_cases import rendered_case
-from helm.renderer import Rendered, Renderer, find_renderer, yaml_documents
+from helm.renderer import Rendered, Renderer, yaml_documents
 from helm.settings_values import CHART, SCHEMA_FILE, VALUES_FILE
 
 ROOT = CHART.parents[1]
@@ -342,82 +340,6 @@ def test_recreating_has_no_rolling_update(renderer: Renderer) -> None:
     rendered = renderer.render(CHART, minimal({"strategy": {"type": "Recreate"}}))
 
     assert rendered.one("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
-
-
-def _alert_rules(rendered: Rendered) -> list[dict[str, Any]]:
-    return [rule for group in rendered.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
-
-
-def _rule(values: Mapping[str, Any], alert: str) -> str | None:
-    """The expression of an alert, or None if these values have no such alert."""
-    rules = _alert_rules(find_renderer().render(CHART, minimal({"monitoring": {"rules": {"enabled": True}}}, values)))
-    return {rule["alert"]: rule["expr"] for rule in rules}.get(alert)
-
-
-@pytest.mark.parametrize(
-    ("values", "stages"),
-    [
-        ({}, {"submit", "confirm"}),
-        (SIDECAR, {"submit", "confirm"}),
-        (
-            merged(LOG_SINK, {"config": {"collect": {"issue_types": ["paper"]}}}),
-            {"submit", "confirm", "collect", "deliver"},
-        ),
-        ({"stages": ["confirm", "collect", "deliver"]}, {"confirm"}),
-        (merged(ALL_STAGES, LOG_SINK), {"submit", "confirm", "deliver", "receive"}),
-        ({"components": {"receive": {}}}, {"receive"}),
-        ({"stages": ["receive"]}, set()),
-    ],
-    ids=in_order,
-)
-def test_an_alert_watches_each_stage_that_runs(values: Mapping[str, Any], stages: set[str]) -> None:
-    """An adapter that is gone has no metrics; only `absent` sees that. A stage that is off is not missed."""
-    expression = _rule(values, "EcticketStageGone") or ""
-
-    assert set(re.findall(r"\"stage\", \"(\w+)\", \"\", \"\"\)", expression)) == stages
-    assert expression.count("absent(") == expression.count('namespace="shop"') == len(stages)
-    assert expression.count('pod=~"tickets-ecticket-adapter') == (0 if values == SIDECAR else len(stages))
-
-
-def test_the_alerts_on_lag_watch_the_topic_of_paid_orders() -> None:
-    """With the topic's and the release's names; deferred orders wait without an alert, as they should."""
-    values = {"config": {"topics": {"orders_paid": "eu.orders"}}, "monitoring": {"rules": {"lagThreshold": 12000}}}
-    waiting, stuck = (_rule(values, alert) or "" for alert in ("EcticketOrdersWaiting", "EcticketOrdersStuck"))
-
-    assert waiting.endswith("> 12000")
-    assert re.findall(r'topic="([^"]+)"', waiting + stuck) == ["eu.orders"] * 3
-    assert _rule({"stages": ["confirm"]}, "EcticketOrdersStuck") is None
-    assert VALUES["monitoring"]["rules"]["lagThreshold"] == 5 * VALUES["keda"]["lagThreshold"]
-
-
-def test_every_metric_of_the_alerts_exists() -> None:
-    """With the labels that the alert names; `namespace` and `pod` come from the scrape."""
-    known = {metric.name: metric for metric in observed_everything().registry.collect()}
-    labels = {name: {key for sample in metric.samples for key in sample.labels} for name, metric in known.items()}
-
-    for case in ("rules", "rules of components", "sidecar with everything"):
-        for rule in _alert_rules(rendered_case(case)):
-            names = {name.removesuffix("_total") for name in re.findall(r"\becticket_\w+", rule["expr"])}
-            used = {each for by in re.findall(r"by \(([^)]*)\)", rule["expr"]) for each in by.split(", ")}
-            for name, matchers in re.findall(r"\b(ecticket_\w+)\{([^}]*)\}", rule["expr"]):
-                here = set(re.findall(r"(\w+)=~?\"", matchers))
-                assert here - {"namespace", "pod"} <= labels[name.removesuffix("_total").removesuffix("_count")], name
-                used |= here
-            added = set(re.findall(r", \"(\w+)\", \"\w+\", \"\", \"\"\)", rule["expr"]))  # by label_replace
-            assert names
-            assert {name.removesuffix("_count") for name in names} <= known.keys(), rule["alert"]
-            if not added:
-                for name in names:
-                    assert used - {"namespace", "pod"} <= labels[name], rule["alert"]
-            assert set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) <= used | added, rule["alert"]
-
-
-def test_the_alerts_are_those_of_the_manual() -> None:
-    """Each metric whose line in docs/metrics.md has an alert is in the rules."""
-    text = str([rule["expr"] for rule in _alert_rules(rendered_case("rules"))])
-    for line in (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").splitlines():
-        if re.search(r"\balert\b", line, re.IGNORECASE) and line.startswith("| `"):
-            assert line.split("`")[1] in text, line
 
 
 def test_the_requests_cover_what_was_measured() -> None:
