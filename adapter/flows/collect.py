@@ -49,6 +49,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.taipei import taipei_day
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
+from adapter.trace_context import traceparent_of
 
 CONCURRENCY = 64
 """Issuances that are handled at once: those of one round await the same report."""
@@ -163,7 +164,7 @@ class CollectStage:
     async def handle(self, subject: CollectSubject, context: RecordContext) -> Outcome | RetryLater[CollectSubject]:
         """Begin to collect, or look for the tickets and publish them if all are there."""
         if not isinstance(subject, PendingTickets):
-            return self._passed_on(subject)
+            return self._passed_on(context.record, subject)
         retry_at = await self._rounds.check(subject)
         if retry_at is not None:
             return RetryLater(not_before=retry_at, subject=subject)
@@ -176,7 +177,7 @@ class CollectStage:
         without a pause.
         """
         if not isinstance(subject, PendingTickets):
-            return self._passed_on(subject)
+            return self._passed_on(record, subject)
         ended = self._ended(record, subject)
         if ended is not None:
             return ended
@@ -188,7 +189,7 @@ class CollectStage:
         )
         history, _ = self._record_history(record)
         headers = encode_headers(history_headers(history)) if history.replays or history.dead_letter is not None else ()
-        return Outcome(records=(self._signed(rewritten, headers),))
+        return Outcome(records=(self._signed(record, rewritten, headers),))
 
     def on_error(self, record: Record, error: Exception, _context: RecordContext) -> Outcome:
         """Park a record that cannot be read or that raised an error; at worst with its coordinates only."""
@@ -206,24 +207,27 @@ class CollectStage:
             cause = dead_letter_causes.from_exception(error, record, "collect")
         return self._parked(record, cause, _readable(record, self._now()))
 
-    def _passed_on(self, subject: BeginCollecting | None) -> Outcome:
-        return Outcome() if subject is None else Outcome(records=(self._signed(subject.collection, ()),))
+    def _passed_on(self, record: Record, subject: BeginCollecting | None) -> Outcome:
+        return Outcome() if subject is None else Outcome(records=(self._signed(record, subject.collection, ()),))
 
-    def _signed(self, collection: Collection, headers: tuple[tuple[str, bytes], ...]) -> ProducerRecord:
-        record = collection_record(collection, topic=self._topics.confirmations, headers=headers)
-        return self._signer.sign(record, collection.issuance.merchant_id)
+    def _signed(self, record: Record, collection: Collection, headers: tuple[tuple[str, bytes], ...]) -> ProducerRecord:
+        traceparent = traceparent_of(record.headers)
+        rewritten = collection_record(
+            collection, topic=self._topics.confirmations, traceparent=traceparent, headers=headers
+        )
+        return self._signer.sign(rewritten, collection.issuance.merchant_id)
 
     def _ended(self, record: Record, pending: PendingTickets) -> Outcome | None:
         match pending.step:
             case PublishCollected(tickets=tickets):
-                return Outcome(records=(self._collected(read_collection(record.value), tickets),))
+                return Outcome(records=(self._collected(record, read_collection(record.value), tickets),))
             case Park(message=message):
                 cause = DeadLetterCause(reason="unresolved", stage="collect", message=message)
                 return self._parked(record, cause, read_collection(record.value))
             case CollectAgain() | None:
                 return None
 
-    def _collected(self, collection: Collection, tickets: tuple[ReportedTicket, ...]) -> ProducerRecord:
+    def _collected(self, record: Record, collection: Collection, tickets: tuple[ReportedTicket, ...]) -> ProducerRecord:
         issuance = collection.issuance
         self._observer.issuance_published("collected", recovered=collection.recovered)
         self._observer.tickets_collected(issuance.merchant_id, len(tickets))
@@ -232,7 +236,7 @@ class CollectStage:
             topic=self._topics.topic_for(TicketCollected),
             origin=collection.order_record,
             now=self._now(),
-            traceparent=collection.traceparent,
+            traceparent=traceparent_of(record.headers),
         )
 
     def _parked(self, record: Record, cause: DeadLetterCause, collection: Collection | None) -> Outcome:
@@ -244,7 +248,6 @@ class CollectStage:
                 collection.issuance,
                 since=collection.since,
                 submitted_at=collection.submitted_at,
-                traceparent=collection.traceparent,
             )
         records = parked_records(
             record,

@@ -55,6 +55,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.client import Purpose
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
+from adapter.trace_context import traceparent_of
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -236,16 +237,16 @@ class ConfirmStage:
     ) -> Outcome:
         match step:
             case Issued():
-                return Outcome(records=(self._issued(confirmation, step),))
+                return Outcome(records=(self._issued(record, confirmation, step),))
             case Failed():
-                return Outcome(records=(self._failed(confirmation, step),))
+                return Outcome(records=(self._failed(record, confirmation, step),))
             case PublishDelayed():
                 return Outcome(records=self._delayed(record, confirmation, awaited, step))
             case Park():
                 cause = DeadLetterCause(reason="unresolved", stage="confirm", message=step.message)
                 return Outcome(records=self._dead_letter(record, cause, confirmation))
 
-    def _issued(self, confirmation: Confirmation, step: Issued) -> ProducerRecord:
+    def _issued(self, record: Record, confirmation: Confirmation, step: Issued) -> ProducerRecord:
         self._observer.issuance_published("issued", recovered=confirmation.recovered)
         data = IssuanceIssued(
             **dict(confirmation.issuance),
@@ -253,14 +254,14 @@ class ConfirmStage:
             submitted_at=confirmation.submitted_at,
             queries=step.queries,
         )
-        return self._event(data, confirmation)
+        return self._event(record, data, confirmation)
 
-    def _failed(self, confirmation: Confirmation, step: Failed) -> ProducerRecord:
+    def _failed(self, record: Record, confirmation: Confirmation, step: Failed) -> ProducerRecord:
         self._observer.issuance_published("failed", recovered=confirmation.recovered)
         data = IssuanceFailed(
             **dict(confirmation.issuance), stage="confirm", rtn_code=None, rtn_msg=None, remark=step.remark
         )
-        return self._event(data, confirmation)
+        return self._event(record, data, confirmation)
 
     def _delayed(
         self, record: Record, confirmation: Confirmation, awaited: Awaited, step: PublishDelayed
@@ -273,12 +274,14 @@ class ConfirmStage:
         marked = mark_delayed(awaited)
         delayed = marked.phase is Phase.DELAYED
         later = confirmation.updated(queries=marked.queries, delayed=delayed, not_before=step.query_at)
-        return self._event(data, confirmation), self._rewritten(record, later)
+        return self._event(record, data, confirmation), self._rewritten(record, later)
 
     def _rewritten(self, record: Record, confirmation: Confirmation) -> ProducerRecord:
         history, _ = self._record_history(record)
         headers = encode_headers(history_headers(history)) if history.replays or history.dead_letter is not None else ()
-        rewritten = confirmation_record(confirmation, topic=self._topics.confirmations, headers=headers)
+        rewritten = confirmation_record(
+            confirmation, topic=self._topics.confirmations, traceparent=history.traceparent, headers=headers
+        )
         return self._signer.sign(rewritten, confirmation.issuance.merchant_id)
 
     def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
@@ -293,13 +296,13 @@ class ConfirmStage:
         )
         return history, verified.trust
 
-    def _event(self, data: IssuanceData, confirmation: Confirmation) -> ProducerRecord:
+    def _event(self, record: Record, data: IssuanceData, confirmation: Confirmation) -> ProducerRecord:
         return issuance_event(
             data,
             topic=self._topics.topic_for(type(data)),
             origin=confirmation.order_record,
             now=self._now(),
-            traceparent=confirmation.traceparent,
+            traceparent=traceparent_of(record.headers),
         )
 
     def _dead_letter(
@@ -327,7 +330,6 @@ class ConfirmStage:
             confirmation.issuance,
             since=confirmation.submitted_at,
             submitted_at=confirmation.submitted_at,
-            traceparent=confirmation.traceparent,
         )
 
 

@@ -18,11 +18,11 @@ from adapter.stream.records import ProducerRecord, Record
 
 
 def parking_history(
-    history: RecordHistory, issuance: IssuanceData, *, since: datetime, submitted_at: datetime, traceparent: str | None
+    history: RecordHistory, issuance: IssuanceData, *, since: datetime, submitted_at: datetime
 ) -> RecordHistory:
     """The history in the dead letter: a replayed record's history continues, any other begins at `since`."""
     return (
-        replace(history, first_seen=history.first_seen if history.replays else since, traceparent=traceparent)
+        replace(history, first_seen=history.first_seen if history.replays else since)
         .of_order(issuance.merchant_id, issuance.order_id)
         .possibly_sent(submitted_at)
     )

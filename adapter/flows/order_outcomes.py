@@ -237,9 +237,10 @@ class OrderOutcomes:
             submitted_at=submitted.at,
             not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),
             origin=OriginData(topic=origin.topic, partition=origin.partition, offset=origin.offset),
-            traceparent=run.history.traceparent,
         )
-        record = confirmation_record(confirmation, topic=self._topics.confirmations)
+        record = confirmation_record(
+            confirmation, topic=self._topics.confirmations, traceparent=run.history.traceparent
+        )
         yield self._signer.sign(record, run.order_ref.merchant_id)
 
     def _failed(self, run: OrderRun, part_result: PartResult, failed: Failed) -> ProducerRecord:

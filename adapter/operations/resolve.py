@@ -177,12 +177,14 @@ def resolve(
     history = read_history(pending.dead_letter, now)
     if pending.confirmation is not None:
         facts = list(_of_confirmation(pending.confirmation, resolution, reason))
-        origin, traceparent = pending.confirmation.order_record, pending.confirmation.traceparent
+        origin = pending.confirmation.order_record
     else:
         facts = list(_of_part(pending, resolution, reason, now))
-        origin, traceparent = history.origin, history.traceparent
+        origin = history.origin
     events = [
-        issuance_event(fact, topic=topics.topic_for(type(fact)), origin=origin, now=now, traceparent=traceparent)
+        issuance_event(
+            fact, topic=topics.topic_for(type(fact)), origin=origin, now=now, traceparent=history.traceparent
+        )
         for fact in facts
     ]
     rest = _rest(pending, resolution, topics, signer)

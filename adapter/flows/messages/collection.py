@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter.errors import Unreadable
-from adapter.flows.messages.confirmation import AwaitedIssuance, OriginData
+from adapter.flows.messages.confirmation import AwaitedIssuance, OriginData, trace_header
 from adapter.flows.messages.event_reader import decode_event, is_event
 from adapter.flows.messages.events import IssuanceIssued, Moment, Origin, record_origin
 from adapter.flows.messages.record_history import read_coordinates
@@ -41,7 +41,6 @@ class Collection(BaseModel):
     """Reports of its days that were read to their end."""
     not_before: Moment
     origin: OriginData
-    traceparent: str | None = None
 
     @property
     def order_record(self) -> Origin:
@@ -96,19 +95,22 @@ def collection_of_event(record: Record, now: datetime) -> Collection:
         since=now,
         not_before=now,
         origin=OriginData(topic=origin.topic, partition=origin.partition, offset=origin.offset),
-        traceparent=event.extensions.get("traceparent"),
     )
 
 
 def collection_record(
-    collection: Collection, *, topic: str, headers: tuple[tuple[str, bytes], ...] = ()
+    collection: Collection,
+    *,
+    topic: str,
+    traceparent: str | None = None,
+    headers: tuple[tuple[str, bytes], ...] = (),
 ) -> ProducerRecord:
     """The collection as a record for `topic`; `headers` are those it keeps from the dead letters."""
     return ProducerRecord(
         topic=topic,
         key=collection.issuance.merchant_id.encode(),
         value=collection.model_dump_json().encode(),
-        headers=(("content-type", b"application/json"), *headers),
+        headers=(("content-type", b"application/json"), *trace_header(traceparent), *headers),
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adapter.errors import Unreadable
 from adapter.flows.messages.events import IssuanceData, Moment, Origin, issuance_key
 from adapter.stream.records import ProducerRecord
+from adapter.trace_context import TRACEPARENT
 
 
 class OriginData(BaseModel):
@@ -44,7 +45,6 @@ class Confirmation(BaseModel):
     delayed: bool = False
     not_before: Moment
     origin: OriginData
-    traceparent: str | None = None
 
     @property
     def order_record(self) -> Origin:
@@ -57,16 +57,26 @@ class Confirmation(BaseModel):
 
 
 def confirmation_record(
-    confirmation: Confirmation, *, topic: str, headers: tuple[tuple[str, bytes], ...] = ()
+    confirmation: Confirmation,
+    *,
+    topic: str,
+    traceparent: str | None = None,
+    headers: tuple[tuple[str, bytes], ...] = (),
 ) -> ProducerRecord:
     """The confirmation as a record for `topic`; `headers` are those it keeps from the dead letters."""
+    trace = trace_header(traceparent)
     key = issuance_key(confirmation.issuance.merchant_id, confirmation.issuance.trade_no)
     return ProducerRecord(
         topic=topic,
         key=key.encode(),
         value=confirmation.model_dump_json().encode(),
-        headers=(("content-type", b"application/json"), *headers),
+        headers=(("content-type", b"application/json"), *trace, *headers),
     )
+
+
+def trace_header(traceparent: str | None) -> tuple[tuple[str, bytes], ...]:
+    """The trace of the order as a header of a waiting record; none without one."""
+    return () if traceparent is None else ((TRACEPARENT, traceparent.encode()),)
 
 
 def read_confirmation(value: bytes | None) -> Confirmation:
