@@ -1,4 +1,4 @@
-"""The broker's jars in the user's cache: fetched once, then used offline.
+"""The broker's jars in the user's cache: fetched once, compared with `jars.lock`, then used offline.
 
 The folder gets its final name only when it is complete, so no process uses half a cache; processes that need it at the
 same time wait for the one that fetches it. This module alone pins Kafka's version.
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from adapter.dev.local_kafka import jar_lock
 from adapter.dev.local_kafka.progress import Progress
 from adapter.errors import LocalKafkaError
 
@@ -21,7 +22,7 @@ KAFKA_VERSION = "4.1.2"
 """The Apache Kafka that the demo and the tests run."""
 
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
-"""What is resolved: the broker, and the simplest binding of its slf4j version."""
+"""What `jar_lock` resolves: the broker, and the simplest binding of its slf4j version."""
 
 EXTRA_MISSING = (
     "The local Kafka needs packages that are not installed (missing: {name}). "
@@ -50,7 +51,7 @@ def jars(progress: Progress) -> tuple[Path, ...]:
 
     Raises LocalKafkaError if they have to be fetched and cannot be.
     """
-    home = cache_directory() / f"kafka-{KAFKA_VERSION}"
+    home = cache_directory() / folder_name()
     found = _complete(home)
     if found:
         return found
@@ -65,15 +66,20 @@ def jars(progress: Progress) -> tuple[Path, ...]:
         ) from error
 
 
+def folder_name() -> str:
+    """The name of the jars' folder in the cache: versions of the adapter that pin other jars do not share one."""
+    return f"kafka-{KAFKA_VERSION}-{jar_lock.sha256(jar_lock.LOCK_FILE)[:12]}"
+
+
 def _complete(home: Path) -> tuple[Path, ...]:
-    """The cached jars; none if one is missing, has another size, or if the required set has changed."""
+    """The cached jars; none if one is missing, or has another size."""
     try:
-        wanted, *lines = (home / _MANIFEST).read_text(encoding="utf-8").splitlines()
+        lines = (home / _MANIFEST).read_text(encoding="utf-8").splitlines()
         listed = [line.split(" ", 1) for line in lines]
         whole = all((home / name).stat().st_size == int(size) for size, name in listed)
     except (OSError, ValueError):
         return ()
-    return tuple(home / name for _, name in listed) if whole and wanted == " ".join(COORDINATES) else ()
+    return tuple(home / name for _, name in listed) if whole else ()
 
 
 def _fetch(home: Path, progress: Progress) -> tuple[Path, ...]:
@@ -87,7 +93,7 @@ def _fetch(home: Path, progress: Progress) -> tuple[Path, ...]:
     staging = Path(tempfile.mkdtemp(prefix=f"{home.name}.", suffix=".partial", dir=home.parent))
     try:
         progress.step(f"fetching Apache Kafka {KAFKA_VERSION} (about 45 MB, only this once, kept in {home})")
-        _lay_out(fetch(COORDINATES, staging / "repository", progress), staging / "jars")
+        _lay_out(fetch(jar_lock.read_lock(jar_lock.LOCK_FILE), staging / "repository", progress), staging / "jars")
         shutil.rmtree(home, ignore_errors=True)
         (staging / "jars").rename(home)
     finally:
@@ -99,7 +105,7 @@ def _lay_out(fetched: tuple[Path, ...], folder: Path) -> None:
     """Move the jars side by side into `folder`, with a manifest of their sizes."""
     folder.mkdir()
     moved = [jar.rename(folder / jar.name) for jar in sorted(fetched, key=lambda jar: jar.name)]
-    lines = [" ".join(COORDINATES), *(f"{jar.stat().st_size} {jar.name}" for jar in moved)]
+    lines = [f"{jar.stat().st_size} {jar.name}" for jar in moved]
     (folder / _MANIFEST).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

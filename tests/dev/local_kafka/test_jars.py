@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from key_words import mentions
 
-from adapter.dev.local_kafka import fetching, jars
+from adapter.dev.local_kafka import fetching, jar_lock, jars
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.errors import LocalKafkaError
 from dev.local_kafka.maven import APPLICATION, Repository, serving
@@ -35,6 +37,15 @@ class RecordedProgress:
         self.files.append((name, done, of))
 
 
+def _locked(folder: Path, repository: Repository, *paths: str) -> Path:
+    """A lock file that pins what the repository has at these paths now."""
+    coordinates = {JAR: APPLICATION, LIBRARY: "org.example:lib:2.0"}
+    hashes = {coordinates[path]: hashlib.sha256(repository.files[path]).hexdigest() for path in paths}
+    lock = folder / "jars.lock"
+    lock.write_text(jar_lock.lock_text(hashes), encoding="utf-8")
+    return lock
+
+
 @pytest.fixture
 def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repository]:
     """A repository, and a machine that is set up for it and has fetched nothing yet."""
@@ -44,7 +55,7 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repo
         monkeypatch.setenv("JGO_CONFIG_FILE", str(config))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(jars, "COORDINATES", (APPLICATION,))
+        monkeypatch.setattr(jar_lock, "LOCK_FILE", _locked(tmp_path, repository, JAR, LIBRARY))
         monkeypatch.setattr(fetching, "_PAUSE_SECONDS", 0)
         yield repository
 
@@ -74,7 +85,7 @@ def test_jars_come_down_once_and_are_used_offline_after(repository: Repository, 
     assert all(path.read_bytes() == repository.files[JAR] for path in first)
     assert repository.asked.total() == asked
     assert (again.steps, again.files) == ([], [])
-    assert folders(cache) == [f"kafka-{jars.KAFKA_VERSION}"]
+    assert folders(cache) == [jars.folder_name()]
 
 
 def test_progress_reports_each_file(repository: Repository) -> None:
@@ -134,19 +145,52 @@ def test_half_a_jar_is_tried_again_and_then_refused(repository: Repository, cach
     assert len(jars.jars(RecordedProgress())) == 2
 
 
-def test_a_damaged_jar_is_refused(repository: Repository, cache: Path) -> None:
-    """What comes whole and is no jar (a captive portal's page) is no jar."""
-    repository.files[LIBRARY] = b"<html>please log in</html>"
+@pytest.mark.parametrize(
+    "sent",
+    [b"<html>please log in</html>", b"", b"the jar of another version"],
+    ids=["a login page", "nothing", "another file"],
+)
+def test_a_jar_with_another_hash_is_refused(repository: Repository, cache: Path, sent: bytes) -> None:
+    """Although the repository's own checksum fits it; both hashes and the jar are named, and nothing is kept."""
+    pinned = hashlib.sha256(repository.files[LIBRARY]).hexdigest()
+    repository.files[LIBRARY] = sent
+    repository.files[f"{LIBRARY}.sha1"] = hashlib.sha1(sent, usedforsecurity=False).hexdigest().encode()
 
-    with pytest.raises(LocalKafkaError, match="zip"):
+    with pytest.raises(LocalKafkaError) as failure:
         jars.jars(RecordedProgress())
+
+    assert mentions(str(failure.value), f"lib-2.0.jar {pinned} {hashlib.sha256(sent).hexdigest()} jars.lock")
     assert folders(cache) == []
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut off", "no manifest", "other coordinates"])
-def test_an_incomplete_cache_is_fetched_again(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, damage: str
-) -> None:
+def test_a_jar_that_only_a_pom_names_is_not_fetched(repository: Repository) -> None:
+    """Who can change a POM of a mirror cannot add a jar to the class path."""
+    repository.files["/org/example/app/1.0/app-1.0.pom"] = b"<project/>"
+
+    assert names(jars.jars(RecordedProgress())) == ["app-1.0.jar", "lib-2.0.jar"]
+    assert not [path for path in repository.asked if path.endswith(".pom")]
+
+
+def test_the_lock_file_is_written_from_what_the_coordinates_need(repository: Repository, tmp_path: Path) -> None:
+    """With what the application needs at run time, and not for its tests."""
+    resolved = fetching.resolve([APPLICATION], tmp_path / "resolved")
+
+    written = jar_lock.lock_text({name: jar_lock.sha256(jar) for name, jar in resolved.items()})
+    assert written == jar_lock.LOCK_FILE.read_text(encoding="utf-8")
+
+
+def test_the_lock_file_pins_the_broker_of_this_version() -> None:
+    """Each jar once, by a whole hash; and both coordinates from which the file was resolved."""
+    text = jar_lock.LOCK_FILE.read_text(encoding="utf-8")
+    hashes = jar_lock.read_lock(jar_lock.LOCK_FILE)
+
+    assert set(jars.COORDINATES) < set(hashes)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in hashes.values())
+    assert jar_lock.lock_text(hashes) == text
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "no manifest", "another lock file"])
+def test_an_incomplete_cache_is_fetched_again(repository: Repository, tmp_path: Path, damage: str) -> None:
     """A partly removed cache, or another version's, is not used."""
     first, second = jars.jars(RecordedProgress())
     if damage == "missing":
@@ -156,19 +200,21 @@ def test_an_incomplete_cache_is_fetched_again(
     elif damage == "no manifest":
         (first.parent / "complete").unlink()
     else:
-        monkeypatch.setattr(jars, "COORDINATES", ("org.example:lib:2.0",))
+        _locked(tmp_path, repository, LIBRARY)
 
     found = jars.jars(RecordedProgress())
 
     assert all(path.read_bytes() == repository.files[JAR] for path in found)
-    assert names(found) == (["lib-2.0.jar"] if damage == "other coordinates" else ["app-1.0.jar", "lib-2.0.jar"])
+    assert names(found) == (["lib-2.0.jar"] if damage == "another lock file" else ["app-1.0.jar", "lib-2.0.jar"])
 
 
-SCRIPT = f"""
-from adapter.dev.local_kafka import jars
+SCRIPT = """
+from adapter.dev.local_kafka import jar_lock, jars
 from adapter.dev.local_kafka.progress import Lines
 import sys
-jars.COORDINATES = ({APPLICATION!r},)
+import os
+from pathlib import Path
+jar_lock.LOCK_FILE = Path(os.environ["LOCK_FILE"])
 print("begins", flush=True)
 print(len(jars.jars(Lines(sys.stdout))), flush=True)
 """
@@ -177,7 +223,7 @@ print(len(jars.jars(Lines(sys.stdout))), flush=True)
 def test_an_interrupted_fetch_leaves_no_broken_cache(repository: Repository, cache: Path) -> None:
     """Killed in the middle: the next one clears away, and fetches all of it."""
     repository.gate.clear()
-    process = parent(SCRIPT, dict(os.environ))
+    process = parent(SCRIPT, {**os.environ, "LOCK_FILE": str(jar_lock.LOCK_FILE)})
     while not repository.asked[JAR]:
         pass
 
@@ -187,16 +233,16 @@ def test_an_interrupted_fetch_leaves_no_broken_cache(repository: Repository, cac
     repository.gate.set()
 
     assert len(jars.jars(RecordedProgress())) == 2
-    assert folders(cache) == [f"kafka-{jars.KAFKA_VERSION}"]
+    assert folders(cache) == [jars.folder_name()]
 
 
 def test_processes_that_come_at_once_fetch_once(repository: Repository, cache: Path) -> None:
     """The second waits for the first, says so, and uses what the first has fetched."""
     repository.gate.clear()
-    first = parent(SCRIPT, dict(os.environ))
+    first = parent(SCRIPT, {**os.environ, "LOCK_FILE": str(jar_lock.LOCK_FILE)})
     while not repository.asked[JAR]:
         pass
-    second = parent(SCRIPT, dict(os.environ))
+    second = parent(SCRIPT, {**os.environ, "LOCK_FILE": str(jar_lock.LOCK_FILE)})
     assert second.stdout is not None
     while "waiting for another process" not in second.stdout.readline():
         pass
@@ -205,7 +251,7 @@ def test_processes_that_come_at_once_fetch_once(repository: Repository, cache: P
     assert first.communicate()[0].splitlines()[-1] == "2"
     assert second.communicate()[0].splitlines()[-1] == "2"
     assert (repository.asked[JAR], repository.asked[LIBRARY]) == (1, 1)
-    assert folders(cache) == [f"kafka-{jars.KAFKA_VERSION}"]
+    assert folders(cache) == [jars.folder_name()]
 
 
 def test_a_cache_that_cannot_be_written_is_reported(repository: Repository, tmp_path: Path) -> None:
