@@ -1,8 +1,12 @@
 """Limits connections: their number, the time of a request and of its answer, and the size of a request.
 
 uvicorn has no time limit for a request that is incomplete or for an answer that is not read, and no limit for the size
-of headers and the number of pipelined requests. Every server of the adapter needs these limits: one port is reachable
+and number of headers and of pipelined requests. Every server of the adapter needs these limits: one port is reachable
 from the internet, and a probe must be answered whatever else is connected to the other.
+
+A connection has one request at a time. If a client sends more before the answer, the request in front is answered, the
+connection is closed, and the rest is never read; RFC 9112 (9.3.2) has clients that pipeline expect this. So the memory
+of a connection is that of one request.
 
 If all connections are in use, a newcomer takes the place of one that waits for its client. Otherwise a few hundred
 silent connections would keep every other client out. The address with the most waiting connections gives up its oldest
@@ -17,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv6Address, ip_address
+from typing import Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -33,15 +38,28 @@ class ConnectionLimits:
     """From the connection, or the previous answer, to the last byte of the request."""
     answer_seconds: float = 10.0
     """From there until the answer is written."""
-    requests_ahead: int = 16
-    """Pipelined requests that wait for the answer to an earlier one."""
     head_bytes: int = 16 * 1024
+    headers: int = 100
+    """Headers of a request, with those of a trailer. A short one needs thirty times its bytes on the wire."""
     message_bytes: int = 512 * 1024
     """Bytes on the wire: a body in chunks of one byte is six times as long there."""
 
 
-class _TooMuchError(Exception):
-    """Stops the parser, which would otherwise complete the request."""
+_READ_BYTES = 16 * 1024
+"""The most that is read from a connection at once, into one buffer for all; asyncio's own is 256 KiB for each read."""
+
+
+class _StopParsing(Exception):
+    """Stops the parser, which would otherwise read on."""
+
+
+class _Slot(Protocol):
+    """One connection."""
+
+    address: str
+
+    def give_way(self, reason: str) -> None:
+        """Close it immediately, with this reason."""
 
 
 class _Slots:
@@ -80,14 +98,6 @@ class _Slots:
             del self._waiting[slot.address]
 
 
-class _Slot:
-    """One connection; `close` closes it with a reason."""
-
-    def __init__(self, address: str, close: Callable[[str], None]) -> None:
-        self.address = address
-        self.close = close
-
-
 def _block(host: str) -> str:
     """Return the address; of IPv6 the first 64 bits, because one client has as many addresses as it likes in them."""
     try:
@@ -106,47 +116,65 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
     """
 
     slots = _Slots(limits.connections)
+    buffer = memoryview(bytearray(_READ_BYTES))
 
-    class LimitedProtocol(HttpToolsProtocol):
+    class LimitedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         """One connection."""
 
-        _slot: _Slot
+        address = ""
         _deadline: asyncio.TimerHandle | None = None
         _in_head = True
+        _pipelined = False
         _received = 0
+        _given_way = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
             super().connection_made(transport)
-            self._slot = _Slot(_block(self.client[0]) if self.client else "", self._close)
+            self.address = _block(self.client[0]) if self.client else ""
             self._start_timer(limits.request_seconds)
-            victim = slots.admit(self._slot)
+            victim = slots.admit(self)
             if victim is not None:
-                victim.close("too-many")
+                victim.give_way("too-many")
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._cancel_timer()
-            slots.remove(self._slot)
+            slots.remove(self)
             super().connection_lost(exc)
+            # What was parsed refers to this connection, and the garbage collector runs rarely: let it go now.
+            self.scope = self.headers = self.cycle = None  # type: ignore[assignment]  # as in a new connection
 
-        def data_received(self, data: bytes) -> None:
-            # In pieces: parsed headers need thirty times their bytes on the wire, and one read brings up to 256 KiB.
-            for begin in range(0, len(data), limits.head_bytes):
-                piece = data[begin : begin + limits.head_bytes]
-                self._received += len(piece)
-                super().data_received(piece)
-                if self.transport.is_closing():
-                    return
-                if self._received > (limits.head_bytes if self._in_head else limits.message_bytes):
-                    self._close("too-much")
-                    return
+        def get_buffer(self, sizehint: int) -> memoryview:
+            return buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self._received += nbytes
+            self.data_received(buffer[:nbytes])  # type: ignore[arg-type]  # the parser copies what it passes on
+            if self._received > (limits.head_bytes if self._in_head else limits.message_bytes):
+                self.give_way("too-much")
+
+        def on_message_begin(self) -> None:
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._pipelined, self.cycle.keep_alive = True, False
+                self.transport.pause_reading()
+                raise _StopParsing
+            super().on_message_begin()
+
+        def send_400_response(self, msg: str) -> None:
+            if not self._pipelined:
+                super().send_400_response(msg)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if len(self.headers) >= limits.headers:
+                self.give_way("too-much")
+                raise _StopParsing
+            super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-            if head > limits.head_bytes or len(self.pipeline) >= limits.requests_ahead:
-                self._close("too-much")
-                raise _TooMuchError
+            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.head_bytes:
+                self.give_way("too-much")
+                raise _StopParsing
             self._in_head = False
-            self.scope["state"][EXPENDABLE] = partial(slots.set_waiting, self._slot, waits=True)
+            self.scope["state"][EXPENDABLE] = partial(slots.set_waiting, self, waits=True)
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
@@ -154,28 +182,30 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
             super().on_message_complete()
             answered = self.cycle.response_complete  # already before the request was complete, as for too large ones
             self._start_timer(limits.request_seconds if answered else limits.answer_seconds)
-            slots.set_waiting(self._slot, waits=answered)
+            slots.set_waiting(self, waits=answered)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self in self.connections:  # also a closing one: it would stay until the client has read everything
                 self._start_timer(limits.request_seconds)
-                slots.set_waiting(self._slot, waits=self.cycle.more_body or self.cycle.response_complete)
+                slots.set_waiting(self, waits=True)
 
         def _start_timer(self, seconds: float) -> None:
             self._cancel_timer()
-            self._deadline = self.loop.call_later(seconds, self._close, "too-slow")
+            self._deadline = self.loop.call_later(seconds, self.give_way, "too-slow")
 
         def _cancel_timer(self) -> None:
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
 
-        def _close(self, reason: str) -> None:
+        def give_way(self, reason: str) -> None:
             """Close immediately: a client that sends slowly would also read slowly."""
-            on_closed(reason)
-            slots.remove(self._slot)
-            self._cancel_timer()
-            self.transport.abort()
+            if not self._given_way:
+                self._given_way = True
+                on_closed(reason)
+                slots.remove(self)
+                self._cancel_timer()
+                self.transport.abort()
 
     return LimitedProtocol

@@ -112,12 +112,13 @@ async def test_a_complete_request_keeps_its_slot() -> None:
         assert server.closed == {"too-many": 1}
 
 
-async def test_a_request_behind_a_complete_one_does_not_keep_the_slot() -> None:
-    """A client that sends one request and the beginning of another one waits as soon as the first is answered."""
+async def test_the_beginning_of_a_further_request_does_not_keep_the_slot() -> None:
+    """A client that has sent only a part waits, also on a connection that was served before."""
     async with running_callback_server(ConnectionLimits(connections=1)) as server:
         greedy = await server.connect()
-        greedy[1].write(request(sealed()) + request(sealed())[:-1])
+        greedy[1].write(request(sealed()))
         assert (await answered(greedy[0]))[0] == 200
+        greedy[1].write(request(sealed())[:-1])
 
         assert (await server.post(sealed()))[0] == 200
         assert await _closed(greedy)
@@ -408,10 +409,13 @@ PLAIN: Mapping[str, Callable[[bytes], bytes]] = {
 async def test_a_request_in_the_body_of_another_one_is_no_request(callback_server: CallbackServer, form: str) -> None:
     """The body is refused, and what follows it is read from where it ends."""
     connection = await callback_server.connect()
-    connection[1].write(PLAIN[form](HIDDEN) + request(sealed()))
+    connection[1].write(PLAIN[form](HIDDEN))
+    refused = await answered(connection[0])
+    connection[1].write(request(sealed()))
     answers = await _until_closed(connection)
 
-    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"400", b"200"]
+    assert refused[0] == 400
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"200"]
     assert len(callback_server.published) == 1
 
 
