@@ -115,23 +115,37 @@ class _Attacker:
 
 
 _MEMBERS = b"[" + b"{}," * 21_000 + b"{}]"
+_LARGEST_HEAD = _HEAD + b"a:b\r\n" * 98 + b"x: " + b"y" * 15_700
+"""All but the end of a head that is within every limit of the adapter."""
+_CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+_SMUGGLED = _HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + _request(_notification())
+_CLOSE = b"Connection: close\r\n"
 
 ATTACKS: Mapping[str, Callable[[_Attacker], Awaitable[None]]] = {
     "silent connections": lambda attacker: attacker.hold(b"P"),
     "headers, a byte a second": lambda attacker: attacker.hold(_HEAD, b"x"),
     "bodies, a byte a second": lambda attacker: attacker.hold(_request(b"x" * 9999)[:-9999], b"x"),
+    "largest heads, held": lambda attacker: attacker.hold(_LARGEST_HEAD),
+    "largest bodies, held": lambda attacker: attacker.hold(_request(b"x" * 65_536)[:-1]),
     "endless heads": lambda attacker: attacker.pour(_HEAD, b"x: y\r\n" * 500),
+    "endless chunks": lambda attacker: attacker.pour(_CHUNKED, b"1\r\nx\r\n" * 2000),
+    "smuggled": lambda attacker: attacker.hold(_SMUGGLED),
     "forged, 1 KiB": lambda attacker: attacker.repeat(_forged(512)),
     "forged, 64 KiB": lambda attacker: attacker.repeat(_forged(64_000)),
     "64 KiB of empty objects": lambda attacker: attacker.repeat(_request(_MEMBERS)),
     "pipelined": lambda attacker: attacker.repeat(_forged(512) * 16, answers=16),
     "replayed": lambda attacker: attacker.repeat(_request(_notification())),
+    "each on a connection": lambda attacker: attacker.hold(_forged(512).replace(_HEAD, _HEAD + _CLOSE)),
+    "answers not read": lambda attacker: attacker.pour(b"", _request(_notification())),
 }
+MIXTURE = "a mixture of all"
+ALL = (*ATTACKS, MIXTURE)
 
 
 async def _attack(attack: Attack) -> int:
     attacker = _Attacker(attack.port, time.monotonic() + attack.seconds)
-    await asyncio.gather(*(ATTACKS[attack.name](attacker) for _ in range(CONNECTIONS)))
+    kinds = list(ATTACKS.values()) if attack.name == MIXTURE else [ATTACKS[attack.name]]
+    await asyncio.gather(*(kinds[number % len(kinds)](attacker) for number in range(CONNECTIONS)))
     return attacker.sent
 
 

@@ -1,8 +1,9 @@
 """Genuine notifications during attacks on the callbacks' port: how many are lost, how much later, and in which memory.
 
-`run --only receive` on a separate core gets genuine notifications at a steady pace, each over a connection of its own,
-first alone and then during each attack (`attacks`). A genuine one is lost if it is not answered 200 within ECPay's ten
-seconds; none is sent again here, though ECPay would. A probe of `/livez` goes on all the time.
+For each attack (`attacks`) a fresh `run --only receive` on a separate core gets genuine notifications at a steady pace,
+each over a connection of its own, first alone and then during the attack. A genuine one is lost if it is not answered
+200 within ECPay's ten seconds; none is sent again here, though ECPay would. A probe of `/livez` goes on all the time.
+The memory is the peak that the kernel recorded (VmHWM), beyond the peak of the same process before the attack.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.console import Console
 from adapter.dev.local_kafka.ports import free_ports
 from adapter.protocol.envelope import seal_request
 from benchmarks import subjects
-from benchmarks.attacks import ATTACKS, Attack, AttackProcess
+from benchmarks.attacks import ALL, Attack, AttackProcess
 from benchmarks.contenders import ResultsDisagreeError
 from benchmarks.ground import Ground
 from benchmarks.measuring import percentile
@@ -29,8 +30,9 @@ from benchmarks.subjects import Subject
 PER_SECOND = 20
 ANSWER_SECONDS = 10.0
 PROBE_SECONDS = 0.5
+WARM_UP_SECONDS = 2.0
 MOST_MIB = 64.0
-"""How much more memory than without an attack any attack may cost."""
+"""How much more memory than before the attack any attack may cost."""
 _COMMAND = ("-m", "adapter", "run", "--only", "receive")
 _HEAD = (
     b"POST /callbacks/ecticket/use-status HTTP/1.1\r\nHost: shop.example\r\n"
@@ -40,51 +42,63 @@ _HEAD = (
 
 @dataclass(slots=True, kw_only=True)
 class _Observed:
-    """What one attack did to the others."""
+    """What happened to genuine notifications for a while."""
 
     seconds: list[float] = field(default_factory=list)
     lost: int = 0
-    probes: int = 0
     probes_failed: int = 0
-    peak_mib: float = 0.0
+    cpu: float = 0.0
 
 
-async def measure(
-    ground: Ground, console: Console, *, seconds: float, attacks: Collection[str] = tuple(ATTACKS)
-) -> Report:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """One attack: before it and during it."""
+
+    alone: _Observed
+    attacked: _Observed
+    added_mib: float
+
+
+async def measure(ground: Ground, console: Console, *, seconds: float, attacks: Collection[str] = ALL) -> Report:
     """Attack for about so many seconds each, with these attacks. Raises SubjectFailedError, ResultsDisagreeError."""
-    (port,) = free_ports(1)
-    given = await ground.settings({"callbacks.host": "127.0.0.1", "callbacks.port": str(port)})
     rows: list[Mapping[str, Cell]] = []
-    async with subjects.adapter(ground, given, command=_COMMAND) as subject:
-        await subject.until_ready()
-        await _observe(subject, port, 2.0, first=0)
-        alone = await _observe(subject, port, seconds, first=1000)
-        rows.append(_row("none", 0.0, alone, alone))
-        observed = []
-        for number, name in enumerate(attacks, 2):
-            console.print(f"flood: {name}", style="dim")
-            attack = await asyncio.to_thread(AttackProcess, Attack(name=name, port=port, seconds=seconds + 2))
-            observed.append(await _observe(subject, port, seconds, first=number * 1000))
-            sent = await asyncio.to_thread(attack.result)
-            rows.append(_row(name, sent / (seconds + 2), observed[-1], alone))
-        published = (await subject.metrics())("ecticket_notifications_total", outcome="published")
-        await subject.stop()
-    await ground.remove_topics(given)
-    genuine = sum(len(each.seconds) for each in (alone, *observed))
-    if published < genuine:
-        raise ResultsDisagreeError(f"{genuine} notifications were answered, and {published:.0f} published")
+    results = []
+    for name in attacks:
+        console.print(f"flood: {name}", style="dim")
+        result, sent = await _attack(ground, name, seconds)
+        rows.append(_row(name, sent / (seconds + 2), result, seconds))
+        results.append(result)
     return Report(
-        title=f"Attacks on the callbacks' port, beside {PER_SECOND} notifications/s",
-        rows=rows,
-        aims=_aims(alone, observed),
+        title=f"Attacks on the callbacks' port, beside {PER_SECOND} notifications/s", rows=rows, aims=_aims(results)
     )
 
 
-def _aims(alone: _Observed, observed: list[_Observed]) -> list[Aim]:
-    lost = sum(each.lost for each in observed)
-    probes = sum(each.probes_failed for each in observed)
-    memory = max(each.peak_mib for each in observed) - alone.peak_mib
+async def _attack(ground: Ground, name: str, seconds: float) -> tuple[_Result, int]:
+    """The result of one attack, and how many connections or requests it sent."""
+    (port,) = free_ports(1)
+    given = await ground.settings({"callbacks.host": "127.0.0.1", "callbacks.port": str(port)})
+    async with subjects.adapter(ground, given, command=_COMMAND) as subject:
+        await subject.until_ready()
+        warm = await _observe(subject, port, WARM_UP_SECONDS, first=0)
+        alone = await _observe(subject, port, seconds / 2, first=10_000)
+        idle = subject.peak_mib()
+        attack = await asyncio.to_thread(AttackProcess, Attack(name=name, port=port, seconds=seconds + 2))
+        attacked = await _observe(subject, port, seconds, first=20_000)
+        sent = await asyncio.to_thread(attack.result)
+        result = _Result(alone=alone, attacked=attacked, added_mib=subject.peak_mib() - idle)
+        published = (await subject.metrics())("ecticket_notifications_total", outcome="published")
+        await subject.stop()
+    await ground.remove_topics(given)
+    genuine = sum(len(each.seconds) for each in (warm, alone, attacked))
+    if published < genuine:
+        raise ResultsDisagreeError(f"{genuine} notifications were answered, and {published:.0f} published")
+    return result, sent
+
+
+def _aims(results: list[_Result]) -> list[Aim]:
+    lost = sum(each.attacked.lost for each in results)
+    probes = sum(each.attacked.probes_failed for each in results)
+    memory = max(each.added_mib for each in results)
     return [
         Aim(what="no genuine notification lost", measured=f"{lost}", met=lost == 0),
         Aim(what="every probe answered", measured=f"{probes} not", met=probes == 0),
@@ -92,33 +106,36 @@ def _aims(alone: _Observed, observed: list[_Observed]) -> list[Aim]:
     ]
 
 
-def _row(name: str, per_second: float, observed: _Observed, alone: _Observed) -> Mapping[str, Cell]:
-    p50, p99 = (1000 * percentile(observed.seconds, share) if observed.seconds else None for share in (0.5, 0.99))
+def _row(name: str, per_second: float, result: _Result, seconds: float) -> Mapping[str, Cell]:
+    during, alone = result.attacked, result.alone
+    p50, p99 = (1000 * percentile(during.seconds, share) if during.seconds else None for share in (0.5, 0.99))
     return {
         "attack": name,
         "hostile/s": per_second,
-        "genuine": float(len(observed.seconds) + observed.lost),
-        "lost": float(observed.lost),
+        "genuine": float(len(during.seconds) + during.lost),
+        "lost": float(during.lost),
         "p50 ms": p50,
         "p99 ms": p99,
         "added p99 ms": None if p99 is None else p99 - 1000 * percentile(alone.seconds, 0.99),
-        "probes failed": float(observed.probes_failed),
-        "peak MiB": observed.peak_mib,
+        "CPU": f"{during.cpu / seconds:.0%}",
+        "probes failed": float(during.probes_failed),
+        "added MiB": result.added_mib,
     }
 
 
 async def _observe(subject: Subject, port: int, seconds: float, *, first: int) -> _Observed:
     observed = _Observed()
+    cpu = subject.cpu_seconds()
     ends = time.monotonic() + seconds
     probing = asyncio.create_task(_probe(subject, ends, observed))
     began = time.monotonic()
     sending = []
     for number in range(int(seconds * PER_SECOND)):
         await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.monotonic()))
-        observed.peak_mib = max(observed.peak_mib, subject.resident_mib())
         sending.append(asyncio.create_task(_send(port, first + number, observed)))
     await asyncio.gather(*sending, probing)
     subject.must_run()
+    observed.cpu = subject.cpu_seconds() - cpu
     return observed
 
 
@@ -148,7 +165,6 @@ async def _send(port: int, number: int, observed: _Observed) -> None:
 async def _probe(subject: Subject, ends: float, observed: _Observed) -> None:
     async with httpx.AsyncClient(base_url=subject.admin or "", trust_env=False, timeout=ANSWER_SECONDS) as client:
         while time.monotonic() < ends:
-            observed.probes += 1
             try:
                 observed.probes_failed += (await client.get("/livez")).status_code != 200
             except httpx.HTTPError:

@@ -36,6 +36,13 @@ def resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
+def peak_mib(pid: int) -> float:
+    """The most memory that a process had in RAM at any moment of its life (VmHWM)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (kibibytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kibibytes) / 1024
+
+
 def pin(pid: int, cores: Collection[int]) -> None:
     """Let all threads of a process run on these cores only; threads they start later stay there too."""
     for task in Path(f"/proc/{pid}/task").iterdir():

@@ -20,7 +20,7 @@ from adapter.dev.local_kafka.supervised import Supervised
 from adapter.settings import variable
 from benchmarks import profiled
 from benchmarks.ground import Ground
-from benchmarks.processes import cpu_seconds, pin, resident_mib
+from benchmarks.processes import cpu_seconds, peak_mib, pin, resident_mib
 
 STOP_SECONDS = 60.0
 START_SECONDS = 120.0
@@ -57,6 +57,10 @@ class Subject:
     def resident_mib(self) -> float:
         """Its present memory."""
         return resident_mib(self.process.pid)
+
+    def peak_mib(self) -> float:
+        """The most memory that it had so far."""
+        return peak_mib(self.process.pid)
 
     def must_run(self) -> None:
         """Raise SubjectFailedError with the log's end if it has ended."""

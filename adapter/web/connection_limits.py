@@ -23,7 +23,7 @@ from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 EXPENDABLE = "expendable"
 """Name of the function in a request's `state` by which the application gives up the request's slot."""
@@ -153,8 +153,9 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
                 self.give_way("too-much")
 
         def on_message_begin(self) -> None:
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._pipelined, self.cycle.keep_alive = True, False
+            unanswered: RequestResponseCycle | None = self.cycle  # uvicorn begins with None
+            if unanswered is not None and not unanswered.response_complete:
+                self._pipelined, unanswered.keep_alive = True, False
                 self.transport.pause_reading()
                 raise _StopParsing
             super().on_message_begin()

@@ -1225,6 +1225,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "hostile_connections",
     ),
     _web(
+        "requests wait in a row on one connection",
+        "connection_limits",
+        "            if unanswered is not None and not unanswered.response_complete:\n",
+        "            if False:\n",
+        "callbacks",
+    ),
+    _web(
+        "a request has as many headers as it likes",
+        "connection_limits",
+        "            if len(self.headers) >= limits.headers:\n",
+        "            if False:\n",
+        "callbacks",
+    ),
+    _web(
         "a refused request keeps its slot while its answer waits",
         "callbacks",
         "        give_up_slot()\n",
