@@ -43,6 +43,7 @@ from adapter.flows.submission import PROBED_NUMBERS
 from adapter.operations.catalogue_check import CatalogueCheck
 from adapter.operations.merchant_holds import describe_hold
 from adapter.protocol.credentials import Merchant
+from adapter.protocol.envelope import TIMESTAMP_LIMIT_SECONDS
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import EcticketClient, Purpose
 from adapter.stream.blocked_partitions import skip_command
@@ -50,6 +51,8 @@ from adapter.stream.port import UnreadableBatch
 from adapter.stream.records import Record
 
 RTN_OK = 1
+CLOCK_WARNING_SECONDS = TIMESTAMP_LIMIT_SECONDS / 2
+"""The difference to ECTicket's clock from which on it is a warning."""
 PRODUCTS = 100
 """How many products of the catalogue a check queries, one after another, so that orders keep their share of calls."""
 PRODUCTS_SECONDS = 30.0
@@ -346,7 +349,7 @@ class Preflight:
                     merchant for merchant, found in zip(merchants, answers, strict=True) if found.level == "ok"
                 ]
                 known = await self._known_numbers(provider, answering)
-                return [*answers, *known, *await self._products(provider, answering)]
+                return [*answers, *_clock(provider), *known, *await self._products(provider, answering)]
         except SettingsError as error:
             return [problem("provider", sentence) for sentence in error.problems]
 
@@ -420,6 +423,23 @@ class Preflight:
             )
             findings.append(warning("products", message))
         return findings or [ok("products", f"ECTicket has all {len(catalogue)} products as the catalogue says.")]
+
+
+def _clock(provider: EcticketClient) -> Iterator[PreflightFinding]:
+    """How far the clocks differ, if an envelope of ECTicket showed its time, also one that rejects ours."""
+    offset = provider.clock_offset_seconds
+    if offset is None:
+        return
+    direction = "behind" if offset > 0 else "ahead of"
+    message = (
+        f"This machine's clock is {abs(offset):.1f} s {direction} ECTicket's, which accepts no envelope whose time is "
+        f"more than {TIMESTAMP_LIMIT_SECONDS} s away."
+    )
+    if abs(offset) <= CLOCK_WARNING_SECONDS:
+        yield ok("clock", message)
+    else:
+        level = warning if abs(offset) <= TIMESTAMP_LIMIT_SECONDS else problem
+        yield level("clock", f"{message} Set the clock (NTP).")
 
 
 async def _known_number(provider: EcticketClient, merchant: Merchant, known: KnownNumbers) -> PreflightFinding:

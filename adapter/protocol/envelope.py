@@ -27,6 +27,9 @@ from adapter.protocol.json_text import read_json, write_json, write_plain_json
 ACCEPTED = 1
 """The only TransCode that means the envelope was accepted."""
 
+TIMESTAMP_LIMIT_SECONDS = 600
+"""ECPay rejects an envelope that arrives later than this after its Timestamp (docs/ecticket-protocol.md, 1.4)."""
+
 MAX_MEMBERS = 1000
 """The most members of all objects and arrays of an envelope; the protocol's own number is 8. Without this limit, 64 KiB
 of empty objects would take as long to read as a thousand envelopes."""

@@ -64,6 +64,9 @@ RTN_OK = 1
 
 MAX_ANSWER_BYTES = 1024 * 1024
 
+_LATEST_TIMESTAMP = 2**33
+"""In the year 2242: what is later is no time."""
+
 _CONTROL_LENGTH = 20  # fits both numbers: MerchantTradeNo String(25), FreeTradeNo String(20)
 _CONTROL_ALPHABET = string.ascii_uppercase + string.digits
 
@@ -151,6 +154,11 @@ class EcticketClient:
         self._channels: dict[str, MerchantChannel] = {}
         self.reports = ReportSource(self._fetch_report, report_limits or ReportLimits(), self._clock)
         """Where reports come from: the only way to OrderDetail."""
+        self.clock_offset_seconds: float | None = None
+        """ECTicket's clock minus this one at the last envelope with a Timestamp, which need not be an accepted one.
+
+        None before that. Correct to half a second and half the time of the call, because a Timestamp has no fractions.
+        """
 
     async def issue(
         self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
@@ -327,6 +335,9 @@ class EcticketClient:
             response = open_response(answer.body, call.merchant)
         except EnvelopeError as unreadable:
             raise InDoubt(f"{call} returned an answer that cannot be trusted: {unreadable}") from unreadable
+        if response.timestamp is not None and 0 <= response.timestamp < _LATEST_TIMESTAMP:
+            middle = (answer.sent_at.timestamp() + self._clock.now().timestamp()) / 2
+            self.clock_offset_seconds = response.timestamp + 0.5 - middle
         if response.payload is None:
             self._note_not_accepted(call, f"TransCode {response.trans_code}")
             code = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"

@@ -44,6 +44,20 @@ class BuildMetrics(Collector):
         return (build,)
 
 
+class ClockMetrics(Collector):
+    """How far ECTicket's clock is ahead of this one; `offset_seconds` returns None before the first answer."""
+
+    def __init__(self, offset_seconds: Callable[[], float | None]) -> None:
+        self._offset_seconds = offset_seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the offset, without a value while it is not known."""
+        offset = self._offset_seconds()
+        yield GaugeMetricFamily(
+            "ecticket_clock_offset_seconds", "ECTicket's clock minus this one, at its last answer.", value=offset
+        )
+
+
 class CollectingMetrics(Collector):
     """What waits for its tickets."""
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.topics import create
 from adapter.protocol.endpoints import Endpoint
 from adapter.settings import load
+from adapter.testing.background import sandbox_in_a_thread
 from adapter.wiring import topic_specs
 
 from .command_runner import MERCHANT, Commands, Result
@@ -74,6 +76,7 @@ def test_everything_there_is_0(
         "groups": "ok",
         "holds": "ok",
         ECTICKET: "ok",
+        "clock": "ok",
         KNOWN: "warning",  # nothing was issued yet
     }
 
@@ -214,6 +217,21 @@ def test_wrong_keys_show(ask: Commands) -> None:
     assert _levels(message)[ECTICKET] == "problem"
     for word in (f"merchant {MERCHANT.merchant_id}", "TransCode", "clock"):
         assert word in _message(message, ECTICKET)
+
+
+@pytest.mark.parametrize(("behind", "level"), [(310, "warning"), (660, "problem"), (-660, "problem")])
+def test_a_wrong_clock_is_measured(run: Commands, behind: int, level: str) -> None:
+    """In seconds and with the limit, also when ECTicket rejects every envelope for it."""
+    with sandbox_in_a_thread(now=lambda: datetime.now(UTC) + timedelta(seconds=behind)) as ecticket:
+        run.settings(settings_for(ecticket.base_url))
+        message = run("check", "--json")
+
+    assert _levels(message)["clock"] == level
+    assert _levels(message)[ECTICKET] == ("ok" if level == "warning" else "problem")
+    measured, limit = map(float, re.findall(r"[0-9.]*[0-9]", _message(message, "clock")))
+    assert measured == pytest.approx(abs(behind), abs=5)
+    assert limit == 600
+    assert mentions(_message(message, "clock"), "behind" if behind > 0 else "ahead")
 
 
 def test_keys_that_are_none_are_named(run: Commands, tmp_path: Path) -> None:

@@ -34,9 +34,11 @@ ISSUE = IssueRequest(
 Payload = Mapping[str, object]
 
 
-def sealed(payload: Payload | None, *, merchant: Merchant = MERCHANT, trans_code: int = 1) -> bytes:
+def sealed(
+    payload: Payload | None, *, merchant: Merchant = MERCHANT, trans_code: int = 1, timestamp: int = 1_700_000_000
+) -> bytes:
     """Seal an answer."""
-    return seal_response(payload, merchant, timestamp=1_700_000_000, trans_code=trans_code, trans_msg="told so")
+    return seal_response(payload, merchant, timestamp=timestamp, trans_code=trans_code, trans_msg="told so")
 
 
 def opened(visit: Visit) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
@@ -462,6 +463,38 @@ async def test_a_call_that_left_earlier_and_answered_later_does_not_count_back(
     await slow
 
     assert provider.last_accepted(MERCHANT.merchant_id) == time.wall
+
+
+@pytest.mark.parametrize("trans_code", [1, 10200052])
+@pytest.mark.parametrize("ahead", [-900, 0, 47])
+async def test_each_answer_shows_the_offset_of_the_clocks(
+    trans_code: int, ahead: int, server: RawServer, provider: EcticketClient, time: FakeClock
+) -> None:
+    """Also one that rejects the envelope: a wrong clock is a reason for that."""
+    body = ecticket.sealed(
+        None if trans_code != 1 else ecticket.unknown({}),
+        trans_code=trans_code,
+        timestamp=int(time.wall.timestamp()) + ahead,
+    )
+    server.behave = lambda visit: visit.answer(body)
+    before = provider.clock_offset_seconds
+    with contextlib.suppress(NotAccepted):
+        await provider.query(MERCHANT, TRADE_NO, purpose=Purpose.DOUBT)
+
+    assert before is None
+    assert provider.clock_offset_seconds == ahead + 0.5  # a whole second stands for its middle
+
+
+@pytest.mark.parametrize("timestamp", [-1, 10**15])
+async def test_a_timestamp_that_is_no_time_shows_no_offset(
+    timestamp: int, server: RawServer, provider: EcticketClient
+) -> None:
+    """The checksum does not cover it, so it must not decide about an answer."""
+    server.behave = lambda visit: visit.answer(ecticket.sealed(ecticket.unknown({}), timestamp=timestamp))
+    reply = await provider.query(MERCHANT, TRADE_NO, purpose=Purpose.DOUBT)
+
+    assert reply.rtn_code == ecticket.unknown({})["RtnCode"]
+    assert provider.clock_offset_seconds is None
 
 
 async def test_the_observer_is_notified_of_every_call(

@@ -17,6 +17,7 @@ from adapter.web.metrics import Metrics
 from adapter.web.scraped_metrics import (
     ActiveHoldMetrics,
     BuildMetrics,
+    ClockMetrics,
     CollectingMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
@@ -89,6 +90,7 @@ def observed_everything() -> Metrics:
     hooks.add("bundles", "map_item", seconds=0.1, failed=True)
     for collector in (
         BuildMetrics(version="0.1.0", commit="abc"),
+        ClockMetrics(lambda: -2.5),
         ActiveHoldMetrics(lambda: holds, up_to_date=lambda: True, is_configured=is_configured),
         CollectingMetrics(lambda: waiting, is_configured=is_configured, now=lambda: NOON + timedelta(seconds=90)),
         DroppedLogLineMetrics(lambda: 4),

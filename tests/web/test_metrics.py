@@ -38,6 +38,7 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_unverified_records_total{stage="submit",trust="invalid"} 1.0',
         'ecticket_provider_requests_total{endpoint="issue",merchant_id="1",outcome="in_doubt"} 1.0',
         'ecticket_breaker_open{merchant_id="1"} 1.0',
+        "ecticket_clock_offset_seconds -2.5",
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
         'ecticket_ignored_total{plugin="shop",reason="cancelled"} 1.0',
         'ecticket_dead_letters_total{reason="unmapped-item",stage="map"} 1.0',
