@@ -69,6 +69,7 @@ from adapter.web.metrics import Metrics
 from adapter.web.scraped_metrics import (
     ActiveHoldMetrics,
     BuildMetrics,
+    ChannelMetrics,
     ClockMetrics,
     CollectingMetrics,
     DroppedLogLineMetrics,
@@ -280,6 +281,7 @@ class Adapter:
         await admin.start()
         provider = wiring.make_provider(self._settings, observer=self._metrics.provider)
         self._metrics.registry.register(ClockMetrics(lambda: provider.clock_offset_seconds))
+        self._metrics.registry.register(ChannelMetrics(provider.channel_states, is_configured=self._is_configured))
         console = self._console(provider)
         following = asyncio.create_task(self._hold_follower.run()) if "submit" in self._only else None
         try:

@@ -183,8 +183,13 @@ class ProviderMetrics:
         )
         self._calls, self._waited = _ByMerchant(calls, is_configured), _ByMerchant(waited, is_configured)
         self._seconds = cache(seconds.labels)
-        breaker = Gauge("ecticket_breaker_open", "1: no calls for this merchant.", ("merchant_id",), registry=registry)
-        self._breaker = _ByMerchant(breaker, is_configured)
+        openings = Counter(
+            "ecticket_breaker_openings",
+            "How often a breaker opened, failed probes included.",
+            ("merchant_id",),
+            registry=registry,
+        )
+        self._openings = _ByMerchant(openings, is_configured)
 
     def call_finished(self, call: CallFinished) -> None:
         endpoint = call.endpoint.name.lower()
@@ -193,7 +198,8 @@ class ProviderMetrics:
         self._seconds(endpoint).observe(call.seconds)
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
-        self._breaker.of(merchant_id).set(0 if state is BreakerState.CLOSED else 1)
+        if state is BreakerState.OPEN:
+            self._openings.of(merchant_id).inc()
 
 
 class ReconciliationMetrics:

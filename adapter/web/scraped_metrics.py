@@ -18,6 +18,9 @@ from adapter.extensions.invocation import HookCount
 from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.ports import Clock
 from adapter.flows.report_rounds import WaitingTickets
+from adapter.provider.breaker import BreakerState
+from adapter.provider.call_limiter import Purpose
+from adapter.provider.merchant_channel import ChannelState
 from adapter.web.metrics import OTHER_MERCHANT
 
 _T = TypeVar("_T")
@@ -42,6 +45,40 @@ class BuildMetrics(Collector):
         build = GaugeMetricFamily("ecticket_build_info", "What runs; always 1.", labels=list(self._labels))
         build.add_metric(list(self._labels.values()), 1)
         return (build,)
+
+
+class ChannelMetrics(Collector):
+    """The breaker and the limiter of each merchant that was called at least once."""
+
+    def __init__(
+        self, channels: Callable[[], Mapping[str, ChannelState]], *, is_configured: Callable[[str], bool]
+    ) -> None:
+        self._channels = channels
+        self._is_configured = is_configured
+
+    def collect(self) -> Iterable[Metric]:
+        """Return whether each breaker is open, and the limits of each limiter with what is in use."""
+        labels = ["merchant_id"]
+        breaker = GaugeMetricFamily("ecticket_breaker_open", "1: no calls for this merchant.", labels=labels)
+        pace = GaugeMetricFamily(
+            "ecticket_provider_max_calls_per_second", "Calls a second that are allowed; 0: unlimited.", labels=labels
+        )
+        slots = GaugeMetricFamily("ecticket_provider_slots", "Calls that may be on the wire at once.", labels=labels)
+        in_use = GaugeMetricFamily("ecticket_provider_slots_in_use", "Calls on the wire, now.", labels=labels)
+        queued = GaugeMetricFamily(
+            "ecticket_provider_queued_requests",
+            "Calls that wait for a token or a slot, now.",
+            labels=[*labels, "purpose"],
+        )
+        for merchant_id, channels in _by_label(self._channels(), self._is_configured):
+            breaker.add_metric([merchant_id], max(each.breaker is not BreakerState.CLOSED for each in channels))
+            pace.add_metric([merchant_id], max(each.usage.calls_per_second for each in channels))
+            slots.add_metric([merchant_id], sum(each.usage.slots for each in channels))
+            in_use.add_metric([merchant_id], sum(each.usage.slots_in_use for each in channels))
+            for purpose in Purpose:
+                count = sum(each.usage.queued.get(purpose, 0) for each in channels)
+                queued.add_metric([merchant_id, purpose.value], count)
+        return breaker, pace, slots, in_use, queued
 
 
 class ClockMetrics(Collector):

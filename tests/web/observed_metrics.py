@@ -9,6 +9,8 @@ from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
+from adapter.provider.call_limiter import LimiterUsage, Purpose
+from adapter.provider.merchant_channel import ChannelState
 from adapter.provider.observer import CallFinished, CallOutcome
 from adapter.stream.observer import Gauges
 from adapter.stream.port import TopicPartition
@@ -17,6 +19,7 @@ from adapter.web.metrics import Metrics
 from adapter.web.scraped_metrics import (
     ActiveHoldMetrics,
     BuildMetrics,
+    ChannelMetrics,
     ClockMetrics,
     CollectingMetrics,
     DroppedLogLineMetrics,
@@ -24,6 +27,14 @@ from adapter.web.scraped_metrics import (
     StuckDeliveryMetrics,
 )
 
+CHANNEL = ChannelState(
+    breaker=BreakerState.PROBING,
+    retry_at=NOON,
+    cause="",
+    usage=LimiterUsage(calls_per_second=50.0, slots=256, slots_in_use=3, queued={Purpose.SUBMIT: 4}),
+    last_accepted=None,
+)
+"""A channel whose breaker is not closed."""
 CONFIGURED = ("1", "2")
 
 
@@ -90,6 +101,7 @@ def observed_everything() -> Metrics:
     hooks.add("bundles", "map_item", seconds=0.1, failed=True)
     for collector in (
         BuildMetrics(version="0.1.0", commit="abc"),
+        ChannelMetrics(lambda: {"1": CHANNEL}, is_configured=is_configured),
         ClockMetrics(lambda: -2.5),
         ActiveHoldMetrics(lambda: holds, up_to_date=lambda: True, is_configured=is_configured),
         CollectingMetrics(lambda: waiting, is_configured=is_configured, now=lambda: NOON + timedelta(seconds=90)),

@@ -21,8 +21,8 @@ from adapter.testing.fakes import RecordingObserver
 from adapter.testing.harness import StageHarness
 from adapter.testing.orders import MERCHANT, Orders, order_bytes
 from adapter.web.metrics import OTHER_MERCHANT, FlowMetrics, Metrics
-from adapter.web.scraped_metrics import ActiveHoldMetrics, CollectingMetrics
-from web.observed_metrics import CONFIGURED, is_configured, observed_everything
+from adapter.web.scraped_metrics import ActiveHoldMetrics, ChannelMetrics, CollectingMetrics
+from web.observed_metrics import CHANNEL, CONFIGURED, is_configured, observed_everything
 
 BOUNDED: Mapping[str, str] = {
     "merchant_id": "the configured merchants, and one for all others",
@@ -37,6 +37,7 @@ BOUNDED: Mapping[str, str] = {
     "partition": "the partitions of a topic",
     "plugin": "the plugins",
     "posted_to": "the paths of callbacks",
+    "purpose": "the purposes of calls",
     "python": "one",
     "reason": "an enumeration in each metric, and fifty reasons of a plugin's Ignore",
     "recovered": "true and false",
@@ -128,11 +129,15 @@ def test_scraped_metrics_have_one_series_for_all_other_merchants() -> None:
     holds = {each: MerchantHold(held_at=NOON, until=None) for each in ids}
     waiting = {each: WaitingTickets(count=2, oldest=NOON) for each in ids}
     registry.register(ActiveHoldMetrics(lambda: holds, up_to_date=lambda: True, is_configured=is_configured))
+    channels = dict.fromkeys(ids, CHANNEL)
+    registry.register(ChannelMetrics(lambda: channels, is_configured=is_configured))
     registry.register(CollectingMetrics(lambda: waiting, is_configured=is_configured, now=lambda: NOON))
 
     for family in registry.collect():
         if family.name != "ecticket_holds_known":
-            assert sorted(sample.labels["merchant_id"] for sample in family.samples) == ["1", OTHER_MERCHANT]
+            series = [tuple(sample.labels.values()) for sample in family.samples]
+            assert sorted(set(series)) == sorted(series)
+            assert {sample.labels["merchant_id"] for sample in family.samples} == {"1", OTHER_MERCHANT}
     assert registry.get_sample_value("ecticket_collect_waiting", {"merchant_id": OTHER_MERCHANT}) == 100
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -14,8 +15,8 @@ from adapter.stream.observer import Gauges
 from adapter.stream.port import TopicPartition
 from adapter.testing.clock import NOON
 from adapter.web.metrics import Metrics
-from adapter.web.scraped_metrics import ActiveHoldMetrics
-from web.observed_metrics import is_configured, observed_everything
+from adapter.web.scraped_metrics import ActiveHoldMetrics, ChannelMetrics
+from web.observed_metrics import CHANNEL, is_configured, observed_everything
 
 MANUAL = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -38,6 +39,11 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_unverified_records_total{stage="submit",trust="invalid"} 1.0',
         'ecticket_provider_requests_total{endpoint="issue",merchant_id="1",outcome="in_doubt"} 1.0',
         'ecticket_breaker_open{merchant_id="1"} 1.0',
+        'ecticket_breaker_openings_total{merchant_id="1"} 1.0',
+        'ecticket_provider_max_calls_per_second{merchant_id="1"} 50.0',
+        'ecticket_provider_slots{merchant_id="1"} 256.0',
+        'ecticket_provider_slots_in_use{merchant_id="1"} 3.0',
+        'ecticket_provider_queued_requests{merchant_id="1",purpose="submit"} 4.0',
         "ecticket_clock_offset_seconds -2.5",
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
         'ecticket_ignored_total{plugin="shop",reason="cancelled"} 1.0',
@@ -80,11 +86,15 @@ def test_the_lag_of_a_partition_that_is_gone_is_not_shown() -> None:
 
 
 def test_a_closed_breaker_shows_as_zero() -> None:
-    """The gauge says "open" and nothing else."""
+    """From the merchant's first call on; what opens it for a moment between two scrapes is counted."""
     metrics = Metrics(is_configured)
-    metrics.provider.breaker_changed("1", BreakerState.CLOSED)
+    closed = replace(CHANNEL, breaker=BreakerState.CLOSED, retry_at=None)
+    metrics.registry.register(ChannelMetrics(lambda: {"1": closed}, is_configured=is_configured))
+    for state in (BreakerState.OPEN, BreakerState.PROBING, BreakerState.CLOSED):
+        metrics.provider.breaker_changed("1", state)
 
     assert 'ecticket_breaker_open{merchant_id="1"} 0.0' in _shown(metrics)
+    assert 'ecticket_breaker_openings_total{merchant_id="1"} 1.0' in _shown(metrics)
 
 
 def test_the_manual_has_every_metric_and_no_other() -> None:
