@@ -133,7 +133,7 @@ def run_until_stopped(settings: Settings, only: Collection[str] = STAGES, *, on_
     """
     with log.log_stream() as (stream, dropped_log_lines):
         log.configure(style=settings.log.format, level=settings.log.level, stream=stream)
-        with _same_handlers_afterwards():
+        with log.stray_errors_logged(), _same_handlers_afterwards():
             event_loop.run(_run(settings, only, dropped_log_lines, on_wait))
 
 

@@ -5,15 +5,19 @@ ids and trade numbers, never customer data, keys or payloads.
 
 So an exception is logged by its type and stack locations. Values of variables (records, orders, keys), which a renderer
 of tracebacks would print, are left out, and so are the texts of all exceptions but the adapter's own: libraries quote
-their input.
+their input. The same holds for what Python itself would print: exceptions that end a thread, exceptions of finalizers,
+warnings, and asyncio's lines about tasks and callbacks, which show their arguments.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
+import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
@@ -23,11 +27,19 @@ from adapter.errors import AdapterError
 from adapter.log_writer import LogWriter
 from adapter.visible_text import visible, visible_value
 
-_QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.ERROR, "httpx": logging.WARNING}
-"""Libraries that log what the adapter handles and logs itself."""
+_QUIETER = {
+    "aiokafka": logging.CRITICAL,
+    "asyncio": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "uvicorn": logging.ERROR,
+}
+"""Libraries that log what the adapter handles and logs itself, or, at lower levels, what they write and read."""
 
 _FRAMES = 20
 """Number of innermost stack locations that are logged."""
+_OBJECT = re.compile(r"[(<\n]")
+"""Where the text of an object begins in asyncio's messages: arguments, a task, or a further line."""
 
 
 def configure(*, style: Literal["json", "console"], level: str, stream: TextIO | LogWriter | None = None) -> None:
@@ -56,7 +68,7 @@ def configure(*, style: Literal["json", "console"], level: str, stream: TextIO |
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -68,6 +80,21 @@ def configure(*, style: Literal["json", "console"], level: str, stream: TextIO |
     root.setLevel(level.upper())
     for name, minimum in _QUIETER.items():
         logging.getLogger(name).setLevel(max(minimum, root.level))
+
+
+class _StreamHandler(logging.StreamHandler[TextIO | LogWriter]):
+    """Leaves the objects out of asyncio's lines, and the arguments out of the report of a line that has a mistake."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line's text."""
+        return super().format(_without_objects(record) if record.name == "asyncio" else record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name in logging
+        """Log whose line it was; nothing, if that line cannot be logged either."""
+        error = sys.exc_info()[1]
+        if record.name != __name__:
+            location = f"{record.pathname}:{record.lineno}"
+            _logger().error("a log line is lost", logger_of_line=record.name, location=location, exc_info=error)
 
 
 def configured_style() -> Literal["json", "console"] | None:
@@ -95,6 +122,49 @@ def log_stream() -> Iterator[tuple[LogWriter | TextIO, Callable[[], int]]]:
         yield writer, lambda: writer.dropped
 
 
+@contextlib.contextmanager
+def stray_errors_logged() -> Iterator[None]:
+    """Log what Python prints by itself: errors that end a thread or rise in a finalizer, and warnings.
+
+    Python prints their texts, which may quote customer data. A log line has their types and locations.
+    """
+    before = threading.excepthook, sys.unraisablehook
+    with warnings.catch_warnings():
+        threading.excepthook, sys.unraisablehook = _log_end_of_thread, _log_unraisable
+        warnings.showwarning = _log_warning
+        try:
+            yield
+        finally:
+            threading.excepthook, sys.unraisablehook = before
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if not issubclass(ended.exc_type, SystemExit):
+        thread = ended.thread.name if ended.thread is not None else None
+        _logger().error("a thread has ended with an exception", thread=thread, exc_info=ended.exc_value)
+
+
+def _log_unraisable(found: sys.UnraisableHookArgs) -> None:
+    where = getattr(found.object, "__qualname__", type(found.object).__name__)
+    _logger().error("an exception could not be raised", where=where, exc_info=found.exc_value)
+
+
+def _log_warning(
+    message: Warning | str,  # it may quote a library's input
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _logger().warning("Python warns", category=category.__name__, location=f"{filename}:{lineno}")
+
+
+def _logger() -> structlog.stdlib.BoundLogger:
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+    return logger
+
+
 def _report_dropped_lines(count: int) -> None:
     structlog.stdlib.get_logger("adapter.app").warning(
         "log lines were dropped, because standard error did not take them", count=count
@@ -108,8 +178,19 @@ def _without_values(
     given = event.pop("exc_info", None)
     error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given is True else _second(given)
     if error is not None:
-        event["exception"] = "\n".join(_format_exception(error))
+        event["exception"] = describe_exception(error)
     return event
+
+
+def _without_objects(record: logging.LogRecord) -> logging.LogRecord:
+    """Leave the objects out of a line of asyncio: a task shows its exception's text, and a callback its arguments."""
+    text = str(record.msg)
+    shown: tuple[object, ...] = ()
+    if isinstance(record.args, tuple) and record.args:
+        shown = tuple(each if isinstance(each, int | float) else "..." for each in record.args)
+    else:
+        text = _OBJECT.split(text, maxsplit=1)[0].rstrip(" :")
+    return logging.makeLogRecord({**record.__dict__, "msg": text, "args": shown})
 
 
 def _escaped(
@@ -128,6 +209,11 @@ def _second(given: object) -> BaseException | None:
     """The exception of a triple as `sys.exc_info` makes it."""
     error = given[1] if isinstance(given, tuple) and len(given) == 3 else None
     return error if isinstance(error, BaseException) else None
+
+
+def describe_exception(error: BaseException) -> str:
+    """The types and stack locations of an exception and its causes, one a line, without the values around them."""
+    return "\n".join(_format_exception(error))
 
 
 def _format_exception(error: BaseException) -> Iterator[str]:

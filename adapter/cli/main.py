@@ -79,7 +79,7 @@ def _report_end_of_run(error: Exception, context: CommandContext) -> int:
     ):
         _report(error, context)
     elif context.debug:
-        _print_traceback(error)
+        _note_locations(error)
     return code
 
 
@@ -93,6 +93,13 @@ def _report(error: Exception, context: CommandContext) -> None:
 def _print_traceback(error: Exception) -> None:
     with suppress(OSError):  # standard error may be what is broken
         traceback.print_exception(error)
+
+
+def _note_locations(error: Exception) -> None:
+    """Print what a log line has of an exception: the log of `run` quotes no library, which may quote customer data."""
+    from adapter.log import describe_exception
+
+    note(describe_exception(error))
 
 
 def _exit_code(error: Exception) -> int:

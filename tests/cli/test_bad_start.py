@@ -280,17 +280,23 @@ def test_bad_input_ends_the_start_with_one_report(
     _assert_reported(result.code, code, result.err, message.read_text(), named)
 
 
-def test_a_crash_names_its_type_and_place(run: Commands, message: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text of an error of another library may quote a key, so only its type and stack locations are logged."""
+@pytest.mark.parametrize("options", [(), ("--debug",)])
+def test_a_crash_names_its_type_and_place(
+    options: tuple[str, ...], run: Commands, message: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text of an error of another library may quote a key, so only its type and stack locations are logged.
+
+    The log of a container is kept and sent on, so `--debug` adds no texts either.
+    """
 
     async def crash(*_: object) -> None:
         raise LookupError(SECRET)
 
     monkeypatch.setattr(Adapter, "run", crash)
     run.settings(settings_for(UNREACHABLE))
-    result = run("run")
+    result = run(*options, "run")
 
-    line = _the_line(result.err)
+    line = _the_line("\n".join(each for each in result.err.splitlines() if each.startswith("{")))
     assert (result.code, line["exit_code"]) == (1, 1)
     assert "LookupError" in message.read_text()
     assert "test_bad_start.py" in str(line["exception"])
