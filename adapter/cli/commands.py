@@ -25,6 +25,7 @@ from adapter.cli import (
     run,
     schemas,
     settings,
+    support_bundle,
     topics,
 )
 from adapter.cli.context import CommandContext, Config, Debug, Overrides
@@ -62,6 +63,7 @@ def build_app() -> typer.Typer:
         (reissue.add, OPERATING),
         (reconcile.add, OPERATING),
         (hold.add, OPERATING),
+        (support_bundle.add, OPERATING),
         (query.add, ECTICKET),
         (report.add, ECTICKET),
         (issue.add, ECTICKET),

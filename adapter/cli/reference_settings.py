@@ -21,8 +21,6 @@ from adapter.settings import Settings, known_keys, variable
 from adapter.settings.groups import Group, MerchantSettings
 
 HIDDEN = "(hidden)"
-_URLS = (("provider", "base_url"), ("callbacks", "public_url"))
-"""Settings that are URLs, which can contain a user and a password."""
 
 INTRODUCTION = """\
 # Settings
@@ -71,15 +69,17 @@ def settings_in_force(settings: Settings) -> dict[str, object]:
     """Return the settings in force as plain values, with secrets hidden."""
     plain = settings.model_dump(mode="json")
     _hide_secrets(plain, settings)
-    for group, name in _URLS:
-        plain[group][name] = _without_credentials(plain[group][name])
     plain["plugins"]["settings"] = _without_text(plain["plugins"]["settings"])
-    return plain
+    return {name: _without_credentials(value) for name, value in plain.items()}
 
 
-def _without_credentials(url: str | None) -> str | None:
-    """Return a URL without user and password."""
-    return url and re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", url)
+def _without_credentials(value: object) -> object:
+    """Return the value with every URL in it, at any depth, without user and password."""
+    if isinstance(value, str):
+        return re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", value)
+    if isinstance(value, dict):
+        return {key: _without_credentials(entry) for key, entry in value.items()}
+    return [_without_credentials(entry) for entry in value] if isinstance(value, list) else value
 
 
 def entries() -> Iterator[SettingEntry]:

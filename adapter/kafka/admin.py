@@ -16,7 +16,7 @@ from typing import Any, cast
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.admin import ApiVersionRequest, CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from adapter.errors import BrokerUnavailable, StreamError
@@ -120,6 +120,14 @@ class Admin:
             for resource in answer["resources"]
             if resource["error_code"] == errors.NoError.errno
         }
+
+    async def protocol_versions(self) -> dict[int, int]:
+        """Return the newest version of each request, by its API key, that one of the brokers knows.
+
+        Brokers do not report their own version to clients; these numbers show it.
+        """
+        answer = await self._send(ApiVersionRequest())
+        return {each["api_key"]: each["max_version"] for each in answer["api_versions"]}
 
     async def _send(self, request: object) -> Any:  # the client has no types; the methods above read single fields
         controller = self._client.cluster.controller  # creates topics if brokers do not forward such requests

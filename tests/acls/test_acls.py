@@ -26,6 +26,7 @@ TAKEN_AWAY: Sequence[tuple[str, Right | None]] = (
     (OPERATOR, None),
     (KEDA, None),
     ("catalogue check", None),
+    ("support-bundle", None),
     ("submit", Right(kind="transactional id", name="ecticket-adapter.submit.", prefixed=True, operation="Write")),
     ("deliver", Right(kind="group", name="ecticket-adapter.skips", prefixed=False, operation="Describe")),
     ("receive", Right(kind="topic", name="ecticket.tickets", prefixed=False, operation="Write")),

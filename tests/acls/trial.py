@@ -52,6 +52,7 @@ def notification_sinks():
 """
 INPUTS = ("orders_paid", "orders_deferred", "confirmations", "issuances", "tickets")
 """Topics that a stage reads."""
+BUNDLE = ("support-bundle", "--output", "{folder}/{prefix}bundle.tar.gz")
 PATIENCE_SECONDS = 45.0
 AFTER_DENIAL_SECONDS = 5.0
 """How long a role may go on after the broker has denied it something: it may do without."""
@@ -508,6 +509,7 @@ WORK: Mapping[str, Work] = {
         commands=(("reconcile", "--from", "2026-01-01", "--to", "2026-01-01"),), prepare=for_reconcile
     ),
     "explain": Work(commands=(("explain", "A-3"),), prepare=for_reissue),
+    "support-bundle": Work(commands=(BUNDLE,), prepare=nothing),
     OPERATOR: Work(
         commands=(
             ("check",),
@@ -517,6 +519,7 @@ WORK: Mapping[str, Work] = {
             ("reissue", "A-3"),
             ("dead-letters", "replay", "--all"),
             ("explain", "A-3"),
+            BUNDLE,
             ("hold", MERCHANT.merchant_id, "--until", "1s"),
             ("release", MERCHANT.merchant_id),
             ("dead-letters", "skip", f"{{prefix}}{TOPICS['tickets']}/0/0", "--why", "the disk was bad"),

@@ -85,6 +85,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "resolve",
         "reissue",
         "reconcile",
+        "support-bundle",
         "schemas write",
         "schemas check",
     }

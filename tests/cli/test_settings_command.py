@@ -100,6 +100,7 @@ def test_a_login_in_an_address_is_hidden(run: Commands) -> None:
         *("settings", "show", "--set", "provider.environment=custom"),
         *("--set", "provider.base_url=https://a.example/x"),
         *("--set", "callbacks.public_url=https://user:hush@proxy.example/x"),
+        *("--set", "kafka.oauth_token_url=https://user:hush@login.example/x"),
     )
 
     assert shown.code == 0

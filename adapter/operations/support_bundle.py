@@ -1,0 +1,172 @@
+"""Collects the facts that a person needs who helps with a problem, as one compressed archive.
+
+Each file is collected by itself, within a time limit, and a file that cannot be collected has its reason in the
+manifest: a bundle is made most often when something does not work. Secrets of the settings are hidden in every file,
+whatever it holds. Does not hold records, customer data or ticket numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import tarfile
+import urllib.parse
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from typing import Final
+
+from adapter.errors import AdapterError, SettingsError
+
+FILE_SECONDS: Final = 60.0
+"""Time limit of one file."""
+FILE_MAX_BYTES: Final = 8 * 1024 * 1024
+"""Size limit of one file; the rest is cut off at its end."""
+HIDDEN: Final = "(hidden)"
+SECRET_MIN_CHARACTERS: Final = 6
+"""A shorter text is not hidden: it would be found in the middle of words."""
+MANIFEST: Final = "manifest.json"
+FORMAT: Final = 1
+"""Version of the manifest."""
+
+README: Final = """\
+This archive was made by `ecticket-adapter support-bundle`. It describes one deployment of ecticket-adapter.
+
+manifest.json lists every file with its content, size and SHA-256, and why a file is missing.
+
+What is in it: settings without secrets, versions, limits of the machine, plugins, topics with their settings and
+offsets, consumer groups with their lags, and the metrics, health and information of the running adapter. If a log was
+given, its last lines are in it; they have order ids and trade numbers.
+
+What is not in it: keys and passwords, records of topics, customer data, ticket numbers and redemption codes. If a
+secret of the settings appears in a file all the same, it is replaced by "(hidden)", and the manifest counts it.
+
+Look at the files before you send them, the log above all: it may have lines of other programs.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileText:
+    """The text of a file, and one sentence for each thing that it should have and lacks."""
+
+    text: str
+    lacks: tuple[str, ...] = ()
+
+
+Collect = Callable[[], Awaitable[FileText]]
+"""Returns a file. Raises FileMissing, or any error, whose reason the manifest shows."""
+
+
+class FileMissing(Exception):
+    """A file cannot be collected, for this reason; it never leaves this module's `collect`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFile:
+    """One file of the archive: its name, what it is, and how to get it."""
+
+    name: str
+    about: str
+    collect: Collect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectedFile:
+    """The text of a file, or why there is none."""
+
+    name: str
+    about: str
+    content: bytes = b""
+    lacks: tuple[str, ...] = ()
+    missing: str | None = None
+    hidden: int = 0
+    """How many secrets were hidden in it."""
+
+    def as_json(self) -> dict[str, object]:
+        """Return its entry in the manifest."""
+        if self.missing is not None:
+            return {"name": self.name, "about": self.about, "missing": self.missing}
+        digest = hashlib.sha256(self.content).hexdigest()
+        size = len(self.content)
+        entry = {"name": self.name, "about": self.about, "bytes": size, "sha256": digest, "hidden": self.hidden}
+        return {**entry, "lacks": list(self.lacks)} if self.lacks else entry
+
+
+async def collect(
+    files: Sequence[BundleFile], *, secrets: Collection[str], on_file: Callable[[], None] = lambda: None
+) -> tuple[CollectedFile, ...]:
+    """Collect the files one after another; `on_file` is called after each. Raises nothing that a file raises."""
+    collected = []
+    for file in files:
+        collected.append(await _collected(file, secrets))
+        on_file()
+    return tuple(collected)
+
+
+async def _collected(file: BundleFile, secrets: Collection[str]) -> CollectedFile:
+    try:
+        async with asyncio.timeout(FILE_SECONDS):
+            found = await file.collect()
+    except Exception as error:  # noqa: BLE001  # the bundle is for when things are broken: one file must not cost the rest
+        reason, _ = hide(_reason(error), secrets)
+        return CollectedFile(name=file.name, about=file.about, missing=reason)
+    text, hidden = hide(found.text, secrets)
+    content = text.encode("utf-8", "backslashreplace")[:FILE_MAX_BYTES]
+    lacks = tuple(hide(each, secrets)[0] for each in found.lacks)
+    return CollectedFile(name=file.name, about=file.about, content=content, lacks=lacks, hidden=hidden)
+
+
+def _reason(error: Exception) -> str:
+    """Return why; of libraries' errors only the type, because their texts may quote what they were given."""
+    if isinstance(error, SettingsError):
+        return " ".join(error.problems)
+    if isinstance(error, (AdapterError, FileMissing)):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return f"It took longer than {FILE_SECONDS:g} s."
+    return f"{type(error).__name__}."
+
+
+def hide(text: str, secrets: Collection[str]) -> tuple[str, int]:
+    """Replace each secret in the text, also as JSON and URLs write it; return the text and the number of secrets."""
+    found = 0
+    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
+        count = text.count(form)
+        if count:
+            text, found = text.replace(form, HIDDEN), found + count
+    return text, found
+
+
+def _forms(secret: str) -> Iterable[str]:
+    if len(secret) < SECRET_MIN_CHARACTERS:
+        return ()
+    as_json = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+    return {secret, *as_json, urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret, safe="")}
+
+
+def manifest(files: Sequence[CollectedFile], *, made_at: datetime) -> Mapping[str, object]:
+    """Return what the archive has and lacks, as plain values."""
+    return {
+        "format": FORMAT,
+        "made_at": made_at.isoformat(timespec="seconds"),
+        "version": version("ecticket-adapter"),
+        "files": [file.as_json() for file in files],
+    }
+
+
+def archive(files: Sequence[CollectedFile], *, made_at: datetime) -> bytes:
+    """Return the archive: a tar file, compressed by gzip, with one folder, whose files only their owner may read."""
+    folder = f"ecticket-support-{made_at:%Y%m%dT%H%M%SZ}"
+    listing = json.dumps(manifest(files, made_at=made_at), ensure_ascii=False, indent=2) + "\n"
+    contents = {"README.txt": README.encode(), MANIFEST: listing.encode()}
+    contents |= {file.name: file.content for file in files if file.missing is None}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(f"{folder}/{name}")
+            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(made_at.timestamp())
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

@@ -1,0 +1,78 @@
+"""Lists the secrets of the settings as texts, for those who must not show them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from pydantic import BaseModel, SecretStr
+
+from adapter.settings.groups import Settings
+
+FILE_MAX_BYTES: Final = 64 * 1024
+"""A larger file in `secrets_dir` is no secret."""
+PLUGIN_TEXT_MIN_CHARACTERS: Final = 12
+"""Of plugins' settings, which do not say what is secret, shorter texts are taken for ordinary words."""
+
+
+def secret_texts(settings: Settings) -> frozenset[str]:
+    """Return every secret: of settings, of the files in `secrets_dir`, of URLs, of private keys and of plugins.
+
+    A secret of several lines is returned line by line. Files that cannot be read are left out.
+    """
+    texts = {*_of_model(settings), *_of_plugins(settings.plugins.settings)}
+    files = [path for path in (settings.kafka.ssl_key_file,) if path is not None]
+    if settings.secrets_dir is not None:
+        files += _files(settings.secrets_dir)
+    texts.update(text for path in files for text in _of_file(path))
+    return frozenset(line.strip() for text in texts for line in text.splitlines() if line.strip())
+
+
+def _of_model(model: BaseModel) -> Iterator[str]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        for each in value.values() if isinstance(value, Mapping) else (value,):
+            if isinstance(each, SecretStr):
+                yield each.get_secret_value()
+            elif isinstance(each, BaseModel):
+                yield from _of_model(each)
+            elif isinstance(each, str):
+                yield from _password(each)
+
+
+def _of_plugins(value: object) -> Iterator[str]:
+    if isinstance(value, str) and len(value) >= PLUGIN_TEXT_MIN_CHARACTERS:
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _of_plugins(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _of_plugins(each)
+
+
+def _password(text: str) -> Iterator[str]:
+    """The password of a URL, as it is written and as it is meant."""
+    match = re.search(r"://[^/@?#]*?:([^/@?#]+)@", text)
+    if match:
+        yield from {match[1], unquote(match[1])}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of the folder; Kubernetes mounts them as links into a hidden folder, which is left out."""
+    try:
+        found = sorted(folder.rglob("*"))
+    except OSError:
+        return
+    yield from (path for path in found if not any(part.startswith("..") for part in path.relative_to(folder).parts))
+
+
+def _of_file(path: Path) -> Iterator[str]:
+    try:
+        if path.is_file() and path.stat().st_size <= FILE_MAX_BYTES:
+            yield path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return

@@ -1,0 +1,139 @@
+"""A support bundle has every file or the reason why it is missing, and no secret, whatever a file holds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from adapter.errors import BrokerUnavailable, SettingsError
+from adapter.operations import support_bundle
+from adapter.operations.support_bundle import (
+    BundleFile,
+    CollectedFile,
+    FileMissing,
+    FileText,
+    archive,
+    collect,
+    hide,
+    manifest,
+)
+
+NOW = datetime(2026, 11, 30, 10, 20, 30, tzinfo=UTC)
+KEY = 'pa"ss+wörd/42'
+
+
+def _file(text: str, *lacks: str) -> BundleFile:
+    async def collected() -> FileText:
+        return FileText(text=text, lacks=lacks)
+
+    return BundleFile(name="file.txt", about="a file", collect=collected)
+
+
+def _failing(error: Exception) -> BundleFile:
+    async def collected() -> FileText:
+        raise error
+
+    return BundleFile(name="failed.txt", about="a file that fails", collect=collected)
+
+
+async def _collected(*files: BundleFile, secrets: Sequence[str] = ()) -> tuple[CollectedFile, ...]:
+    return await collect(files, secrets=secrets)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BrokerUnavailable("No broker answers."), "No broker answers."),
+        (SettingsError("One.", "Two."), "One. Two."),
+        (FileMissing("No log."), "No log."),
+        (ValueError("0912345678"), "ValueError."),
+    ],
+)
+async def test_a_file_that_fails_costs_no_other(error: Exception, reason: str) -> None:
+    """Its reason is kept; of errors that are not the adapter's own only the type, because they may quote anything."""
+    failed, found = await _collected(_failing(error), _file("fine"))
+
+    assert (failed.missing, failed.content) == (reason, b"")
+    assert (found.missing, found.content) == (None, b"fine")
+
+
+async def test_a_file_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time limit."""
+    monkeypatch.setattr(support_bundle, "FILE_SECONDS", 0.01)
+
+    async def endless() -> FileText:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    failed, found = await _collected(BundleFile(name="f", about="", collect=endless), _file("fine"))
+
+    assert "0.01 s" in str(failed.missing)
+    assert found.content == b"fine"
+
+
+async def test_each_file_is_counted() -> None:
+    """For the progress bar, those that fail too."""
+    counted: list[None] = []
+    await collect([_file("a"), _failing(ValueError())], secrets=(), on_file=lambda: counted.append(None))
+
+    assert len(counted) == 2
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda text: text,
+        lambda text: json.dumps({"a": text}),
+        lambda text: json.dumps({"a": text}, ensure_ascii=False),
+        lambda text: "https://u:pa%22ss%2Bw%C3%B6rd%2F42@h/",
+    ],
+)
+async def test_secrets_are_hidden_wherever_they_show(form: Callable[[str], str]) -> None:
+    """In the text of a file, in what it lacks and in reasons, as they are and as JSON and URLs write them."""
+    written = form(KEY)
+    found, failed = await _collected(_file(f"a {written} b", written), _failing(FileMissing(written)), secrets=(KEY,))
+    everything = (found.content.decode(), *found.lacks, str(failed.missing))
+
+    assert [written in each for each in everything] == [False] * 3
+    assert all("(hidden)" in each for each in everything)
+    assert found.hidden == 1
+
+
+def test_a_short_secret_hides_no_words() -> None:
+    """A password of one letter would leave nothing to read; and the longest of several is hidden first."""
+    assert hide("a cat", ("a", "cat")) == ("a cat", 0)
+    assert hide("password-2", ("password", "password-2")) == ("(hidden)", 1)
+
+
+async def test_a_long_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive has a bounded size."""
+    monkeypatch.setattr(support_bundle, "FILE_MAX_BYTES", 4)
+    (found,) = await _collected(_file("12345"))
+
+    assert found.content == b"1234"
+
+
+async def test_the_archive_lists_what_it_has_and_lacks() -> None:
+    """One folder, files for their owner alone, a note for people and a manifest for programs."""
+    files = await _collected(_file("wörd", "half of it"), _failing(FileMissing("No log.")))
+    content = archive(files, made_at=NOW)
+
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        members = {member.name: tar.extractfile(member) for member in tar.getmembers()}
+        assert {member.mode for member in tar.getmembers()} == {0o600}
+        texts = {name: file.read() for name, file in members.items() if file is not None}
+    folder = "ecticket-support-20261130T102030Z"
+    assert set(texts) == {f"{folder}/{name}" for name in ("README.txt", "manifest.json", "file.txt")}
+    listing = json.loads(texts[f"{folder}/manifest.json"])
+    assert listing == manifest(files, made_at=NOW)
+    has, lacks = listing["files"]
+    assert has["sha256"] == hashlib.sha256(texts[f"{folder}/file.txt"]).hexdigest()
+    assert (has["bytes"], has["lacks"]) == (5, ["half of it"])
+    assert (lacks["name"], lacks["missing"]) == ("failed.txt", "No log.")

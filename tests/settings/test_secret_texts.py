@@ -1,0 +1,56 @@
+"""Every secret of the settings is known to those who must not show it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from adapter.settings import load
+from adapter.settings.secret_texts import secret_texts
+
+
+def test_secrets_of_every_source_are_listed(tmp_path: Path) -> None:
+    """Settings, merchants, files, URLs, plugins, the private key; but no ordinary value."""
+    files = {
+        "secrets/merchants/2000132/hash_key": "key-of-a-file-16",
+        "secrets/merchants/2000132/hash_iv": "iv--of-a-file-16",
+        "secrets/kafka/sasl_password": "password-of-a-file",
+        "secrets/..data/ignored": "what the link points to",
+        "tls.key": "first line\nsecond line\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (tmp_path / "secrets/broken").write_bytes(b"\xff")
+    (tmp_path / "secrets/large").write_bytes(b"x" * 100_000)
+    keys = {"3085676": {"hash_key": "key-of-merchant", "hash_iv": "iv-of-merchant"}}
+    settings = load(
+        None,
+        {
+            "merchants": json.dumps(keys),
+            "keys.signing_key": "a-signing-key-of-at-least-32-characters\nanother-signing-key-of-32-characters!",
+            "kafka.oauth_client_secret": "client-secret",
+            "kafka.ssl_key_file": str(tmp_path / "tls.key"),
+            "kafka.oauth_token_url": "https://user:pass%2Bword@login.example/token",
+            "plugins.settings": json.dumps({"chat": {"urls": ["https://chat.example/secret"], "kind": "short"}}),
+            "secrets_dir": str(tmp_path / "secrets"),
+            "submit.operator": "an ordinary operator",
+        },
+    )
+
+    assert secret_texts(settings) == {
+        "key-of-merchant",
+        "iv-of-merchant",
+        "key-of-a-file-16",
+        "iv--of-a-file-16",
+        "password-of-a-file",
+        "a-signing-key-of-at-least-32-characters",
+        "another-signing-key-of-32-characters!",
+        "client-secret",
+        "first line",
+        "second line",
+        "pass+word",
+        "pass%2Bword",
+        "https://chat.example/secret",
+    }
