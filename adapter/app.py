@@ -13,26 +13,24 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import logging
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import structlog
-
 from adapter import event_loop, log, wiring
 from adapter.console_runner import ConsoleRunner
 from adapter.errors import AdapterError, BrokerUnavailable, SettingsError, StreamError, TopicsMissing
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.hook_runner import HookRunner
-from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
 from adapter.flows.collect import CollectStage
 from adapter.flows.confirm import ConfirmStage
@@ -105,14 +103,10 @@ WATCH_CLUSTER_SECONDS = 60.0
 
 Two deployments that start together do not see each other, and brokers do not report a deleted topic to its readers.
 """
-_WAIT_WARNING_SECONDS = 10.0
-"""How often the log repeats what the start waits for."""
-_TROUBLE_SECONDS = 600.0
-"""How often a running adapter logs such a trouble that stays."""
 _MIN_ANSWER_SECONDS = 1.0
 """How long callbacks that have arrived may take, even if the other stages took the whole grace period."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 utc_now: Clock = partial(datetime.now, UTC)
@@ -184,11 +178,10 @@ class RunningStage(StageRunner, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Obstacle:
-    """What a start waits for: the log line, its reason and facts, and the seconds until it is checked again."""
+    """What a start waits for, in a word and in a sentence, and the seconds until it is checked again."""
 
-    event: str
-    reason: str
-    facts: Mapping[str, object] = field(default_factory=dict)
+    waits_for: str
+    detail: str
     check_again_seconds: float = 1.0
 
 
@@ -312,9 +305,8 @@ class Adapter:
 
         Raises TopicsMissing.
         """
-        lines = LogThrottle(_WAIT_WARNING_SECONDS)
         for check in (self._broker_obstacle, self._group_obstacle, self._hold_obstacle):
-            if not await self._wait_out(check, stop, lines, on_wait):
+            if not await self._wait_out(check, stop, on_wait):
                 return False
         on_wait(None)
         self._startup_problem = None
@@ -324,7 +316,6 @@ class Adapter:
         self,
         check: Callable[[], Coroutine[object, object, _Obstacle | None]],
         stop: asyncio.Event,
-        lines: LogThrottle,
         on_wait: OnWait,
     ) -> bool:
         """Check again and again until there is no obstacle; return False if the adapter is stopped meanwhile."""
@@ -335,10 +326,10 @@ class Adapter:
             obstacle = checked.result()
             if obstacle is None:
                 return True
-            self._startup_problem = obstacle.reason
-            if lines.passes(obstacle.event) is not None:
-                _log.warning(obstacle.event, **obstacle.facts, reason=obstacle.reason)
-                on_wait(obstacle.reason)
+            _log.warning("start-waits", extra={"reason": obstacle.waits_for, "detail": obstacle.detail})
+            if obstacle.detail != self._startup_problem:
+                self._startup_problem = obstacle.detail
+                on_wait(obstacle.detail)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), obstacle.check_again_seconds)
         return False
@@ -351,10 +342,7 @@ class Adapter:
         return None
 
     def _without_broker(self, error: BrokerUnavailable) -> _Obstacle:
-        servers = self._connection.bootstrap_servers
-        return _Obstacle(
-            event="waiting for the broker", reason=f"no broker answers: {error}", facts={"servers": servers}
-        )
+        return _Obstacle(waits_for="broker", detail=f"no broker answers: {error}")
 
     async def _group_obstacle(self) -> _Obstacle | None:
         """Members of another deployment in this one's groups; what is only doubtful is logged."""
@@ -363,16 +351,16 @@ class Adapter:
         except BrokerUnavailable as error:
             return self._without_broker(error)
         except StreamError as error:
-            _log.warning("the members of the consumer groups are not known", reason=str(error))
+            _log.warning("groups-unknown", extra={"detail": str(error)})
             return None
         if conflict is None:
             return None
         if not conflict.blocking:
-            _log.warning(conflict.message)
+            _log.warning("group-perhaps-shared", extra={"detail": conflict.message})
             return None
         return _Obstacle(
-            event="waiting for another deployment to leave the consumer groups",
-            reason=conflict.message,
+            waits_for="consumer-groups",
+            detail=conflict.message,
             check_again_seconds=CHECK_GROUPS_SECONDS,
         )
 
@@ -388,9 +376,8 @@ class Adapter:
         if follower.knowledge is not Knowledge.UNREAD:
             return None
         return _Obstacle(
-            event="waiting for the holds of merchants",
-            reason=f"the holds of merchants are not known: {follower.problem}",
-            facts={"topic": self._settings.topics.control},
+            waits_for="holds",
+            detail=f"the holds of merchants are not known: {follower.problem}",
         )
 
     async def _find_conflict(self) -> GroupConflict | None:
@@ -402,14 +389,14 @@ class Adapter:
 
     async def _watch_cluster(self) -> None:
         """Log trouble that begins while the adapter runs. The adapter keeps running: a stop would help no order."""
-        lines = LogThrottle(_TROUBLE_SECONDS)
         while True:
             await asyncio.sleep(WATCH_CLUSTER_SECONDS)
-            for look in (self._group_trouble, self._missing_topics):
-                with contextlib.suppress(AdapterError):
-                    trouble = await look()
-                    if trouble is not None and lines.passes(look.__name__) is not None:
-                        _log.error(trouble)
+            with contextlib.suppress(AdapterError):
+                if (trouble := await self._group_trouble()) is not None:
+                    _log.error("group-shared", extra={"detail": trouble})
+            with contextlib.suppress(AdapterError):
+                if (trouble := await self._missing_topics()) is not None:
+                    _log.error("topics-missing", extra={"detail": trouble})
 
     async def _group_trouble(self) -> str | None:
         conflict = await self._find_conflict()
@@ -428,11 +415,11 @@ class Adapter:
             raise TopicsMissing(missing)
         specs = wiring.topic_specs(self._settings)
         for warning in await kafka_topics.warnings(self._connection, [spec for spec in specs if not spec.optional]):
-            _log.warning(warning)
+            _log.warning("topic-risky", extra={"detail": warning})
         if "submit" in self._only:
             with contextlib.suppress(StreamError):  # `_hold_follower` reports it
                 for warning in await kafka_topics.warnings(self._connection, [spec for spec in specs if spec.optional]):
-                    _log.warning(warning)
+                    _log.warning("topic-risky", extra={"detail": warning})
 
     def _make_engines(self, provider: EcticketClient) -> Iterator[tuple[str, RunningStage]]:
         if "submit" in self._only:
@@ -613,10 +600,17 @@ class Adapter:
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
         watching = asyncio.create_task(self._watch_cluster())
-        parts = {"stages": [*self._engines], "sinks": [*self._sink_runner.stuck()]}
-        _log.info("running", **parts, version=_version(), merchants=len(self._merchants.ids))
+        _log.info(
+            "running",
+            extra={
+                "stages": [*self._engines],
+                "sinks": [*self._sink_runner.stuck()],
+                "version": _version(),
+                "merchants": len(self._merchants.ids),
+            },
+        )
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        _log.info("stopping", requested=stop.is_set())
+        _log.info("stopping", extra={"requested": stop.is_set()})
         stopping.cancel()
         watching.cancel()
         grace = self._settings.shutdown.grace_seconds
@@ -702,20 +696,20 @@ def _problems(engine: StageRunner) -> Iterator[str]:
 
 def _log_settings_warnings(settings: Settings) -> None:
     for each in check_settings(settings):
-        _log.warning(str(each), setting=each.key)
+        _log.warning("setting-risky", extra={"setting": each.key, "detail": str(each)})
 
 
 def _check_codecs() -> None:
     """Log each codec that cannot be read, because a batch in it would stop its partition."""
     for codec, cause in unreadable_codecs().items():
-        _log.error("batches in this codec cannot be read", codec=codec, cause=cause, action=REPAIR_CODECS)
+        _log.error("codec-missing", extra={"codec": codec, "detail": cause, "action": REPAIR_CODECS})
 
 
 def _log_plugins(plugins: PluginManager) -> None:
     """Log the plugins in the order in which they are called, and what they use that is deprecated."""
-    _log.info("plugins, in the order of calls", plugins=[plugin.name for plugin in plugins.describe()])
+    _log.info("plugins-loaded", extra={"plugins": [plugin.name for plugin in plugins.describe()]})
     for warning in plugins.warnings:
-        _log.warning(warning)
+        _log.warning("plugin-warning", extra={"detail": warning})
 
 
 def _submit_policy(settings: Settings) -> SubmitPolicy:

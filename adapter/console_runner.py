@@ -8,6 +8,7 @@ an order.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -17,8 +18,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Final
-
-import structlog
 
 from adapter import event_loop, wiring
 from adapter.errors import SettingsError
@@ -47,7 +46,7 @@ STOP_SECONDS: Final = 2.0
 _ALL: Final = 10**15
 """More offsets than any topic has."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +85,9 @@ class ConsoleRunner:
         try:
             self.port = (await asyncio.wrap_future(self._started)).port
         except SettingsError as error:
-            _log.error("the adapter runs without its console", reason=str(error))
+            _log.error("console-not-started", extra={"detail": str(error)})
         else:
-            _log.info("the console is ready", host=self._settings.console.host, port=self.port)
+            _log.info("console-listening", extra={"host": self._settings.console.host, "port": self.port})
 
     async def stop(self) -> None:
         """Stop to listen; a thread that does not end in time is left to the end of the process."""
@@ -104,7 +103,7 @@ class ConsoleRunner:
             if not self._started.done():
                 self._started.set_exception(error)
             else:
-                _log.exception("the console ended")
+                _log.exception("console-error")
 
     async def _run(self) -> None:
         settings, loop = self._settings, asyncio.get_running_loop()

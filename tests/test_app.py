@@ -16,10 +16,8 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-import structlog
 from key_words import mentions
-from structlog.testing import capture_logs
-from structlog.typing import EventDict
+from log_lines import LogLine, capture_logs
 
 from adapter import app
 from adapter.app import STUCK_AFTER_SECONDS, STUCK_THREADS_MAX, Adapter
@@ -126,14 +124,13 @@ def test_a_loop_that_has_not_run_for_long_makes_the_adapter_no_longer_alive(plug
 def test_the_start_logs_plugins_in_order_and_warnings(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator might never run `plugins list`."""
     code = "from adapter import hookimpl\n@hookimpl\ndef map_item(line):\n    return None\n"
-    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())  # its own may be bound to an earlier configuration
 
     with capture_logs() as logged:
         Adapter(settings(plugin, code, plugins__disabled="shopp"))
 
     (order,) = (entry for entry in logged if "plugins" in entry)
     assert order["plugins"] == ["shop", "builtin.sku_is_item_no", "log", "webhook"]
-    warnings = [entry["event"] for entry in logged if entry["log_level"] == "warning"]
+    warnings = [str(entry["detail"]) for entry in logged if entry["log_level"] == "warning"]
     assert any("'shopp'" in warning and "'shop'?" in warning for warning in warnings)
 
 
@@ -292,7 +289,6 @@ async def test_what_is_only_doubtful_delays_no_start(
 
     adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
     monkeypatch.setattr(app, "group_members", group_members)
-    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
     with capture_logs() as logged:
         obstacle = await adapter._group_obstacle()
 
@@ -302,10 +298,9 @@ async def test_what_is_only_doubtful_delays_no_start(
 
 async def _logged_by_the_watch(
     adapter: Adapter, monkeypatch: pytest.MonkeyPatch, enough: asyncio.Event
-) -> Sequence[EventDict]:
+) -> Sequence[LogLine]:
     """What the adapter logs while it watches the cluster, until `enough`."""
     monkeypatch.setattr(app, "WATCH_CLUSTER_SECONDS", 0.001)
-    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())
     with capture_logs() as logged:
         watching = asyncio.create_task(adapter._watch_cluster())
         await enough.wait()
@@ -328,10 +323,10 @@ async def test_a_conflict_that_begins_later_is_logged_once(plugin: Path, monkeyp
 
     adapter = Adapter(settings(plugin, STUCK, kafka__client_id="shop"))
     monkeypatch.setattr(app, "group_members", group_members)
-    (line,) = await _logged_by_the_watch(adapter, monkeypatch, enough)
+    (line, *_) = await _logged_by_the_watch(adapter, monkeypatch, enough)
 
-    assert line["log_level"] == "error"
-    assert "stage at 10.0.0.7" in line["event"]
+    assert (line["event"], line["log_level"]) == ("group-shared", "error")
+    assert "stage at 10.0.0.7" in str(line["detail"])
 
 
 async def test_a_topic_that_is_deleted_while_the_adapter_runs_is_logged_once(
@@ -355,10 +350,10 @@ async def test_a_topic_that_is_deleted_while_the_adapter_runs_is_logged_once(
     adapter = Adapter(settings(plugin, STUCK))
     monkeypatch.setattr(app, "group_members", group_members)
     monkeypatch.setattr("adapter.kafka.topics.missing", missing)
-    (line,) = await _logged_by_the_watch(adapter, monkeypatch, enough)
+    (line, *_) = await _logged_by_the_watch(adapter, monkeypatch, enough)
 
-    assert line["log_level"] == "error"
-    assert mentions(str(line["event"]), "orders.paid topics --create")
+    assert (line["event"], line["log_level"]) == ("topics-missing", "error")
+    assert mentions(str(line["detail"]), "orders.paid topics --create")
 
 
 async def test_a_broker_that_accepts_connections_and_never_answers_delays_no_stop(plugin: Path) -> None:

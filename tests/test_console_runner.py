@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
+from log_lines import capture_logs
 from web.console.test_process_facts import sources
 
 from adapter import console_runner
@@ -51,10 +51,10 @@ async def test_a_port_in_use_costs_one_sentence_and_not_the_start() -> None:
         await console.start()
         await console.stop()
 
-    (line,) = [each for each in logs if "console" in each["event"]]
+    (line,) = [each for each in logs if each["event"] == "console-not-started"]
     assert line["log_level"] == "error"
-    assert f"127.0.0.1:{port}" in line["reason"]
-    assert "console.port" in line["reason"]
+    assert f"127.0.0.1:{port}" in str(line["detail"])
+    assert "console.port" in str(line["detail"])
     assert console.port is None
 
 

@@ -144,7 +144,7 @@ def test_an_error_that_ends_a_thread_is_logged_without_its_text(stray: Callable[
         thread.join()
 
     (line,) = _lines(stray())
-    assert (line["thread"], line["level"]) == ("mailer", "error")
+    assert (line["event"], line["thread_name"], line["level"]) == ("thread-error", "mailer", "error")
     assert "ValueError" in str(line["exception"])
 
 
@@ -158,7 +158,7 @@ def test_an_error_in_a_finalizer_is_logged_without_its_text(stray: Callable[[], 
     _RaisesAtItsEnd()
 
     (line,) = _lines(stray())
-    assert "_RaisesAtItsEnd.__del__" in str(line["where"])
+    assert "_RaisesAtItsEnd.__del__" in str(line["location"])
     assert "ValueError" in str(line["exception"])
 
 
@@ -197,7 +197,7 @@ def test_what_asyncio_reports_has_no_arguments_and_no_texts(
         runner.run(report())
 
     lines = [line for line in _lines(stray()) if line["logger"] == "asyncio"]
-    texts = {str(line["event"]) for line in lines}
+    texts = {str(line["message"]) for line in lines}
     assert "Task exception was never retrieved" in texts
     assert "Closed" in texts
     assert any(text.startswith("Exception in callback") for text in texts)
@@ -226,7 +226,7 @@ def test_a_line_that_cannot_be_formatted_is_reported_without_its_arguments(
     lost, following = _lines(stray())
     assert lost["logger_of_line"] == "family"
     assert __file__ in str(lost["location"])
-    assert following["event"] == "the next line"
+    assert following["message"] == "the next line"
     assert capsys.readouterr().err == ""
 
 
@@ -243,3 +243,35 @@ def test_an_exceptions_notes_and_group_are_left_out(level: str, capsys: pytest.C
     written = capsys.readouterr().err
     assert "ExceptionGroup" in written
     assert CUSTOMER not in written
+
+
+def test_a_line_is_its_event_and_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    """The names are those of docs/logs.md; the text of a line that is not the adapter's has a name of its own."""
+    log.configure(style="json", level="info")
+    logging.getLogger("adapter.a.room").info("partition-taken-over", extra={"topic": "paid", "partition": 0})
+    logging.getLogger("a.room").warning("went %s", "wrong")
+    structlog.stdlib.get_logger("a.plugin").warning("went wrong", number=1)
+
+    ours, theirs, plugins = map(json.loads, capsys.readouterr().err.splitlines())
+    assert ours.pop("timestamp").endswith("Z")
+    assert ours == {
+        "event": "partition-taken-over",
+        "level": "info",
+        "logger": "adapter.a.room",
+        "topic": "paid",
+        "partition": 0,
+    }
+    assert (theirs["event"], theirs["message"], theirs["logger"]) == ("library-message", "went wrong", "a.room")
+    assert (plugins["event"], plugins["message"], plugins["number"]) == ("library-message", "went wrong", 1)
+
+
+@pytest.mark.parametrize(("level", "lines"), [("info", 1), ("debug", 50)])
+def test_repeated_lines_are_left_out_unless_debugging(
+    level: str, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At level debug nothing is."""
+    log.configure(style="json", level=level)
+    for _ in range(50):
+        logging.getLogger("adapter.flows").warning("no-known-number", extra={"merchant_id": "1"})
+
+    assert len(capsys.readouterr().err.splitlines()) == lines

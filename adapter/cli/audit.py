@@ -1,6 +1,7 @@
 """Reports each action of a command in one line on standard output and one log line.
 
-The log line is JSON on standard error, like those of the adapter. It is left out if standard error is a terminal.
+The log line is JSON on standard error, like those of the adapter; its event is the command (docs/logs.md). It is left
+out if standard error is a terminal.
 Neither line contains customer data.
 """
 

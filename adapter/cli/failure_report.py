@@ -23,15 +23,15 @@ def log_failure(problems: Iterable[str], *, exit_code: int, unexpected: BaseExce
     `problems` has one entry for each error or cure. `unexpected`: an error whose type and stack locations are logged.
     """
     with suppress(Exception):
-        import structlog
+        import logging
 
         from adapter import log
 
         style = log.configured_style() or "json"  # None if the settings, which have it, could not be read
         with log.log_stream() as (stream, _):
             log.configure(style=style, level="info", stream=stream)
-            structlog.stdlib.get_logger(__name__).error(
-                "the adapter has stopped", problems=list(problems), exit_code=exit_code, exc_info=unexpected
+            logging.getLogger(__name__).error(
+                "adapter-failed", extra={"problems": list(problems), "exit_code": exit_code}, exc_info=unexpected
             )
         return True
     return False

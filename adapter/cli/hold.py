@@ -77,7 +77,7 @@ def hold(
     )
     ends = "until it is released" if end is None else f"until {in_taipei(end)}"
     facts = {"merchant_id": merchant_id, **held.model_dump(mode="json")}
-    audit("a merchant was held", facts, text=f"held  {merchant_id}  {ends}", as_json=json)
+    audit("hold", facts, text=f"held  {merchant_id}  {ends}", as_json=json)
     note(
         f"Running adapters that reach the brokers stop sending within {IN_FORCE_SECONDS:g} s; calls on the wire end. "
         f"Their metrics show it: ecticket_merchant_held. Release it with: ecticket-adapter release {merchant_id}"
@@ -95,7 +95,7 @@ def release(context: CommandContext, merchant: MerchantArgument, json: Json = Fa
     publish: Publish = partial(_publish, settings)
     event_loop.run(release_merchant(merchant_id, topic=settings.topics.control, publish=publish))
     facts = {"merchant_id": merchant_id, "released": True}
-    audit("a merchant was released", facts, text=f"released  {merchant_id}", as_json=json)
+    audit("release", facts, text=f"released  {merchant_id}", as_json=json)
     note(f"Running adapters that reach the brokers resume its orders within {IN_FORCE_SECONDS:g} s.")
     return 0
 

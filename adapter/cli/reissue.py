@@ -117,5 +117,4 @@ def _report(reissued: Reissue, order_id: str, *, dry_run: bool, json: bool) -> N
             "ticket_count": part.ticket_count,
             "target": reissued.producer_record.topic,
         }
-        event = f"an issuance {'' if dry_run else 'was '}{outcome}"
-        audit(event, facts, text=text, as_json=json)
+        audit("reissue", facts, text=text, as_json=json)

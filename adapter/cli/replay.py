@@ -127,9 +127,7 @@ class ReplayReport:
         """It was not replayed, and stays open."""
         self.counts["left out"] += 1
         text = f"left out  {_named(dead_letter)}: {why}"
-        audit(
-            "a dead letter was left out", _facts("left out", dead_letter) | {"why": why}, text=text, as_json=self.json
-        )
+        audit("dead-letters-replay", _facts("left out", dead_letter) | {"why": why}, text=text, as_json=self.json)
 
     def conclude(self, result: ReplayResult) -> int:
         """Print the totals, and return the exit code."""
@@ -180,7 +178,7 @@ class ReplayReport:
             "replays": replayed_record.replays,
             "mapped_again": replayed_record.mapped_again,
         }
-        audit(f"a dead letter {'was ' if outcome == 'replayed' else ''}{outcome}", facts, text=text, as_json=self.json)
+        audit("dead-letters-replay", facts, text=text, as_json=self.json)
 
 
 def _named(dead_letter: DeadLetter) -> str:

@@ -142,4 +142,4 @@ class ResolveReport:
             "published": list(resolved.event_names),
             "remaining": list(resolved.remaining),
         }
-        audit(f"an issuance {'was ' if outcome == 'resolved' else ''}{outcome}", facts, text=text, as_json=self.json)
+        audit("resolve", facts, text=text, as_json=self.json)

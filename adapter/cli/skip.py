@@ -62,7 +62,7 @@ def skip(
         note(str(error))
         return 1
     audit(
-        "skip_requested",
+        "dead-letters-skip",
         {
             "topic": partition.topic,
             "partition": partition.partition,

@@ -16,7 +16,6 @@ plugin fails, that order goes to the dead letters; other orders are not affected
     invocation       one call of one hook: counted, checked, described when it fails
     hook_time        which time counts against a budget
     bounded_threads  threads with time limits: for calls at start, for the hooks of orders, for a sink's loop
-    log_throttle     limits repeated log lines; flows and web use it, too
     order_hooks      the hook calls of one order: parse_order, accept_order, map_item, shape_issue
     hook_runner      what the flows use
     provided_sinks   the sinks of all plugins, checked

@@ -315,12 +315,7 @@ class BudgetedWorkers:
             return
         named = {at_work() for at_work in (*ended, *(job.at_work for job in (*self._running, *self._stuck)))}
         if names := sorted(name for name in named if name is not None):
-            _log.warning(
-                "The event loop was blocked for %.1f s. Hooks that ran meanwhile: %s. C code that holds the "
-                "interpreter, such as a regular expression, blocks everything else: see docs/hooks.md.",
-                seconds,
-                "; ".join(names),
-            )
+            _log.warning("event-loop-blocked", extra={"seconds": round(seconds, 1), "hooks": names})
 
     def _over_budget(self, job: _Job[object]) -> None:
         failure = job.timed_out()

@@ -20,7 +20,6 @@ from typing import Final, TypeVar
 from adapter.errors import HookFailed
 from adapter.extensions.bounded_threads import BudgetedWorkers
 from adapter.extensions.invocation import HookCalls, HookCounters, Implementation
-from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.order_hooks import OrderHooks, Plan
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
@@ -33,8 +32,6 @@ BUDGET_SECONDS: Final = 2.0
 """Default time limit of all merchants' hooks of one order together."""
 THREADS: Final = 32
 """Worker threads: enough for hooks that wait, few enough for hooks that compute."""
-LOG_FAILURE_SECONDS: Final = 60.0
-"""Time between two log lines about a failing observer, by plugin and hook."""
 OBSERVER_BACKLOG: Final = 10_000
 """Outcomes that may wait for observers; further ones are dropped for them and count as failed."""
 
@@ -42,16 +39,16 @@ OBSERVER_BACKLOG: Final = 10_000
 _log = logging.getLogger(__name__)
 
 
-def log_failure(failure: HookFailed, withheld: int = 0) -> None:
-    """Log the failure of an observer, and how many were not logged since its last line."""
-    _log.warning("%s%s", failure, f" It failed {withheld} more times since the last such line." if withheld else "")
+def log_failure(failure: HookFailed) -> None:
+    """Log the failure of an observer."""
+    _log.warning("observer-failed", extra={"plugin": failure.plugin, "hook": failure.hook, "detail": str(failure)})
 
 
 class HookRunner:
     """Calls the hooks of all plugins of this process.
 
     `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` gets
-    every failure of an observer; by default a failing observer is logged once a minute.
+    every failure of an observer; by default it is logged.
     """
 
     def __init__(
@@ -68,8 +65,7 @@ class HookRunner:
         self._implementations = plugins.implementations
         self._merchant_hooks = plugins.merchant_hooks
         self._parse_default = parse_default
-        self._on_observer_failure = on_observer_failure or self._log_failure
-        self._failure_lines = LogThrottle(LOG_FAILURE_SECONDS)
+        self._on_observer_failure = on_observer_failure or log_failure
         self._order_workers = BudgetedWorkers(budget_seconds=budget_seconds, threads=threads, name="hooks")
         self._observers = BudgetedWorkers(budget_seconds=budget_seconds, threads=1, name="observers")
         self._notifications: set[asyncio.Task[None]] = set()
@@ -154,11 +150,6 @@ class HookRunner:
             return run(order_hooks)
         timed_out = partial(calls.timed_out, self._order_workers.budget_seconds)
         return await self._order_workers.run(partial(run, order_hooks), timed_out=timed_out, at_work=calls.at_work)
-
-    def _log_failure(self, failure: HookFailed) -> None:
-        withheld = self._failure_lines.passes(failure.plugin, failure.hook)
-        if withheld is not None:
-            log_failure(failure, withheld)
 
     async def _notify(self, observer: Implementation, outcome: OrderOutcome) -> None:
         calls = HookCalls(self.counters)

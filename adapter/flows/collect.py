@@ -101,7 +101,7 @@ class CollectStage:
         self._now = now
         self._signer = signer
         self._rounds = ReportRounds(reports=reports, merchants=merchants, policy=policy, observer=observer, now=now)
-        self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
+        self._untrusted_headers = UntrustedHeaders(self.name, observer)
 
     def waiting(self) -> Mapping[str, WaitingTickets]:
         """What waits in this process now, by merchant."""

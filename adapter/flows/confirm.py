@@ -9,12 +9,11 @@ A confirmation that was replayed from the dead letters is queried for another da
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-import structlog
 
 from adapter.errors import CallError, OrderError
 from adapter.flows.issuance_parking import parked_records, parking_history
@@ -57,7 +56,7 @@ from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from adapter.trace_context import traceparent_of
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class ConfirmStage:
         self._jitter = jitter
         self._number_history = number_history or NumberHistory()
         self._signer = signer or RecordSigner(KeyRing(merchants))
-        self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
+        self._untrusted_headers = UntrustedHeaders(self.name, observer)
 
     async def prepare(self, record: Record) -> PreparedRecord[PendingQuery | None]:
         """Read the record and decide when to query it; None for a record of the collect stage, which reads it too.
@@ -191,7 +190,7 @@ class ConfirmStage:
     async def _query(self, pending: PendingQuery) -> Known | NotFound | QueryUnanswered | BreakerIsOpen:
         merchant = self._merchants.find(pending.merchant_id)
         if merchant is None:
-            _log.warning("the merchant of an awaited issuance is not configured", merchant_id=pending.merchant_id)
+            _log.warning("merchant-not-configured", extra={"merchant_id": pending.merchant_id, "stage": self.name})
             return QueryUnanswered(detail=f"merchant {pending.merchant_id} is not configured")
         queried_at = self._now()
         try:

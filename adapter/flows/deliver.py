@@ -10,14 +10,13 @@ Delivery is at least once: an event counts as delivered when the sink says so, a
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
-
-import structlog
 
 from adapter.errors import OrderError
 from adapter.extensions.sink_thread import DeliveryAttempt
@@ -39,9 +38,8 @@ MAX_WAITING = 500
 Each waiting event is read and not settled, so it also uses space in the commit's metadata, which is limited to 4 kB.
 """
 NOT_AN_EVENT = "not_an_event"
-_WARN_EVERY = timedelta(seconds=10)
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class SinkCaller(Protocol):
@@ -98,7 +96,6 @@ class DeliverStage:
         self._now = now
         self._jitter = jitter
         self._paused_until: datetime | None = None
-        self._warned_at: datetime | None = None
 
     async def prepare(self, record: Record) -> PreparedRecord[RetryState]:
         """Queue the record behind those of its key."""
@@ -168,31 +165,29 @@ class DeliverStage:
             at = self._paused_until = pause_until(
                 attempt.pause_seconds, now=now, paused=self._paused_until, retry_policy=self._retry_policy
             )
-        self._warn_throttled(event, retry_state, at)
+        self._warn(event, retry_state, at)
         return RetryLater(not_before=at, subject=retry_state)
 
-    def _warn_throttled(self, event: Event, retry_state: RetryState, at: datetime) -> None:
-        """Log failures at a limited rate; the metrics count them all."""
-        now = self._now()
-        if self._warned_at is None or now - self._warned_at >= _WARN_EVERY:
-            self._warned_at = now
-            _log.warning(
-                "a sink did not accept an event; it will be retried",
-                sink=self._sink.name,
-                plugin=self._sink.plugin,
-                reason=retry_state.reason,
-                event_id=event.id,
-                event_type=event.type,
-                attempts=retry_state.attempts,
-                retry_at=at.isoformat(timespec="seconds"),
-            )
+    def _warn(self, event: Event, retry_state: RetryState, at: datetime) -> None:
+        _log.warning(
+            "delivery-failed",
+            extra={
+                "sink": self._sink.name,
+                "plugin": self._sink.plugin,
+                "detail": retry_state.reason,
+                "event_id": event.id,
+                "event_type": event.type,
+                "attempts": retry_state.attempts,
+                "retry_at": at.isoformat(timespec="seconds"),
+            },
+        )
 
     def _given_up(self, record: Record, retry_state: RetryState, reason: str) -> Outcome:
         message = (
             f"Sink '{self._sink.name}' did not accept this event: it {reason}. Fix the sink or its receiver, then "
             f"deliver the event (`ecticket-adapter dead-letters replay --stage deliver --sink {self._sink.name}`)."
         )
-        _log.error("an event is given up for a sink", sink=self._sink.name, plugin=self._sink.plugin, reason=reason)
+        _log.error("delivery-given-up", extra={"sink": self._sink.name, "plugin": self._sink.plugin, "detail": reason})
         return self._dead_letter(
             record, DeadLetterCause(reason="sink-failed", stage="deliver", message=message), retry_state
         )

@@ -10,6 +10,7 @@ of its partitions ends (`stream`). When it reads again, it reads the whole topic
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -17,10 +18,7 @@ from datetime import datetime
 from enum import StrEnum, unique
 from typing import Protocol
 
-import structlog
-
 from adapter.errors import StreamError, TopicsMissing, Unreadable
-from adapter.extensions.log_throttle import LogThrottle
 from adapter.flows.messages.hold import MerchantHold, read_hold
 from adapter.flows.ports import Clock
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS
@@ -32,10 +30,7 @@ READ_AGAIN_SECONDS = 5.0
 """Pause after a failure; so often a process looks whether a missing topic exists by now."""
 SILENCE_SECONDS = 30.0
 """If the brokers have not answered for so long, holds count as unknown: newer ones may have been missed."""
-WARN_EVERY_SECONDS = 600.0
-"""How often a problem with the topic is logged at most."""
-
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Holds:
@@ -85,10 +80,10 @@ class Holds:
         for merchant_id, hold in self.by_merchant.items():
             if before.get(merchant_id) != hold:
                 until = None if hold.until is None else hold.until.isoformat()
-                _log.warning("a merchant is held: its orders wait", merchant_id=merchant_id, until=until)
+                _log.warning("merchant-held", extra={"merchant_id": merchant_id, "retry_at": until})
         ended = before.keys() - self.by_merchant.keys()
         for merchant_id in sorted(ended):
-            _log.info("a merchant's hold has ended: its orders continue", merchant_id=merchant_id)
+            _log.info("merchant-released", extra={"merchant_id": merchant_id})
         if ended:
             for call in self._on_release:
                 call()
@@ -168,7 +163,6 @@ class HoldFollower:
         self._sleep = sleep
         self._answered_at = float("-inf")
         self._attempted = asyncio.Event()
-        self._lines = LogThrottle(WARN_EVERY_SECONDS, clock=monotonic)
 
     @property
     def up_to_date(self) -> bool:
@@ -210,7 +204,7 @@ class HoldFollower:
 
     def _succeeded(self, table: HoldTable) -> None:
         if self.problem is not None:
-            _log.info("the holds of merchants are known")
+            _log.info("holds-known")
         self.problem, self.knowledge = None, Knowledge.KNOWN
         self._holds.replace(table.holds)
         self._attempted.set()
@@ -218,11 +212,9 @@ class HoldFollower:
     def _failed(self, problem: str, knowledge: Knowledge) -> None:
         """Keep the known holds. An unknown release holds orders up; an unknown hold would issue tickets."""
         self.problem, self.knowledge = problem, knowledge
-        if self._lines.passes(knowledge) is not None:
-            _log.warning("the holds of merchants cannot be read", reason=problem)
+        _log.warning("holds-unknown", extra={"reason": knowledge.value, "detail": problem})
         self._attempted.set()
 
     def _ignore(self, error: Unreadable) -> None:
         self._observer.invalid_control_record()
-        if self._lines.passes("ignored") is not None:
-            _log.warning("a record on the control topic was ignored", reason=str(error))
+        _log.warning("control-record-ignored", extra={"detail": str(error)})

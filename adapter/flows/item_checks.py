@@ -6,14 +6,12 @@ and counts, `require` rejects the order. An order whose products are unknown in 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-import structlog
-
 from adapter.errors import InvalidOrder
-from adapter.extensions.log_throttle import LogThrottle
 from adapter.flows.item_information import ItemInformation
 from adapter.flows.messages.events import OrderRef
 from adapter.flows.ports import Clock, FlowObserver
@@ -23,10 +21,8 @@ from adapter.protocol.credentials import Merchant
 
 OLDEST_REFUSAL_SECONDS: Final = 30.0
 """A product counts as not issuable only by an answer that is not older than this; an older one is queried again."""
-WARN_EVERY_SECONDS: Final = 600.0
-"""How often the same finding of a merchant is logged at most; the metric counts all."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ItemChecks:
@@ -44,7 +40,6 @@ class ItemChecks:
         self._mode = mode
         self._observer = observer
         self._now = now
-        self._lines = LogThrottle(WARN_EVERY_SECONDS, clock=lambda: now().timestamp())
 
     async def check(
         self, merchant: Merchant, order_ref: OrderRef, parts: Sequence[Part], *, replayed_at: datetime | None = None
@@ -97,15 +92,15 @@ class ItemChecks:
             self._observer.items_checked(merchant.merchant_id, "issuable")
         for rule in dict.fromkeys(finding.rule for finding in findings):
             self._observer.items_checked(merchant.merchant_id, rule.value)
-            withheld = None if self._mode == "require" else self._lines.passes(merchant.merchant_id, rule)
-            if withheld is not None:
+            if self._mode == "warn":
                 _log.warning(
-                    "an order is sent with a product that ECTicket will probably refuse",
-                    merchant_id=merchant.merchant_id,
-                    order_id=order_ref.order_id,
-                    rule=rule.value,
-                    item_nos=[finding.item_no for finding in findings if finding.rule is rule],
-                    withheld=withheld,
+                    "product-not-issuable",
+                    extra={
+                        "merchant_id": merchant.merchant_id,
+                        "order_id": order_ref.order_id,
+                        "reason": rule.value,
+                        "item_nos": [finding.item_no for finding in findings if finding.rule is rule],
+                    },
                 )
 
 

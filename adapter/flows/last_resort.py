@@ -6,10 +6,9 @@ would not pass it. So this code uses no content of the record, and no content ca
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime
-
-import structlog
 
 from adapter.errors import OutcomeTooLarge
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
@@ -37,7 +36,7 @@ _NOT_ACCEPTED = (
     "Raise max.message.bytes of the dead letters (`ecticket-adapter topics` says to how much), then replay it."
 )
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def is_rejected_again(error: Exception) -> bool:
@@ -84,12 +83,14 @@ def bare_dead_letter(
     """The outcome of any record: its bare dead letter, which counts as possibly sent, the safe direction."""
     cause = replace(_cause(error, stage), sink=sink)
     _log.error(
-        "a record is parked with its coordinates only",
-        reason=cause.reason,
-        stage=stage,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
+        "record-parked-bare",
+        extra={
+            "reason": cause.reason,
+            "stage": stage,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+        },
     )
     history = RecordHistory(
         origin=record_origin(record),
@@ -109,7 +110,7 @@ def _signed(dead_letter: ProducerRecord, signer: RecordSigner | None) -> Produce
     try:
         return dead_letter if signer is None else signer.sign(dead_letter)
     except Exception as error:  # noqa: BLE001  # the record must not stay open for ever
-        _log.error("a dead letter could not be signed", error=type(error).__name__)  # no content in logs
+        _log.error("dead-letter-unsigned", extra={"error": type(error).__name__})  # no content in logs
         return dead_letter
 
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-import structlog
-
 from adapter.errors import StreamError
-from adapter.extensions.log_throttle import LogThrottle
 from adapter.flows.messages.event_reader import PublishedEvent, read_published_event
 from adapter.flows.ports import Merchants
 from adapter.issuance.order import ORDER_ID_MAX_CHARACTERS
@@ -228,13 +226,11 @@ def _key(merchant_id: str, trade_no: str) -> tuple[str, str]:
 
 TAIL_SECONDS = 10.0
 """Maximum time that an order waits for the tail of the topic."""
-WARN_EVERY_SECONDS = 60.0
-"""Interval of the log line about an unreadable tail."""
 _PUBLISHED = frozenset({"submitted", "delayed", "issued"})
 _YIELD_AFTER = 200
 """Other tasks run after this many records."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 ReadTail = Callable[[Mapping[int, int]], AsyncGenerator[Record, None]]
@@ -259,7 +255,6 @@ class NumberHistory:
         self._next_offsets: dict[int, int] = {}
         self._reading: asyncio.Task[None] | None = None
         self._queued: asyncio.Task[None] | None = None
-        self._lines = LogThrottle(WARN_EVERY_SECONDS)
 
     def of_order(self, merchant_id: str, order_id: str) -> OrderNumbers:
         """The history for the numbers of one order."""
@@ -334,10 +329,7 @@ class NumberHistory:
             self.owners.failed(event.merchant_id, event.trade_no, event.order_id)
 
     def _warn(self, reason: str) -> None:
-        if self._lines.passes() is not None:
-            _log.warning(
-                "the issuances topic cannot be read: only this process's memory says whose a number is", reason=reason
-            )
+        _log.warning("issuances-unreadable", extra={"detail": reason})
 
 
 class OrderNumbers:

@@ -8,11 +8,10 @@ is published without the others.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-
-import structlog
 
 from adapter.errors import OrderError
 from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
@@ -47,7 +46,7 @@ _REASON_MAX = 100
 _REASONS_COUNTED = 50
 """How many different reasons of Ignore are counted by name."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _REASONS: Mapping[ParkReason, events.ParkReason] = {
     ParkReason.REFUSED_ENVELOPE: "refused-envelope",
@@ -115,12 +114,14 @@ class OrderOutcomes:
         self._observer.order_settled("ignored")
         self._observer.ignored(plugin, self._counted_reason(ignore.reason))
         _log.debug(
-            "ignored a record",
-            plugin=plugin,
-            reason=ignore.reason[:_REASON_MAX],
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
+            "record-ignored",
+            extra={
+                "plugin": plugin,
+                "detail": ignore.reason[:_REASON_MAX],
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+            },
         )
         for_plugins = OrderOutcome(merchant_id=None, order_id=None, ignored=ignore.reason, plugin=ignore.plugin)
         return OrderResult(outcome=Outcome(), for_plugins=for_plugins)

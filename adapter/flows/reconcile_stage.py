@@ -10,6 +10,7 @@ No record is read as a member and nothing is committed. A day is done when `comp
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +19,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import Final, Protocol
-
-import structlog
 
 from adapter.backoff import backoff_seconds
 from adapter.errors import AdapterError, BrokerUnavailable, StreamError
@@ -35,7 +34,7 @@ LONGEST_RETRY_SECONDS: Final = 1800.0
 LONGEST_CONNECT_SECONDS: Final = 30.0
 """The longest pause between attempts to join the group."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ReconcileObserver(Protocol):
@@ -161,7 +160,7 @@ class ReconcileStage:
                     await self._serve(self._member)
                 except (BrokerUnavailable, StreamError) as error:
                     self._problem = str(error)
-                    _log.warning("the reconcile stage is out of touch with the brokers", reason=str(error))
+                    _log.warning("stage-disconnected", extra={"stage": "reconcile", "detail": str(error)})
                 finally:
                     await self._leave()
                 failures += 1
@@ -242,7 +241,7 @@ class ReconcileStage:
                 await asyncio.wait({work}, timeout=self._look_seconds)
                 await self._accept_assignment(member)
                 if merchant_id not in self._mine:
-                    _log.info("another process reconciles this merchant now", merchant_id=merchant_id)
+                    _log.info("reconcile-handed-over", extra={"merchant_id": merchant_id})
                     return
         finally:
             work.cancel()
@@ -252,15 +251,15 @@ class ReconcileStage:
         progress = self._progress[merchant_id]
         try:
             if await self._reconciler.is_completed(merchant_id, period):
-                _log.info("another process has reconciled this merchant", merchant_id=merchant_id)
+                _log.info("reconcile-done-elsewhere", extra={"merchant_id": merchant_id})
             else:
                 await self._compare(merchant_id, period)
         except AdapterError as error:
             self._failed(merchant_id, progress)
-            _log.warning("reconciling failed and is repeated", merchant_id=merchant_id, reason=str(error))
+            _log.warning("reconcile-failed", extra={"merchant_id": merchant_id, "detail": str(error)})
         except Exception:  # noqa: BLE001  # a defect here must not stop the stages that issue
             self._failed(merchant_id, progress)
-            _log.exception("reconciling failed and is repeated", merchant_id=merchant_id)
+            _log.exception("reconcile-error", extra={"merchant_id": merchant_id})
         else:
             progress.done, progress.failures = period, 0
 
@@ -273,11 +272,13 @@ class ReconcileStage:
     async def _compare(self, merchant_id: str, period: ReconciledPeriod) -> None:
         merchant = self._merchants.find(merchant_id)
         if merchant is None:
-            _log.warning("the merchant is not configured any more", merchant_id=merchant_id)
+            _log.warning("merchant-not-configured", extra={"merchant_id": merchant_id, "stage": "reconcile"})
             return
 
         async def wait(until: datetime, count: int) -> None:
-            _log.info("numbers are too young to be compared", merchant_id=merchant_id, count=count, waiting_until=until)
+            _log.info(
+                "reconcile-waits", extra={"merchant_id": merchant_id, "count": count, "retry_at": until.isoformat()}
+            )
             await asyncio.sleep(max(0.0, (until - self._now()).total_seconds()))
 
         async with self._reconciler.compare(merchant, period, publish=True, wait=wait) as comparison:
@@ -289,18 +290,20 @@ class ReconcileStage:
         self._observer.reconciled(merchant_id, new_by_kind, self._now())
         _log.info(
             "reconciled",
-            merchant_id=merchant_id,
-            first_day=completed.first_day.isoformat(),
-            last_day=completed.last_day.isoformat(),
-            reported=completed.reported,
-            published=completed.published,
-            differences=completed.differences,
-            new=new_by_kind,
-            ignored=counts.ignored,
-            not_yet=counts.not_yet,
+            extra={
+                "merchant_id": merchant_id,
+                "first_day": completed.first_day.isoformat(),
+                "last_day": completed.last_day.isoformat(),
+                "reported": completed.reported,
+                "published": completed.published,
+                "differences": completed.differences,
+                "new_differences": new_by_kind,
+                "ignored": counts.ignored,
+                "not_yet": counts.not_yet,
+            },
         )
         for sentence in comparison.findings.sentences():
-            _log.warning(sentence, merchant_id=merchant_id)
+            _log.warning("order-report-odd", extra={"merchant_id": merchant_id, "detail": sentence})
 
 
 def partition_of(merchant_id: str, partitions: Sequence[TopicPartition]) -> TopicPartition:

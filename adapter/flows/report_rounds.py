@@ -11,12 +11,11 @@ the engine drops the record, for example because the partition has another owner
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from weakref import WeakSet
-
-import structlog
 
 from adapter.errors import CallError, UnreadableReply
 from adapter.flows.ports import Clock, FlowObserver, Merchants, TicketReport, TicketReports
@@ -43,7 +42,7 @@ from adapter.protocol.order_detail import ReportRequest, ReportType, TicketRow
 from adapter.protocol.report_csv import ReportRows
 from adapter.protocol.taipei import taipei_day
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
@@ -154,7 +153,7 @@ class ReportRounds:
         if reading.oddities != merchant.oddities:
             merchant.oddities = reading.oddities
             for sentence in reading.oddities:
-                _log.warning(sentence, merchant_id=merchant_id)
+                _log.warning("ticket-report-odd", extra={"merchant_id": merchant_id, "detail": sentence})
         for each in covered:
             self._conclude(each, reading.results[each.awaited])
 
@@ -181,11 +180,7 @@ class ReportRounds:
         self._observer.report_for_collecting(merchant_id, "failed")
         if not merchant.failed:
             merchant.failed = True
-            _log.warning(
-                "a ticket report could not be read; tickets are collected later",
-                merchant_id=merchant_id,
-                reason=str(error),
-            )
+            _log.warning("ticket-report-failed", extra={"merchant_id": merchant_id, "detail": str(error)})
         for each in due:
             self._conclude(each, None)
 

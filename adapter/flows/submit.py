@@ -14,17 +14,15 @@ nothing was sent: neither under today's mapping nor, if the mapping has changed,
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
-import structlog
-
 from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooLarge, UnknownMerchant, Unreadable
 from adapter.extensions.hook_runner import HookRunner
-from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows.holds import Holds
 from adapter.flows.item_checks import ItemChecks
@@ -61,10 +59,7 @@ from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 MAX_ORDER_BYTES = 512 * 1024
 """The largest value of an order record: with its plan it must fit into the 2 MiB records of the deferred topic."""
 
-WARN_EVERY_SECONDS = 600.0
-"""How often a merchant without a known number is logged at most."""
-
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +137,8 @@ class SubmitStage:
         self._now = now
         self._sleep = sleep
         self._number_history = number_history or NumberHistory()
-        self._no_known_number_lines = LogThrottle(WARN_EVERY_SECONDS, clock=lambda: now().timestamp())
         self._signer = signer or RecordSigner(KeyRing(merchants))
-        self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
+        self._untrusted_headers = UntrustedHeaders(self.name, observer)
         self._longest_wait = timedelta(seconds=longest_wait_seconds)
         self._item_checks = item_checks
         self._holds = holds or Holds(now)
@@ -475,22 +469,21 @@ class SubmitStage:
         """Report that ECTicket accepted other tickets than requested: a person must look; the outcome stays."""
         self._observer.ticket_data_differs(order_ref.merchant_id)
         _log.error(
-            "Issue was accepted with other tickets than were requested; look the number up at ECPay",
-            merchant_id=order_ref.merchant_id,
-            order_id=order_ref.order_id,
-            trade_no=trade_no.value,
-            differences=[f"{each.item}: requested {each.requested}, issued {each.issued}" for each in differences],
+            "tickets-differ",
+            extra={
+                "merchant_id": order_ref.merchant_id,
+                "order_id": order_ref.order_id,
+                "trade_no": trade_no.value,
+                "differences": [
+                    f"{each.item}: requested {each.requested}, issued {each.issued}" for each in differences
+                ],
+            },
         )
 
     def _warn_of_no_known_number(self, merchant: Merchant) -> None:
-        """Count and sometimes log that an order in doubt waits although no answer can end its doubt."""
+        """Report that an order in doubt waits although no answer can end its doubt."""
         self._observer.no_known_number(merchant.merchant_id)
-        if self._no_known_number_lines.passes(merchant.merchant_id) is not None:
-            _log.warning(
-                "an order in doubt waits: no trade number of this merchant is known to exist, so nothing shows whether "
-                "QueryIssueResult works; set known_trade_no of the merchant",
-                merchant_id=merchant.merchant_id,
-            )
+        _log.warning("no-known-number", extra={"merchant_id": merchant.merchant_id})
 
     def _report_problems(self, merchant: Merchant, result: RunResult) -> None:
         """Report what a person must look at.
@@ -499,7 +492,7 @@ class SubmitStage:
         """
         if any(part_result.state.history.control_known for part_result in result.parts):
             self._observer.control_known(merchant.merchant_id)
-            _log.error("ECTicket claims to know a random trade number", merchant_id=merchant.merchant_id)
+            _log.error("random-number-known", extra={"merchant_id": merchant.merchant_id})
         if result.lacks_known_number:
             self._warn_of_no_known_number(merchant)
 

@@ -5,15 +5,14 @@ A connection keeps the certificate with which it was made. Brokers check it only
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from adapter.errors import SettingsError
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 Fingerprint = tuple[tuple[int, int], ...]
 """Inode and time of modification of each file."""
@@ -41,7 +40,7 @@ class ReloadingContext(ssl.SSLContext):
             if (found := self._fingerprint()) != self._loaded:
                 self._load(found)
         except OSError as error:
-            _log.warning("the renewed client certificate cannot be used", reason=str(error), file=str(self._cert_file))
+            _log.warning("certificate-not-loaded", extra={"detail": str(error), "file": str(self._cert_file)})
         return super().wrap_bio(*arguments, **options)
 
     def _fingerprint(self) -> Fingerprint:

@@ -72,7 +72,7 @@ async def completes_within(work: Coroutine[object, object, object], seconds: flo
         task.cancel()
         return False
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("closing a client: %r", error)
+        log.debug("client-not-closed", extra={"detail": repr(error)})
     return True
 
 

@@ -105,7 +105,7 @@ class KafkaPublisher:
                 await producer.start()
         except (*_FAILURES, OSError, TimeoutError) as error:
             self._update_heartbeat(connected=False)
-            log.debug("no producer yet: %r", error)
+            log.debug("producer-not-started", extra={"detail": repr(error)})
             await close_producer(producer, abort=True)
             return None
         except BaseException:
@@ -187,7 +187,7 @@ class KafkaPublisher:
     def _break(self, producer: AIOKafkaProducer, why: str) -> None:
         """Have this producer replaced: all its records in flight fail together, and it gets no more."""
         if producer is self._producer:
-            log.warning("publishing a record failed, replacing the producer: %s", why)
+            log.warning("publishing-failed", extra={"detail": why})
             self._discard_producer()
             self._broken.set()
 
@@ -199,4 +199,7 @@ class KafkaPublisher:
         self._last_heartbeat = time.monotonic()
         if connected != self._connected:
             self._connected = connected
-            log.info("publisher: brokers are available" if connected else "publisher: no broker is available")
+            if connected:
+                log.info("publisher-connected")
+            else:
+                log.info("publisher-disconnected")

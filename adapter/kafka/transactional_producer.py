@@ -57,11 +57,7 @@ class BatchBytes:
         smaller = refused // _BATCH_STEP if refused > _MIN_BATCH_BYTES else ALONE
         if smaller < self.max_bytes:
             self.max_bytes = smaller
-            log.warning(
-                "a topic rejects batches of %s bytes (max.message.bytes); batches have at most %s bytes from now on",
-                refused,
-                smaller,
-            )
+            log.warning("batches-shrunk", extra={"bytes": refused, "max_bytes": smaller})
 
 
 class AioKafkaTransactionalProducer:

@@ -162,7 +162,7 @@ def _report(task: asyncio.Task[None]) -> None:
     """Log a programming error; the next look begins again."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("reading the topics for the console failed", exc_info=error)
+        log.error("console-read-error", exc_info=error)
 
 
 async def _problem_of(work: Coroutine[object, object, None]) -> str | None:

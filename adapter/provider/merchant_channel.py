@@ -17,9 +17,6 @@ from adapter.provider.limits import CallLimits
 from adapter.provider.observer import ProviderObserver
 from adapter.provider.time_source import TimeSource
 
-REFUSAL_LOG_SECONDS = 600.0
-"""The shortest time between two logged refusals of a merchant, if calls are accepted in between."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -56,8 +53,6 @@ class MerchantChannel:
         self._observer = observer
         self._clock = clock
         self._last_code = ""
-        self._envelopes = FirstRefusalLog(merchant_id, "envelope", clock)
-        self._issues = FirstRefusalLog(merchant_id, "issue", clock)
 
     def needs_probe(self) -> bool:
         """Return whether the caller has to make the breaker's probe before its own call.
@@ -119,18 +114,15 @@ class MerchantChannel:
     def accepted(self) -> None:
         """Record an accepted envelope (TransCode 1)."""
         self._breaker.accepted()
-        self._envelopes.ended()
 
     def issue_answered(self, rtn_code: int) -> None:
         """Record a reply to Issue; RtnCode 1 is an acceptance and every other one a refusal."""
-        if rtn_code == 1:
-            self._issues.ended()
-        else:
-            self._issues.log(f"RtnCode {rtn_code}")
+        if rtn_code != 1:
+            self._log_refusal("issue", f"RtnCode {rtn_code}")
 
     def not_accepted(self, kind: str, subject: str | None, code: str) -> None:
         """Record a rejected envelope; `subject` None is a control query, `code` is ECTicket's code."""
-        self._envelopes.log(f"{kind}: {code}")
+        self._log_refusal("envelope", f"{kind}: {code}")
         self._last_code = code
         if subject is None:
             self._breaker.control_not_accepted(self._clock.steady())
@@ -160,6 +152,10 @@ class MerchantChannel:
             self._breaker.probe_failed(probe, self._clock.steady())
         self._report_state()
 
+    def _log_refusal(self, refused: str, code: str) -> None:
+        """Log a refusal by its code, without ECTicket's message, which may quote an order."""
+        _log.warning("call-refused", extra={"merchant_id": self.merchant_id, "refused": refused, "code": code})
+
     def _report_state(self) -> None:
         before, state = self._reported_state, self._breaker.state
         if state is before:
@@ -169,43 +165,13 @@ class MerchantChannel:
         if before is BreakerState.CLOSED:
             error = self.breaker_open_error()
             _log.warning(
-                "breaker opened (%s): %s If it stays open, check keys, clock and provider.environment: run check.",
-                self._last_code,
-                error,
-                extra={"merchant_id": self.merchant_id, "retry_at": error.retry_at.isoformat()},
+                "breaker-opened",
+                extra={
+                    "merchant_id": self.merchant_id,
+                    "retry_at": error.retry_at.isoformat(),
+                    "code": self._last_code,
+                    "detail": str(error),
+                },
             )
         elif state is BreakerState.CLOSED:
-            _log.info("breaker closed: ECTicket accepts calls of merchant %s again", self.merchant_id)
-
-
-class FirstRefusalLog:
-    """Logs the first refusal of a merchant, and the first after an acceptance; at most once in ten minutes.
-
-    Later ones are in the metrics and in each order's own events. No message of ECTicket is logged, because it may quote
-    an order.
-    """
-
-    def __init__(self, merchant_id: str, what: str, clock: TimeSource) -> None:
-        self._merchant_id = merchant_id
-        self._what = what
-        self._clock = clock
-        self._refusing = False
-        self._logged_at = float("-inf")
-
-    def log(self, code: str) -> None:
-        """Record a refusal with this code."""
-        now = self._clock.steady()
-        if not self._refusing and now - self._logged_at >= REFUSAL_LOG_SECONDS:
-            self._logged_at = now
-            _log.warning(
-                "first refusal: ECTicket refused an %s of merchant %s (%s)",
-                self._what,
-                self._merchant_id,
-                code,
-                extra={"merchant_id": self._merchant_id},
-            )
-        self._refusing = True
-
-    def ended(self) -> None:
-        """Record an acceptance."""
-        self._refusing = False
+            _log.info("breaker-closed", extra={"merchant_id": self.merchant_id})

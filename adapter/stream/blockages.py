@@ -20,7 +20,6 @@ FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
 LOOK_FOR_REQUEST_SECONDS = 3.0
 """How often a blocked engine checks for a skip request."""
-LOG_AGAIN_SECONDS = 10.0
 MAX_WHY_CHARACTERS = 500
 """Limit of an operator's reason; a commit's metadata has 4,096 bytes."""
 
@@ -34,8 +33,6 @@ class Blockage:
     problem: UnreadableBatch
     failures: int
     retry_at: float
-    logged_at: float
-    """When the blockage was last logged."""
     tried: bool = False
     """Whether the next attempt has begun."""
 
@@ -45,13 +42,7 @@ class Blockage:
         same = earlier is not None and earlier.problem.first == problem.first
         failures = earlier.failures + 1 if earlier is not None and same else 1
         wait = backoff_seconds(failures, first=FIRST_RETRY_SECONDS, longest=LONGEST_RETRY_SECONDS)
-        logged_at = earlier.logged_at if earlier is not None else float("-inf")
-        is_due = now - logged_at >= LOG_AGAIN_SECONDS
-        return cls(problem=problem, failures=failures, retry_at=now + wait, logged_at=now if is_due else logged_at)
-
-    def logs(self, now: float) -> bool:
-        """Whether this failure is logged."""
-        return self.logged_at == now
+        return cls(problem=problem, failures=failures, retry_at=now + wait)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,16 +59,17 @@ class BlockedPartitions(Generic[S]):
         earlier = owned.blockage
         now = time.monotonic()
         owned.blockage = Blockage.after(earlier, problem, now=now)
-        if owned.blockage.logs(now):
-            log.error(
-                "%s; retrying this partition in %.1f s, other partitions continue. Repair it, or skip offsets %s to "
-                "%s: %s",
-                problem,
-                owned.blockage.retry_at - now,
-                problem.first,
-                problem.last,
-                skip_command(problem),
-            )
+        log.error(
+            "batch-unreadable",
+            extra={
+                **problem.partition._asdict(),
+                "offset": problem.first,
+                "last_offset": problem.last,
+                "retry_seconds": round(owned.blockage.retry_at - now, 1),
+                "detail": problem.cause,
+                "action": skip_command(problem),
+            },
+        )
         if earlier is None and self._skips_group is not None:
             self._run(self._await_request(member, owned, self._skips_group))
 
@@ -88,7 +89,7 @@ class BlockedPartitions(Generic[S]):
         blockage = owned.blockage
         if blockage is not None and position > blockage.problem.first:
             owned.blockage = None
-            log.info("%s: reading continues at offset %s", owned.partition, position)
+            log.info("batch-passed", extra={**owned.partition._asdict(), "offset": position})
 
     async def _await_request(self, member: Member, owned: OwnedPartition[S], group: str) -> None:
         while owned.active and owned.working and owned.blockage is not None:
@@ -109,13 +110,21 @@ class BlockedPartitions(Generic[S]):
             return None if commit is None else read_request(commit.metadata)
         except Exception as error:  # noqa: BLE001  # a request that cannot be read must not stop the engine
             # An access rule may be missing; then an operator's request would never arrive.
-            log.warning("%s: reading skip requests failed: %s", partition, error)
+            log.warning("skip-requests-unreadable", extra={**partition._asdict(), "detail": str(error)})
             return None
 
     def _skip(self, member: Member, owned: OwnedPartition[S], problem: UnreadableBatch, request: SkipRequest) -> None:
         """Give the batch its outcome, a dead letter. No await from here on, so that nothing is read in between."""
         last = min(problem.last, request.last)
-        log.warning("%s: skipping offsets %s to %s: %s", owned.partition, problem.first, last, request.why)
+        log.warning(
+            "batch-skipped",
+            extra={
+                **owned.partition._asdict(),
+                "offset": problem.first,
+                "last_offset": last,
+                "detail": request.why,
+            },
+        )
         record = Record(
             topic=owned.partition.topic,
             partition=owned.partition.partition,

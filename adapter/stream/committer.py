@@ -98,9 +98,7 @@ class Committer(Generic[S]):
     def _shrink(self, partition: TopicPartition, size: int) -> None:
         """Limit the next transaction to half of what this one failed to publish."""
         self._max_bytes[partition] = size // 2
-        log.debug(
-            "%s: a transaction of %s bytes failed; the next one publishes at most %s bytes", partition, size, size // 2
-        )
+        log.debug("transaction-shrunk", extra={**partition._asdict(), "bytes": size, "max_bytes": size // 2})
 
     def _grow(self, partition: TopicPartition) -> None:
         if partition in self._max_bytes:
@@ -133,7 +131,7 @@ class Committer(Generic[S]):
         """Shorten the metadata: hand off the oldest open records that have no call under way."""
         while (batch := owned.state.next_commit(final=final)) and len(batch.metadata) > HAND_OFF_DOWN_TO:
             if not self._scheduler.hand_off_oldest(owned, max(32, owned.state.open_count // 16)):
-                log.warning("%s: commit metadata is long, and no open record can be handed off", owned.partition)
+                log.warning("commit-metadata-long", extra={"stage": self._stage.name, **owned.partition._asdict()})
                 return
 
     def _replace(self, owned: OwnedPartition[S], batch: CommitBatch, refusal: RecordsTooLarge) -> None:
@@ -147,7 +145,8 @@ class Committer(Generic[S]):
             )
             outcome = self._scheduler.on_error(item, error, "publish") if refusals <= MAX_REFUSALS else None
             if outcome is None:
-                log.error("%s: the topic rejects even the smallest outcome as too large; the record stays open", item)
+                place = {"stage": self._stage.name, **owned.partition._asdict(), "offset": offset}
+                log.error("outcome-rejected", extra=place)
                 owned.state.withdraw(offset)
             else:
                 owned.state.finish(offset, outcome)

@@ -72,9 +72,6 @@ HEARTBEAT_SECONDS = 0.5
 GAUGES_SECONDS = 1.0
 """How often the observer gets the gauges."""
 
-WARN_AGAIN_SECONDS = 10.0
-"""How often a warning about the same outage is logged."""
-
 WATCH_SECONDS = 5.0
 """How often the topic ids are checked, because a topic may have been recreated."""
 
@@ -135,7 +132,6 @@ class Engine(Generic[S]):
         self._ended = asyncio.Event()
         self._ended.set()
         self._last_heartbeat = time.monotonic()
-        self._warned_at = float("-inf")
         self._gauges_at = float("-inf")
         self._available_at = self._lease_held_at = time.monotonic()
         self._unreachable = False
@@ -253,7 +249,7 @@ class Engine(Generic[S]):
         try:
             member = await self._await_with_heartbeat(self._kafka.connect(self._stage.group))
         except (BrokerUnavailable, KafkaClientError) as error:
-            self._warn_throttled(f"waiting for the broker: {error}")
+            self._warn(f"waiting for the broker: {error}")
             return False
         if member is None:
             return False
@@ -267,7 +263,7 @@ class Engine(Generic[S]):
         try:
             await self._read(member)
         except KafkaClientError as error:
-            self._warn_throttled(f"joining the group again: {error}")
+            self._warn(f"joining the group again: {error}")
         finally:
             self._left_early = time.monotonic() - self._membership_began < STABLE_MEMBERSHIP_SECONDS
             await self._leave_group(member)
@@ -279,7 +275,7 @@ class Engine(Generic[S]):
         try:
             return await self._await_with_heartbeat(work) is not None
         except (BrokerUnavailable, KafkaClientError) as error:
-            self._warn_throttled(f"waiting for the broker: {error}")
+            self._warn(f"waiting for the broker: {error}")
             return False
 
     async def _read(self, member: Member) -> None:
@@ -361,11 +357,13 @@ class Engine(Generic[S]):
                 continue
             if records[0].offset < owned.state.next_offset:
                 log.error(
-                    "%s: fetched offset %s is below the expected position %s; the topic was probably recreated. "
-                    "Dropping the partition",
-                    partition,
-                    records[0].offset,
-                    owned.state.next_offset,
+                    "topic-recreated",
+                    extra={
+                        "stage": self._stage.name,
+                        **partition._asdict(),
+                        "offset": records[0].offset,
+                        "expected_offset": owned.state.next_offset,
+                    },
                 )
                 self._partitions.drop(owned, "topic_recreated")
                 continue
@@ -500,9 +498,9 @@ class Engine(Generic[S]):
         elif self._member is None:
             self._lease_held_at = now
         elif not self._member.lease.answered():
-            self._warn_throttled("no broker answers; records wait, and nothing is sent until one answers")
+            self._warn("no broker answers; records wait, and nothing is sent until one answers")
         elif now - self._lease_held_at > self._kafka.rebalance_timeout:
-            self._warn_throttled("the group has been rebalancing for long; nothing is sent until it is stable")
+            self._warn("the group has been rebalancing for long; nothing is sent until it is stable")
 
     def _note_lease(self, now: float) -> None:
         if self._left_early and now - self._membership_began >= STABLE_MEMBERSHIP_SECONDS:
@@ -511,16 +509,14 @@ class Engine(Generic[S]):
             self._problem = None
         if self._unreachable:
             self._unreachable = False
-            self._warned_at = float("-inf")
-            log.info("%s: brokers are available again after %.0f s", self._stage.name, now - self._available_at)
+            seconds = round(now - self._available_at)
+            log.info("stage-connected", extra={"stage": self._stage.name, "seconds": seconds})
         self._available_at = self._lease_held_at = now
 
-    def _warn_throttled(self, what: str) -> None:
+    def _warn(self, what: str) -> None:
         self._unreachable = True
         self._problem = what
-        if time.monotonic() - self._warned_at >= WARN_AGAIN_SECONDS:
-            self._warned_at = time.monotonic()
-            log.warning("%s: %s", self._stage.name, what)
+        log.warning("stage-disconnected", extra={"stage": self._stage.name, "detail": what})
 
     def _gauges(self) -> Gauges:
         owned_partitions = list(self._partitions.partitions.values())

@@ -82,7 +82,7 @@ class EngineThread:
         ended = asyncio.wrap_future(self._ended)
         await asyncio.wait({ended}, timeout=grace_seconds + _MARGIN_SECONDS)
         if not ended.done():
-            log.error("%s did not stop in time; its uncommitted records will be reprocessed", self._thread.name)
+            log.error("thread-not-stopped", extra={"thread_name": self._thread.name})
 
     def _live(self) -> None:
         try:
@@ -107,7 +107,7 @@ class EngineThread:
                 engine = self._engines[name] = make()
                 await engine.run()
             except Exception:  # the top of the thread: logged, and the engine is built again
-                log.exception("%s failed and is run again in %.0f s", name, self._run_again_seconds)
+                log.exception("stage-failed", extra={"stage": name, "retry_seconds": self._run_again_seconds})
                 await _either(stopping, self._run_again_seconds)
 
 

@@ -37,7 +37,7 @@ async def commit_latest_offsets(member: Member, topics: Collection[str], *, fing
     }
     done = await member.commit_before_join(ends)
     if done:
-        log.info("new group; reading starts at the end of %s", ", ".join(sorted(topics)))
+        log.info("new-group-starts-at-end", extra={"topics": sorted(topics)})
     return done
 
 

@@ -166,7 +166,7 @@ class PartitionManager(Generic[S]):
                 proven_after = member.lease.clock()
                 self._failures[partition] += 1
                 self.problems_by_partition[partition] = f"{partition} is not taken over yet: {error}"
-                log.warning("%s", self.problems_by_partition[partition])
+                log.warning("take-over-failed", extra={**self._place(partition), "detail": str(error)})
             else:
                 return
             finally:
@@ -218,19 +218,13 @@ class PartitionManager(Generic[S]):
             # One wrong answer must not cause everything to be read again, so it is believed only after a few attempts.
             raise KafkaClientError(f"{recovered.warning}; reading it again to be sure")
         if recovered.warning:
-            log.warning("%s: %s", partition, recovered.warning)
+            log.warning("take-over-doubtful", extra={**self._place(partition), "detail": recovered.warning})
         if recovered.lost_count:
             self._lost(partition, recovered.lost_count, offset_range.start)
         return recovered
 
     def _lost(self, partition: TopicPartition, count: int, start: int) -> None:
-        log.error(
-            "%s: %s unsettled offsets before %s were deleted from the log: their orders get no tickets. "
-            "The topic's retention is shorter than the time that they waited",
-            partition,
-            count,
-            start,
-        )
+        log.error("records-lost", extra={**self._place(partition), "count": count, "offset": start})
         self._observer.records_lost(self._stage.name, partition.topic, count)
 
     def _open(
@@ -255,7 +249,7 @@ class PartitionManager(Generic[S]):
             ahead=2 * self._stage.max_in_flight if self._stage.sends else 0,
             owner=self._owner,
         )
-        log.info("%s taken over at offset %s", partition, state.next_offset)
+        log.info("partition-taken-over", extra={**self._place(partition), "offset": state.next_offset})
         return OwnedPartition(
             partition,
             state,
@@ -291,14 +285,14 @@ class PartitionManager(Generic[S]):
             member.seek(owned.partition, owned.state.next_offset)
             owned.out_of_range = False
         except (KafkaClientError, BrokerUnavailable) as error:
-            log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, error)
+            log.warning("partition-dropped", extra={**self._place(owned.partition), "detail": str(error)})
             self.drop(owned, "kafka_error")
 
     def replace(self, owned: OwnedPartition[S], *, drain_timeout: float, commit_seconds: float) -> None:
         """Release a partition whose topic was recreated, and take it over again."""
         partition = owned.partition
         if owned.active and self._accepting and partition not in self._releasing and partition not in self._take_overs:
-            log.warning("%s: the topic was recreated or lost records; taking the partition over again", partition)
+            log.warning("topic-changed", extra=self._place(partition))
             self._start_take_over(partition, self._replace(owned, drain_timeout, commit_seconds))
 
     async def _replace(self, owned: OwnedPartition[S], drain_timeout: float, commit_seconds: float) -> None:
@@ -359,7 +353,7 @@ class PartitionManager(Generic[S]):
         self._scheduler.release(owned)
         self._own_sends[owned.partition] = owned.own_sends(self._now())
         self._bump_epoch()
-        log.info("%s released (%s)", owned.partition, reason)
+        log.info("partition-released", extra={**self._place(owned.partition), "reason": reason})
         self._observer.partition_dropped(self._stage.name, owned.partition.topic, owned.partition.partition, reason)
 
     def _commits_ended(self, owned: OwnedPartition[S], task: asyncio.Task[None]) -> None:
@@ -367,10 +361,14 @@ class PartitionManager(Generic[S]):
             return
         error = task.exception()
         if isinstance(error, KafkaClientError | BrokerUnavailable):
-            log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, error)
+            log.warning("partition-dropped", extra={**self._place(owned.partition), "detail": str(error)})
             self.drop(owned, "kafka_error")
         elif error is not None:
             self._on_fatal(error)
+
+    def _place(self, partition: TopicPartition) -> dict[str, object]:
+        """Stage and partition, as fields of a log line."""
+        return {"stage": self._stage.name, **partition._asdict()}
 
     def _bump_epoch(self) -> None:
         self.assignment_epoch += 1

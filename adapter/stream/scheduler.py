@@ -231,7 +231,7 @@ class RecordScheduler(Generic[S]):
             result = answer if isinstance(answer, RetryLater) else _outcome(answer)
         except LeaseLost as lost:
             self._observer.lease_lost(self._stage.name, item.topic)
-            log.info("%s: %s", item, lost)
+            log.info("lease-lost", extra={**self._place(item), "detail": str(lost)})
         except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
             result = self.on_error(item, error, "handle")
             pause = BROKEN_PAUSE_SECONDS
@@ -272,11 +272,18 @@ class RecordScheduler(Generic[S]):
         """Count and log an error of the stage: its type and location, never its text, which may quote the record."""
         self._observer.failed(self._stage.name, item.topic, where)
         if isinstance(error, OutcomeTooLarge):  # never raised: the committer makes it from the topic's error
-            log.warning("%s. A smaller outcome is published instead.", error)
+            log.warning("outcome-too-large", extra=self._place(item))
             return
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         locations = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
-        log.error("%s: %s raised %s in %s", item, where, type(error).__name__, locations)
+        log.error(
+            "stage-error",
+            extra={**self._place(item), "method": where, "error": type(error).__name__, "location": locations},
+        )
+
+    def _place(self, item: WorkItem[S]) -> dict[str, object]:
+        """Where the record is, as fields of a log line."""
+        return {"stage": self._stage.name, **item.owned.partition._asdict(), "offset": item.record.offset}
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ be decrypted. The exact reason is counted and logged.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,7 +25,7 @@ from adapter.errors import EnvelopeError, StreamError
 from adapter.flows.receive import Receiver, reason
 from adapter.protocol.notification import CallbackKind
 from adapter.web.connection_limits import EXPENDABLE, ConnectionLimits
-from adapter.web.refusal_log import RefusalLog
+from adapter.web.refusal_log import log_refusal
 from adapter.web.server import WebServer
 
 MAX_BODY_BYTES = 64 * 1024
@@ -36,7 +36,10 @@ LARGE_BODY_BYTES = 8 * 1024
 LARGE_BODIES_PER_SECOND = 20
 LARGE_BODIES_WAITING = 16
 
-_log = structlog.stdlib.get_logger(__name__)
+_SERVER = "callbacks"
+"""The name of this server in log lines and errors."""
+
+_log = logging.getLogger(__name__)
 
 
 class RunningPublisher(Protocol):
@@ -103,12 +106,10 @@ class _NotificationEndpoint:
         kind: CallbackKind,
         receiver: Receiver,
         observer: CallbackObserver,
-        refusals: RefusalLog,
         large_bodies: _LargeBodies,
     ) -> None:
         self._kind = kind
         self._large_bodies = large_bodies
-        self._refusals = refusals
         self._receiver = receiver
         self._observer = observer
 
@@ -119,7 +120,7 @@ class _NotificationEndpoint:
                 await self._large_bodies.take_turn()
         except _TooLargeError:
             self._observer.notification_ended(self._kind, "too-large")
-            self._refusals.log("too-large", self._kind)
+            log_refusal(_SERVER, "too-large", self._kind)
             await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         except _CutOffError:
@@ -127,7 +128,7 @@ class _NotificationEndpoint:
             return
         except _BusyError:
             self._observer.notification_ended(self._kind, "too-busy")
-            self._refusals.log("too-busy", self._kind)
+            log_refusal(_SERVER, "too-busy", self._kind)
             _give_up_slot(scope)
             await asyncio.sleep(REFUSAL_DELAY_SECONDS)
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -139,16 +140,16 @@ class _NotificationEndpoint:
         try:
             answer = await self._receiver.receive(body, self._kind)
         except EnvelopeError as error:
-            self._refusals.log(reason(error), self._kind)
+            log_refusal(_SERVER, reason(error), self._kind)
             _give_up_slot(scope)
             await asyncio.sleep(began + REFUSAL_DELAY_SECONDS - time.monotonic())
             await _refuse(send, HTTPStatus.BAD_REQUEST)
         except StreamError as error:
-            self._refusals.log(reason(error), self._kind)
+            log_refusal(_SERVER, reason(error), self._kind)
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception:  # noqa: BLE001  # the top of a request: counted, logged, and not shown to the sender
             # A bug of the adapter: ECPay sends again, and the log shows it to the operator.
-            _log.exception("a notification could not be received")
+            _log.exception("notification-error", extra={"callback": str(self._kind)})
             self._observer.notification_ended(self._kind, "internal-error")
             await _refuse(send, HTTPStatus.INTERNAL_SERVER_ERROR)
         else:
@@ -163,29 +164,24 @@ def callbacks_app(
     receiver: Receiver,
     observer: CallbackObserver,
     paths: Mapping[CallbackKind, str],
-    refusals: RefusalLog | None = None,
 ) -> Starlette:
     """Return the receiver's application; `paths` are those that Issue requests contain."""
-    refusals = refusals or RefusalLog("callbacks")
     large_bodies = _LargeBodies()
     routes = [
-        Route(path, _NotificationEndpoint(kind, receiver, observer, refusals, large_bodies), methods=["POST"])
+        Route(path, _NotificationEndpoint(kind, receiver, observer, large_bodies), methods=["POST"])
         for kind, path in paths.items()
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _other_address(refusals)})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _other_address})
     app.router.redirect_slashes = False
     return app
 
 
-def _other_address(refusals: RefusalLog) -> Callable[[Request, Exception], Response]:
-    """Answers requests with an unknown path or method as starlette does, and logs them."""
-
-    def answer(_request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
-        refusals.log("no-such-method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "no-such-address", "other")
-        return PlainTextResponse(HTTPStatus(status).phrase, status_code=status, headers=getattr(error, "headers", None))
-
-    return answer
+def _other_address(_request: Request, error: Exception) -> Response:
+    """Answer a request with an unknown path or method as starlette does, and log it."""
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    reason = "no-such-method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "no-such-address"
+    log_refusal(_SERVER, reason, "other")
+    return PlainTextResponse(HTTPStatus(status).phrase, status_code=status, headers=getattr(error, "headers", None))
 
 
 class ReceiveStage:
@@ -211,7 +207,7 @@ class ReceiveStage:
     ) -> None:
         self._publisher = publisher
         self._server = WebServer(
-            app, host=host, port=port, purpose="callbacks", limits=limits, on_closed=observer.connection_closed
+            app, host=host, port=port, purpose=_SERVER, limits=limits, on_closed=observer.connection_closed
         )
         self._stop = asyncio.Event()
 
@@ -233,7 +229,7 @@ class ReceiveStage:
     async def start(self) -> None:
         """Start to listen. Raises SettingsError if the adapter cannot listen on the address."""
         await self._server.start()
-        _log.info("listening for notifications", port=self.port)
+        _log.info("callbacks-listening", extra={"port": self.port})
 
     async def run(self) -> None:
         """Publish until stopped."""

@@ -6,33 +6,11 @@ address), and nothing of the request.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import logging
 
-import structlog
-
-from adapter.extensions.log_throttle import LogThrottle
-
-EVERY_SECONDS = 60.0
-
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
-class RefusalLog:
-    """Logs refusals: for each reason and address one a minute, with the number of those in between."""
-
-    def __init__(self, port: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._port = port
-        self._lines = LogThrottle(EVERY_SECONDS, clock=monotonic)
-
-    def log(self, reason: str, address: str) -> None:
-        """Log one refusal, or count it for the next line."""
-        withheld = self._lines.passes(reason, address)
-        if withheld is not None:
-            _log.warning(
-                "a request was refused",
-                port=self._port,
-                reason=reason,
-                address=address,
-                refused_since_last_line=withheld,
-            )
+def log_refusal(server: str, reason: str, address: str) -> None:
+    """Log one refusal by the web server `server`; `address` is the kind of address to which the request went."""
+    _log.warning("request-refused", extra={"server": server, "reason": reason, "address": address})

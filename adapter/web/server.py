@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from adapter.errors import SettingsError
 from adapter.web.connection_limits import ConnectionLimits, limited_protocol
-from adapter.web.refusal_log import RefusalLog
+from adapter.web.refusal_log import log_refusal
 
 _BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's own number."""
@@ -47,10 +47,8 @@ class WebServer:
         limits: ConnectionLimits | None = None,
         on_closed: Callable[[str], None] | None = None,
     ) -> None:
-        refusals = RefusalLog(purpose)
-
         def closed(reason: str) -> None:
-            refusals.log(reason, "connection")
+            log_refusal(purpose, reason, "connection")
             if on_closed is not None:
                 on_closed(reason)
 

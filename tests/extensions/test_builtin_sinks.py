@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from key_words import mentions
-from structlog.testing import capture_logs
+from log_lines import capture_logs
 
 from adapter.errors import SettingsError
 from adapter.extensions.builtin_sinks import sink_sources
@@ -115,14 +115,14 @@ async def test_the_log_has_a_line_for_each_event() -> None:
 
     plain, with_data, without = lines
     assert plain == {
-        "event": "an event",
+        "event": "cloud-event",
         "log_level": "info",
         "event_id": "e-1",
         "event_type": "ecticket.issuance.issued.v1",
         "source": "/ecticket-adapter/merchants/3085676",
         "subject": "T1",
         "time": "2026-03-01T04:00:00.000+00:00",
-        "orderid": "A-1",
+        "extensions": {"orderid": "A-1"},
     }
     assert with_data == {**plain, "data": {"order_id": "A-1", "name": "票券"}}
     assert "data" not in without

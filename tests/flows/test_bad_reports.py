@@ -16,7 +16,7 @@ from itertools import zip_longest
 
 import pytest
 from key_words import mentions
-from structlog.testing import capture_logs
+from log_lines import capture_logs
 
 from adapter.errors import UnreadableReply
 from adapter.flows.reconcile import MAX_UNREADABLE_ROWS, REQUIRED_COLUMNS, OrderReport
@@ -154,7 +154,7 @@ async def _collected_again(collecting: Collecting, alter: Alter) -> list[str]:
         (published,) = await collecting.run(waiting)
     assert published.types == ["collected"]
     assert not [text for line in lines for text in everything_shown(line) if "SECRET" in text]
-    return [str(line.get("reason", line["event"])) for line in lines if line["log_level"] == "warning"]
+    return [str(line["detail"]) for line in lines if line["log_level"] == "warning"]
 
 
 @pytest.mark.parametrize("kind", NOT_READ)
@@ -196,7 +196,7 @@ async def test_collecting_uses_a_report_of_another_form_and_notes_it_once(
             assert published.types == ["collected"]
             collecting.clock.passes(60)
 
-    (warning,) = [str(line["event"]) for line in lines if line["log_level"] == "warning"]
+    (warning,) = [str(line["detail"]) for line in lines if line["log_level"] == "warning"]
     assert mentions(warning, words)
 
 

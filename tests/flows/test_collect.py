@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
-from structlog.testing import capture_logs
+from log_lines import capture_logs
 
 from adapter.errors import NotAccepted, OutcomeTooLarge
 from adapter.protocol.order_detail import ReportType

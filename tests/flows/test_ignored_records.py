@@ -6,12 +6,12 @@ docs/hooks.md, `parse_order`. An order under way is never lost by it.
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from extensions.odd_types import Number
+from log_lines import capture_logs
 
 from adapter import Customer, Ignore, IssueType, Line, Order, OrderOutcome, OrderRecord, hookimpl, read_order
 from adapter.testing.clock import NOON
@@ -90,21 +90,18 @@ async def test_an_ignored_record_has_a_lane_of_its_own(harness: Harness) -> None
 
 
 async def test_the_log_names_the_record_and_no_customer(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: Harness,
 ) -> None:
     """At debug: a topic may hold ten times more of them than orders."""
-    logged: list[tuple[str, dict[str, object]]] = []
-    monkeypatch.setattr("adapter.flows.order_outcomes._log.debug", lambda event, **facts: logged.append((event, facts)))
     record = harness.record(_value("cancelled"))
-
-    with caplog.at_level(logging.INFO):
+    with capture_logs() as lines:
         await harness.work(record)
 
-    ((_, facts),) = logged
-    assert (facts["topic"], facts["partition"], facts["offset"]) == (record.topic, record.partition, record.offset)
-    assert (facts["plugin"], facts["reason"]) == ("shop", "cancelled")
-    assert "王小明" not in repr(logged)
-    assert caplog.records == []
+    (line,) = lines
+    assert (line["event"], line["log_level"]) == ("record-ignored", "debug")
+    assert (line["topic"], line["partition"], line["offset"]) == (record.topic, record.partition, record.offset)
+    assert (line["plugin"], line["detail"]) == ("shop", "cancelled")
+    assert "王小明" not in repr(lines)
 
 
 async def test_after_a_crash_an_ignored_record_is_ignored_again(harness: Harness) -> None:

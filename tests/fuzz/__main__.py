@@ -12,8 +12,6 @@ import random
 import sys
 import traceback
 
-import structlog
-
 from fuzz.corpus import keep, kept
 from fuzz.fuzzer import fuzz
 from fuzz.targets import TARGETS
@@ -27,7 +25,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="to repeat a run")
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     names = asked.targets or list(TARGETS)
     print(f"seed {asked.seed}")
     return max(_fuzz(name, asked.seconds / len(names), asked.seed) for name in names)

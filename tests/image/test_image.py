@@ -143,7 +143,7 @@ def _runs_read_only(image: Image, home: Path) -> None:
     )
     with service:
         assert service.stderr is not None
-        waiting = next((line for line in service.stderr if "waiting for the broker" in line), None)
+        waiting = next((line for line in service.stderr if '"start-waits"' in line), None)
         service.send_signal(signal.SIGTERM)
         service.communicate(timeout=SECONDS)
 

@@ -76,7 +76,7 @@ async def a_sender(cluster: Cluster, *, ready: bool = True) -> AsyncIterator[Ecp
     """A worker that receives notifications, and their sender."""
     (port,) = free_ports(1)
     worker = await cluster.start(ready=ready, callbacks__port=str(port))
-    await until(lambda: "listening for notifications" in worker.log.read_text(), seconds=60)
+    await until(lambda: "callbacks-listening" in worker.log.read_text(), seconds=60)
     async with Ecpay(f"http://127.0.0.1:{port}/callbacks/ecticket/use-status") as ecpay:
         yield ecpay
 

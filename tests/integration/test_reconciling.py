@@ -24,7 +24,7 @@ from integration.order_source import OrderSource
 
 OF_EACH_KIND = 3
 KINDS = ("not-published", "not-reported", "state", "ticket-count")
-DONE = ("reconciled", "another process has reconciled this merchant")
+DONE = ("reconciled", "reconcile-done-elsewhere")
 """What the stage logs when a merchant's day is done."""
 EARLIER = timedelta(minutes=1)
 """Old enough to be judged at once."""

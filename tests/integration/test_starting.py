@@ -149,4 +149,4 @@ async def _health(worker: Worker) -> tuple[int, int]:
 
 async def _until_unready(worker: Worker) -> None:
     """Wait until its admin server answers at all."""
-    await until(lambda: "waiting for the broker" in worker.log.read_text(), seconds=20)
+    await until(lambda: '"start-waits"' in worker.log.read_text(), seconds=20)

@@ -35,7 +35,7 @@ async def test_a_log_pipe_that_is_not_read_stops_no_order(kafka: KafkaConnection
         alive = (await worker.get("/livez")).status_code
         waiting = len(worker.log.read_text())
         pipe.unblock()
-        await until(lambda: "taken over at offset" in worker.log.read_text()[logged:], seconds=20)
+        await until(lambda: "partition-taken-over" in worker.log.read_text()[logged:], seconds=20)
         dropped = await _dropped(worker)
         pipe.block()
         codes = [await worker.dismiss(), await other.dismiss()]

@@ -118,7 +118,7 @@ async def test_sigterm_in_the_middle_of_a_rebalance_loses_and_repeats_nothing(
 
 
 def _given_away(worker: Worker) -> int:
-    return worker.log.read_text(encoding="utf-8").count("released (revoked)")
+    return worker.log.read_text(encoding="utf-8").count('"reason": "revoked"')
 
 
 async def _until_given_away(worker: Worker, before: int) -> None:

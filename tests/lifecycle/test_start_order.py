@@ -36,7 +36,7 @@ async def _health(worker: Worker) -> tuple[int, int]:
 
 
 def _is_waiting(worker: Worker) -> bool:
-    return "waiting for the broker" in worker.log.read_text(encoding="utf-8")
+    return '"start-waits"' in worker.log.read_text(encoding="utf-8")
 
 
 def _calls(cluster: Cluster) -> int:
@@ -110,7 +110,7 @@ async def _until_in(moment: str, worker: Worker, accepted: asyncio.Event) -> Non
     if moment == "silent":
         await accepted.wait()
         return
-    line = {"importing": " structlog\n", "refused": "waiting for the broker", "joining": '"running"'}[moment]
+    line = {"importing": " structlog\n", "refused": '"start-waits"', "joining": '"running"'}[moment]
     await until(lambda: line in worker.log.read_text(encoding="utf-8"), seconds=60)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from key_words import mentions
+from log_lines import log_line, shown
 
 from adapter.stream import blocked_partitions
 from adapter.stream.blockages import (
@@ -53,18 +54,6 @@ def test_another_batch_starts_a_new_wait() -> None:
     blockage = Blockage.after(Blockage.after(None, unreadable(), now=0), unreadable(first=8), now=20)
 
     assert (blockage.failures, blockage.retry_at) == (1, 20.5)
-
-
-def test_the_blockage_is_logged_once_in_ten_seconds() -> None:
-    """However often the batch is tried."""
-    logged = []
-    blockage = None
-    for now in range(31):
-        blockage = Blockage.after(blockage, unreadable(), now=now)
-        if blockage.logs(now):
-            logged.append(now)
-
-    assert logged == [0, 10, 20, 30]
 
 
 WHY = "the disk was bad"
@@ -163,7 +152,8 @@ async def test_only_its_own_partition_waits(cluster: FakeCluster, caplog: pytest
 
     assert sorted(stage.handled) == sorted(["before", *(f"other {at}" for at in range(20))])
     assert cluster.commits[PAID].offset == 1
-    assert len([line for line in caplog.messages if "paid/0/1" in line]) == 1
+    (line, *_) = [log_line(each) for each in caplog.records if each.levelname == "ERROR"]
+    assert (line["event"], line["topic"], line["partition"], line["offset"]) == ("batch-unreadable", "paid", 0, 1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -289,7 +279,7 @@ async def test_a_request_that_cannot_be_read_does_not_end_the_engine(
     kafka = Refuses(cluster, (PAID,))
     engine = Engine(Broken(), kafka, skips_group=SKIPS)
     task = asyncio.create_task(engine.run())
-    await until(lambda: "no access to the group" in caplog.text)
+    await until(lambda: "no access to the group" in shown(caplog.records))
     del cluster.unreadable[PAID]
     await until(lambda: cluster.published == ["a", "b"])
     await engine.stop(1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from key_words import line_mentions
+from log_lines import shown
 
 from adapter.errors import OffsetNotOpen
 from adapter.stream.engine import Engine
@@ -111,8 +112,8 @@ async def test_what_a_stage_raises_is_logged_without_its_text(
     async with running(StageOfTests(), cluster, PAID):
         await until(lambda: cluster.published)
 
-    assert line_mentions(caplog.text, "prepare ValueError")
-    assert "Mrs Lin" not in caplog.text
+    assert line_mentions(shown(caplog.records), "stage-error method=prepare error=ValueError")
+    assert "Mrs Lin" not in shown(caplog.records)
 
 
 async def test_a_stage_that_returns_something_else_gets_an_error(cluster: FakeCluster) -> None:

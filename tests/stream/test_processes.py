@@ -114,5 +114,5 @@ async def test_a_transaction_that_timed_out_under_a_frozen_owner_is_repeated(poo
 
     await check(pool, 1500)
 
-    assert line_mentions(pool.log_of(1), "transaction failed dropping partition")
+    assert line_mentions(pool.log_of(1), "partition-dropped")
     assert await pool.dismiss(owner) == 0

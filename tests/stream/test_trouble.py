@@ -18,6 +18,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 from key_words import line_mentions
+from log_lines import shown
 
 from adapter.kafka import client
 from adapter.kafka.connection import KafkaConnection
@@ -94,7 +95,7 @@ async def test_a_recreated_topic_longer_than_the_old_one_is_read_from_its_start(
 
     assert await harness.published() == named(0, 35)
     assert sorted(harness.queried) == named(5, 35)
-    assert line_mentions(caplog.text, "deleted topic same name")
+    assert line_mentions(shown(caplog.records), "deleted topic same name")
 
 
 async def test_partitions_that_are_added_are_read_without_waiting_for_the_client_to_look(
@@ -138,7 +139,7 @@ async def test_records_deleted_before_they_were_read_are_logged_and_counted(
         await harness.feed(*range(2000, 2005))
         await harness.settled(2005 - lost_under_its_reader)
     assert 0 < lost_under_its_reader < 1990
-    assert line_mentions(caplog.text, f"{lost_under_its_reader} unsettled 1990 deleted")
+    assert line_mentions(shown(caplog.records), f"records-lost count={lost_under_its_reader} offset=1990")
     read = 1990 - lost_under_its_reader
     assert await harness.published() == sorted(named(0, read) + named(1990, 2005))
 
@@ -198,7 +199,7 @@ async def test_offsets_reset_to_earlier_are_recognised_and_nothing_is_sent_again
     assert sorted(harness.sent) == named(0, 30)
     assert sorted(harness.queried) == named(5, 25)
     assert await harness.published() == sorted(named(0, 30) + named(5, 20))
-    assert line_mentions(caplog.text, "nothing known committed 5 metadata format")
+    assert line_mentions(shown(caplog.records), "nothing known committed 5 metadata format")
 
 
 async def test_offsets_reset_to_later_skip_as_requested_and_doubt_the_rest(
@@ -213,7 +214,7 @@ async def test_offsets_reset_to_later_skip_as_requested_and_doubt_the_rest(
 
     assert await harness.published() == sorted(named(0, 5) + named(20, 30))
     assert sorted(harness.queried) == named(20, 30)
-    assert line_mentions(caplog.text, "nothing known committed 20")
+    assert line_mentions(shown(caplog.records), "nothing known committed 20")
 
 
 async def test_offsets_that_were_deleted_are_not_taken_for_a_group_that_never_was(
@@ -233,7 +234,7 @@ async def test_offsets_that_were_deleted_are_not_taken_for_a_group_that_never_wa
 
     assert sorted(harness.sent) == named(0, 15)
     assert sorted(harness.queried) == named(0, 15)
-    assert line_mentions(caplog.text, "committed offset expired")
+    assert line_mentions(shown(caplog.records), "committed offset expired")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ async def test_metadata_of_another_cluster_or_version_is_not_believed(
     assert sorted(harness.queried) == named(2, 10)
     assert sorted(harness.sent) == named(0, 10)
     assert await harness.published() == named(2, 10)
-    assert line_mentions(caplog.text, why)
+    assert line_mentions(shown(caplog.records), why)
 
 
 # --- coordinators, transactions, disks -------------------------------------------------------------------------------
@@ -320,6 +321,6 @@ async def test_outcomes_that_cannot_be_written_wait_and_little_is_sent_meanwhile
 
     print(f"\nsent while nothing could be written: {sent} until dropped, {sent_when_sick} in all, of 2000")
     assert sent_when_sick <= MOST_IN_HAND
-    assert line_mentions(caplog.text, "transaction failed: TimeoutError() dropping partition")
+    assert line_mentions(shown(caplog.records), "partition-dropped transaction failed: TimeoutError()")
     assert await harness.published() == named(0, 2000)
     assert sorted(harness.sent) == named(0, 2000)

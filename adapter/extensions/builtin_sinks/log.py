@@ -7,11 +7,14 @@ would not write them.
 
 from __future__ import annotations
 
-import structlog
+import logging
+
 from pydantic import BaseModel, ConfigDict
 
 from adapter.extensions.hookspecs import hookimpl
 from adapter.extensions.sinks import COLLECTED, Event, Sink
+
+_log = logging.getLogger(__name__)
 
 
 class LogSinkSettings(BaseModel):
@@ -32,7 +35,6 @@ class LogSink:
 
     def __init__(self, *, with_data: bool) -> None:
         self._with_data = with_data
-        self._log = structlog.stdlib.get_logger("adapter.events")
 
     async def deliver(self, event: Event) -> None:
         """Write the line."""
@@ -42,11 +44,11 @@ class LogSink:
             "source": event.source,
             "subject": event.subject,
             "time": event.time.isoformat(timespec="milliseconds"),
-            **event.extensions,
+            "extensions": dict(event.extensions),
         }
         if self._with_data and event.type != COLLECTED:
             fields["data"] = dict(event.data)
-        self._log.info("an event", **fields)
+        _log.info("cloud-event", extra=fields)
 
 
 class LogPlugin:

@@ -7,12 +7,11 @@ data.
 
 from __future__ import annotations
 
+import logging
 import traceback
 from dataclasses import replace
 from pathlib import PurePath
 from typing import cast
-
-import structlog
 
 from adapter.errors import HookFailed, OrderError, OutcomeTooLarge
 from adapter.extensions.values import Ignore
@@ -44,7 +43,7 @@ _NOT_DELIVERED = (
     "(`ecticket-adapter dead-letters replay --stage deliver`)."
 )
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def from_order_error(error: OrderError, stage: events.Stage) -> DeadLetterCause:
@@ -72,12 +71,14 @@ def from_exception(error: Exception, record: Record, stage: events.Stage) -> Dea
         )
     mistake = f"{type(error).__name__}{_code_location(error)}"
     _log.error(
-        "a record raised an error in the adapter",
-        stage=stage,
-        error=mistake,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
+        "record-error",
+        extra={
+            "stage": stage,
+            "error": mistake,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+        },
     )
     message = _NOT_DELIVERED if stage == "deliver" else _INTERNAL
     return DeadLetterCause(reason="internal-error", stage=stage, message=message.format(mistake=mistake))

@@ -1,0 +1,119 @@
+"""Finds the log lines of the adapter in its source: event, level and fields of each call of a logger."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "adapter"
+LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
+METHODS = {*LEVELS, "log", "critical", "fatal", "warn"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogCall:
+    """One call of a logger. `event` is None if it is not written as a literal."""
+
+    place: str
+    method: str
+    event: str | None
+    positional: int
+    fields: frozenset[str]
+
+    @property
+    def level(self) -> str | None:
+        """The level of the line; None for a method that the adapter does not use."""
+        return LEVELS.get(self.method)
+
+
+@dataclass(slots=True)
+class _Module:
+    path: Path
+    tree: ast.Module
+    loggers: set[str] = field(default_factory=set)
+
+    def calls(self) -> Iterator[LogCall]:
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Assign) and _makes_logger(node.value):
+                self.loggers |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and self._is_logger(node.func):
+                yield self._call(node, node.func.attr)
+
+    def _is_logger(self, function: ast.Attribute) -> bool:
+        owner = function.value
+        known = isinstance(owner, ast.Name) and owner.id in {*self.loggers, "logging"}
+        return function.attr in METHODS and (known or _makes_logger(owner))
+
+    def _call(self, node: ast.Call, method: str) -> LogCall:
+        first = node.args[0] if node.args else None
+        event = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+        extra = next((each.value for each in node.keywords if each.arg == "extra"), None)
+        fields = frozenset() if extra is None else frozenset(self._names(extra))
+        place = f"{self.path.relative_to(ROOT)}:{node.lineno}"
+        return LogCall(place=place, method=method, event=event, positional=len(node.args), fields=fields)
+
+    def _names(self, fields: ast.expr) -> Iterator[str]:
+        """The field names that an expression gives. Raises TypeError for one that this test cannot follow."""
+        match fields:
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    if key is None:
+                        yield from self._names(value)
+                    else:
+                        yield str(ast.literal_eval(key))
+            case ast.Call(func=ast.Attribute(attr="_asdict")):
+                yield from ("topic", "partition")
+            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
+                for returned in self._returned(name):
+                    yield from self._names(returned)
+            case ast.Name(id=name):
+                yield from self._assigned(name)
+            case ast.Attribute(attr="fields") if self.path.name == "log_limits.py":
+                return  # those of the lines that were left out
+            case _:
+                raise TypeError(f"{self.path}: {ast.unparse(fields)}")
+
+    def _returned(self, function: str) -> Iterator[ast.expr]:
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef) and node.name == function:
+                yield from (
+                    each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value is not None
+                )
+
+    def _assigned(self, variable: str) -> Iterator[str]:
+        for node in ast.walk(self.tree):
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() as value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict() as value)
+                ) if name == variable:
+                    yield from self._names(value)
+                case ast.Assign(
+                    targets=[ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key)))]
+                ) if name == variable:
+                    yield key
+
+
+@cache
+def log_calls() -> tuple[LogCall, ...]:
+    """Every call of a logger in `adapter/`."""
+    sources = ((path, path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py")))
+    return tuple(
+        call
+        for path, source in sources
+        if "import logging" in source or "structlog" in source
+        for call in _Module(path, ast.parse(source)).calls()
+    )
+
+
+def _makes_logger(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"getLogger", "get_logger"}
+    )
