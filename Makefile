@@ -22,7 +22,7 @@ FUZZ_SECONDS ?= 300
 # Tests start hundreds of Python processes: each would compile the adapter again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo quick test browser fuzz chaos mutants acls bench charts apiserver-test image sbom audit docs lint format clean
+.PHONY: help demo quick test browser prometheus fuzz chaos mutants acls bench charts apiserver-test image sbom audit docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,7 +47,10 @@ browser:
 quick: $(READY) ## Tests without broker and browser, with fewer examples; less than two minutes
 	QUICK_TESTS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m 'not broker and not browser and not slow'
 
-test: lint browser ## Everything, the real broker and a real browser included
+prometheus:
+	@sh tests/monitoring/prometheus.sh
+
+test: lint browser prometheus ## Everything, the real broker and a real browser included
 	$(BIN)/pytest -n 3 --dist worksteal -m 'not alone'
 	$(BIN)/pytest -m alone
 

@@ -1,0 +1,137 @@
+"""A running adapter's metrics as Prometheus scrapes them, minute by minute of a clock that the test moves.
+
+The numbers come from the adapter's own registry, so names and labels are real; only the time is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from adapter.extensions.invocation import HookCounters
+from adapter.flows.messages.hold import MerchantHold
+from adapter.flows.report_rounds import WaitingTickets
+from adapter.protocol.endpoints import Endpoint
+from adapter.provider.breaker import BreakerState
+from adapter.provider.call_limiter import LimiterUsage
+from adapter.provider.merchant_channel import ChannelState
+from adapter.provider.observer import CallFinished, CallOutcome
+from adapter.stream.observer import Gauges
+from adapter.stream.port import TopicPartition
+from adapter.web.metrics import Metrics
+from adapter.web.scraped_metrics import (
+    ActiveHoldMetrics,
+    BuildMetrics,
+    ChannelMetrics,
+    ClockMetrics,
+    CollectingMetrics,
+    DroppedLogLineMetrics,
+    HookMetrics,
+    StuckDeliveryMetrics,
+)
+
+MERCHANT = "3085676"
+PAID = TopicPartition("orders.paid", 0)
+STAGES = ("submit", "confirm", "collect", "sink.chat")
+ORDERS_A_MINUTE = 10
+TARGET = {"namespace": "shop", "pod": "adapter-0"}
+"""The labels that Prometheus adds."""
+
+
+class ScrapedAdapter:
+    """An adapter that does its work every minute until a test breaks something; its attributes are what it shows."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics(lambda merchant_id: merchant_id == MERCHANT)
+        self.stages = set(STAGES)
+        """Those that own a partition."""
+        self.orders_settled = True
+        self.lag = 0
+        self.unreadable = 0
+        self.full: frozenset[str] = frozenset()
+        self.delivered = True
+        self.reports_read = True
+        self.breaker = BreakerState.CLOSED
+        self.clock_offset_seconds = 0.5
+        self.holds: dict[str, MerchantHold] = {}
+        self.holds_known = True
+        self.waiting_since: datetime | None = None
+        self.stuck_deliveries = 0
+        self.stuck_hooks = 0
+        self.dropped_lines = 0
+        self.minute = 0
+        self.interval_minutes = 1
+        self.series: dict[str, list[str]] = {}
+        """The values of each series, one for each scrape; `_` where there was none."""
+        for collector in (
+            BuildMetrics(version="0.1.0", commit="abc"),
+            ChannelMetrics(self._channels, is_configured=bool),
+            ClockMetrics(lambda: self.clock_offset_seconds),
+            ActiveHoldMetrics(lambda: self.holds, up_to_date=lambda: self.holds_known, is_configured=bool),
+            CollectingMetrics(self._waiting, is_configured=bool, now=lambda: self.now),
+            DroppedLogLineMetrics(lambda: self.dropped_lines),
+            StuckDeliveryMetrics(lambda: {"chat": self.stuck_deliveries}),
+            HookMetrics(HookCounters().snapshot, lambda: self.stuck_hooks),
+        ):
+            self.metrics.registry.register(collector)
+        self.metrics.reconciliations.reconciled(MERCHANT, {}, self.now)
+
+    @property
+    def now(self) -> datetime:
+        """The time of the next scrape; the first one is at the epoch, as in `promtool test rules`."""
+        return datetime.fromtimestamp(self.minute * 60, UTC)
+
+    def run(self, minutes: int, each_minute: Callable[[ScrapedAdapter], None] = lambda adapter: None) -> None:
+        """Work, and be scraped once a minute."""
+        for _ in range(minutes):
+            self._work()
+            each_minute(self)
+            self._scrape()
+            self.minute += 1
+
+    def call(self, endpoint: Endpoint, outcome: CallOutcome) -> None:
+        """One call to ECTicket."""
+        self.metrics.provider.call_finished(
+            CallFinished(merchant_id=MERCHANT, endpoint=endpoint, outcome=outcome, waited_seconds=0.0, seconds=0.2)
+        )
+
+    def _work(self) -> None:
+        metrics = self.metrics
+        for stage in STAGES:
+            gauges = Gauges(
+                open=0,
+                in_flight=0,
+                waiting={},
+                finished=0,
+                lag={PAID: self.lag} if stage == "submit" else {},
+                partitions=int(stage in self.stages),
+                full=self.full if stage == "submit" else frozenset(),
+                unreadable=self.unreadable if stage == "submit" else 0,
+            )
+            metrics.stream.gauges(stage, gauges)
+        if self.orders_settled:
+            metrics.stream.outcomes_committed("submit", PAID.topic, ORDERS_A_MINUTE, 2 * ORDERS_A_MINUTE)
+        for _ in range(ORDERS_A_MINUTE):
+            self.call(Endpoint.ISSUE, CallOutcome.ANSWERED)
+        metrics.sinks.attempted("chat", "delivered" if self.delivered else "failed", 0.1)
+        metrics.flows.report_for_collecting(MERCHANT, "read" if self.reports_read else "failed")
+
+    def _channels(self) -> dict[str, ChannelState]:
+        usage = LimiterUsage(calls_per_second=50, slots=256, slots_in_use=0, queued={})
+        return {MERCHANT: ChannelState(breaker=self.breaker, retry_at=None, cause="", usage=usage, last_accepted=None)}
+
+    def _waiting(self) -> dict[str, WaitingTickets]:
+        return {MERCHANT: WaitingTickets(count=int(self.waiting_since is not None), oldest=self.waiting_since)}
+
+    def _scrape(self) -> None:
+        scraped: dict[str, str] = {}
+        for family in self.metrics.registry.collect():
+            for sample in family.samples:
+                if not sample.name.endswith("_created"):
+                    labels = {**sample.labels, **TARGET}
+                    text = ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
+                    scraped[f"{sample.name}{{{text}}}"] = repr(float(sample.value))
+        for series in scraped.keys() - self.series.keys():
+            self.series[series] = ["_"] * self.minute
+        for series, values in self.series.items():
+            values.append(scraped.get(series, "_"))

@@ -1,0 +1,171 @@
+"""Each alert fires when its fault is there, with its labels, after its time, and no other alert does.
+
+The series are scrapes of the adapter's own registry, and promtool evaluates the rules over them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from adapter.flows.messages.hold import MerchantHold
+from adapter.provider.breaker import BreakerState
+from monitoring.rule_files import Rule, alerts
+from monitoring.rule_test import Firing, wrong_alerts
+from monitoring.scraped_adapter import MERCHANT, PAID, TARGET, ScrapedAdapter
+
+HEALTHY_MINUTES = 20
+OF_MERCHANT = {"merchant_id": MERCHANT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault of an adapter, and what its alert says."""
+
+    inject: Callable[[ScrapedAdapter], None]
+    again: bool = False
+    """Whether it happens every minute, and not only once."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The alert's labels besides namespace, severity and stage."""
+    seen_after: int = 0
+    """Minutes until the alert's expression is true."""
+
+
+def _set(name: str, value: object) -> Callable[[ScrapedAdapter], None]:
+    return lambda adapter: setattr(adapter, name, value)
+
+
+def _held(adapter: ScrapedAdapter) -> None:
+    adapter.holds = {MERCHANT: MerchantHold(held_at=adapter.now, until=None)}
+
+
+def _stuck(adapter: ScrapedAdapter) -> None:
+    adapter.orders_settled = False
+    adapter.lag = 50
+
+
+def _gone(stage: str) -> Fault:
+    return Fault(inject=lambda adapter: adapter.stages.remove(stage))
+
+
+FAULTS: Mapping[str, Fault] = {
+    "EcticketRecordsLost": Fault(
+        inject=lambda adapter: adapter.metrics.stream.records_lost("submit", PAID.topic, 7),
+        labels={"stage": "submit", "topic": PAID.topic},
+    ),
+    "EcticketInternalError": Fault(
+        inject=lambda adapter: adapter.metrics.stream.failed("submit", PAID.topic, "handle"),
+        labels={"stage": "submit", "where": "handle"},
+    ),
+    "EcticketDeadLetterMayHoldTickets": Fault(
+        inject=lambda adapter: adapter.metrics.flows.parked("confirm", "unresolved"),
+        labels={"stage": "confirm", "reason": "unresolved"},
+    ),
+    "EcticketControlNumberKnown": Fault(
+        inject=lambda adapter: adapter.metrics.flows.control_known(MERCHANT), labels=OF_MERCHANT
+    ),
+    "EcticketTicketDataDiffers": Fault(
+        inject=lambda adapter: adapter.metrics.flows.ticket_data_differs(MERCHANT), labels=OF_MERCHANT
+    ),
+    "EcticketBreakerOpen": Fault(inject=_set("breaker", BreakerState.OPEN), labels=OF_MERCHANT),
+    "EcticketClockOff": Fault(inject=_set("clock_offset_seconds", -301.0), labels={"pod": TARGET["pod"]}),
+    "EcticketMerchantHeldLong": Fault(inject=_held, labels=OF_MERCHANT, seen_after=4 * 60 + 1),
+    "EcticketHoldsUnknown": Fault(inject=_set("holds_known", False), labels={"pod": TARGET["pod"]}),
+    "EcticketUnreadablePartition": Fault(inject=_set("unreadable", 1), labels={"stage": "submit"}),
+    "EcticketDelayQueueFull": Fault(inject=_set("full", frozenset({"orders.deferred"})), labels={"stage": "submit"}),
+    "EcticketHooksStuck": Fault(inject=_set("stuck_hooks", 1), labels={"pod": TARGET["pod"]}),
+    "EcticketSinkOnlyFails": Fault(inject=_set("delivered", False), labels={"sink": "chat"}, seen_after=14),
+    "EcticketDeliveriesStuck": Fault(inject=_set("stuck_deliveries", 1), labels={"sink": "chat"}),
+    "EcticketNotificationsRejected": Fault(
+        inject=lambda adapter: adapter.metrics.callbacks.notification_ended("refund", "wrong-checksum"),
+        again=True,
+        labels={"outcome": "wrong-checksum"},
+        seen_after=1,
+    ),
+    "EcticketTicketsNotCollected": Fault(
+        inject=lambda adapter: setattr(adapter, "waiting_since", adapter.now - timedelta(days=1, seconds=1)),
+        labels=OF_MERCHANT,
+    ),
+    "EcticketTicketReportsFail": Fault(inject=_set("reports_read", False), labels=OF_MERCHANT, seen_after=59),
+    "EcticketReportDiffers": Fault(
+        inject=lambda adapter: adapter.metrics.reconciliations.reconciled(MERCHANT, {"state": 2}, adapter.now),
+        labels={**OF_MERCHANT, "kind": "state"},
+    ),
+    "EcticketNotReconciled": Fault(
+        inject=lambda adapter: adapter.metrics.reconciliations.reconciled(
+            MERCHANT, {}, adapter.now - timedelta(days=2, seconds=1)
+        ),
+        labels=OF_MERCHANT,
+    ),
+    "EcticketStageGone submit": _gone("submit"),
+    "EcticketStageGone confirm": _gone("confirm"),
+    "EcticketStageGone collect": _gone("collect"),
+    "EcticketStageGone deliver": _gone("sink.chat"),
+    "EcticketOrdersStuck": Fault(inject=_stuck, labels={"topic": PAID.topic}, seen_after=15),
+    "EcticketOrdersWaiting": Fault(inject=_set("lag", 3751), labels={"topic": PAID.topic}),
+}
+
+
+def _name(rule: Rule) -> str:
+    """The key of its fault."""
+    return f"{rule.name} {rule.labels['stage']}" if rule.name == "EcticketStageGone" else rule.name
+
+
+RULES = {_name(rule): rule for rule in alerts()}
+
+
+def _minutes(waits: str | None) -> int:
+    number, unit = re.fullmatch(r"(\d+)([mh])", waits or "").groups()  # type: ignore[union-attr]
+    return int(number) * {"m": 1, "h": 60}[unit]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_an_alert_fires_when_its_fault_is_there(promtool: str, tmp_path: Path, name: str) -> None:
+    """Not before, and not until its time is over; it says where the fault is."""
+    rule, fault, adapter = RULES[name], FAULTS[name], ScrapedAdapter()
+    namespace = {} if name.startswith("EcticketStageGone") else {"namespace": TARGET["namespace"]}
+    alert = {"alertname": rule.name, **namespace, **rule.labels, **fault.labels}
+    adapter.run(HEALTHY_MINUTES)
+    fault.inject(adapter)
+    fires = HEALTHY_MINUTES + fault.seen_after + _minutes(rule.waits)
+    adapter.run(fires + 3 - HEALTHY_MINUTES, fault.inject if fault.again else lambda adapter: None)
+
+    quiet = sorted({HEALTHY_MINUTES - 1, fires - 1})
+    assert (
+        wrong_alerts(promtool, tmp_path, adapter, [*(Firing(m, []) for m in quiet), Firing(fires + 2, [alert])]) == ""
+    )
+
+
+def test_an_adapter_that_is_not_scraped_any_more_is_gone(promtool: str, tmp_path: Path) -> None:
+    """Every stage, `receive` included, which has no partitions."""
+    adapter = ScrapedAdapter()
+    adapter.run(HEALTHY_MINUTES)
+    for values in adapter.series.values():
+        values += ["stale"] + ["_"] * 14
+    gone = [{"alertname": rule.name, **rule.labels} for rule in alerts() if rule.name == "EcticketStageGone"]
+
+    assert len(gone) == 5
+    assert wrong_alerts(promtool, tmp_path, adapter, [Firing(HEALTHY_MINUTES + 12, gone)]) == ""
+
+
+def test_each_alert_has_a_fault() -> None:
+    """An alert that no fault raises would be one that was never seen to fire."""
+    assert FAULTS.keys() | {"EcticketStageGone receive"} == RULES.keys()
+
+
+def test_a_wrong_expectation_is_found(promtool: str, tmp_path: Path) -> None:
+    """An alert that does not fire, and one that fires and is not expected."""
+    adapter = ScrapedAdapter()
+    adapter.run(3)
+    adapter.metrics.flows.control_known(MERCHANT)
+    adapter.run(3)
+
+    assert "got" in wrong_alerts(promtool, tmp_path, adapter, [Firing(5, [])])
+    assert "got" in wrong_alerts(
+        promtool, tmp_path, adapter, [Firing(1, [{"alertname": "EcticketControlNumberKnown"}])]
+    )
