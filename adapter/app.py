@@ -275,6 +275,8 @@ class Adapter:
         provider = wiring.make_provider(self._settings, observer=self._metrics.provider)
         self._metrics.registry.register(ClockMetrics(lambda: provider.clock_offset_seconds))
         self._metrics.registry.register(ChannelMetrics(provider.channel_states, is_configured=self._is_configured))
+        if (proxy := wiring.ecticket_proxy(self._settings)) is not None:
+            _log.info("proxy-used", extra={"proxy": str(proxy)})
         console = self._console(provider)
         following = asyncio.create_task(self._hold_follower.run()) if "submit" in self._only else None
         try:

@@ -170,7 +170,14 @@ class CallError(AdapterError):
 
 
 class NotSent(CallError):
-    """No byte of the request was written, so the call had no effect at ECTicket."""
+    """No byte of the request was written, so the call had no effect at ECTicket.
+
+    `remedy` is what the operator can do, if the cause is known; the message contains it.
+    """
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class BreakerOpen(NotSent):

@@ -42,11 +42,13 @@ from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits, DownloadTimeouts, ReportLimits
 from adapter.provider.observer import ProviderObserver
+from adapter.provider.proxy import Proxy, ProxyCredentials
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.settings import Settings
 from adapter.settings.checks import check_settings
 from adapter.settings.merchants import MerchantBook
-from adapter.settings.secret_files import read_secret
+from adapter.settings.proxies import ProxyAddress, names_environment_proxy, proxy_address
+from adapter.settings.reloaded_secrets import ReloadedSecrets
 from adapter.settings.signing_key import SigningKeyTexts
 
 PARTITIONS = 6
@@ -183,18 +185,12 @@ def _client_credentials(settings: Settings) -> Callable[[], ClientCredentials]:
             "kafka.oauth_token_url needs kafka.oauth_client_id and kafka.oauth_client_secret. Set them, or mount the "
             "secret files (kafka/oauth_client_id, kafka/oauth_client_secret)."
         )
-    given = {"oauth_client_id": kafka.oauth_client_id, "oauth_client_secret": secret}
-
-    def files() -> dict[str, str]:
-        if folder is None:
-            return {}
-        found = {name: read_secret(folder / "kafka" / name, optional=True) for name in given}
-        return {name: text for name, text in found.items() if text is not None}
-
-    from_files = {name for name, text in files().items() if given[name] == text}  # others outrank the file
+    current = ReloadedSecrets(
+        {"oauth_client_id": kafka.oauth_client_id, "oauth_client_secret": secret}, folder and folder / "kafka"
+    )
 
     def read() -> ClientCredentials:
-        present = {**given, **{name: text for name, text in files().items() if name in from_files}}
+        present = current()
         return ClientCredentials(client_id=present["oauth_client_id"], client_secret=present["oauth_client_secret"])
 
     return read
@@ -215,7 +211,8 @@ def start_problems(settings: Settings, merchants: MerchantBook) -> tuple[str, ..
     problems = [str(each) for each in check_settings(settings) if each.level == "problem"]
     checks: list[Callable[[], object]] = [
         lambda: kafka_connection(settings).client_options(),
-        lambda: settings.provider.ssl_ca_file and _tls(settings.provider.ssl_ca_file),
+        lambda: settings.provider.ssl_ca_file and _tls(settings.provider.ssl_ca_file, "provider.ssl_ca_file"),
+        lambda: ecticket_proxy(settings),
         keys,
         signing_key_texts(settings).check,
     ]
@@ -272,7 +269,7 @@ def base_url(settings: Settings) -> str:
 def make_provider(settings: Settings, *, observer: ProviderObserver | None = None) -> EcticketClient:
     """Return the ECTicket client. It belongs to one event loop, and the caller closes it.
 
-    Raises SettingsError if `provider.ssl_ca_file` cannot be used.
+    Raises SettingsError if a file of certificates or the proxy of the environment cannot be used.
     """
     provider, reports = settings.provider, settings.reports
     return EcticketClient(
@@ -280,8 +277,9 @@ def make_provider(settings: Settings, *, observer: ProviderObserver | None = Non
         family=Family(provider.family),
         transport=make_transport(
             TransportKind(provider.transport),
-            tls=_tls(provider.ssl_ca_file),
+            tls=_tls(provider.ssl_ca_file, "provider.ssl_ca_file"),
             keep_alive_seconds=provider.keep_alive_seconds,
+            proxy=ecticket_proxy(settings),
         ),
         limits=CallLimits(
             timeout_seconds=provider.timeout_seconds,
@@ -302,12 +300,53 @@ def make_provider(settings: Settings, *, observer: ProviderObserver | None = Non
     )
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+def ecticket_proxy(settings: Settings) -> Proxy | None:
+    """Return the proxy through which ECTicket is called, or None.
+
+    Raises SettingsError if its certificates or the variable of the environment cannot be used.
+    """
+    provider = settings.provider
+    address = proxy_address(provider, base_url(settings))
+    if address is None:
+        return None
+    return Proxy(
+        host=address.host,
+        port=address.port,
+        tls=_tls(provider.proxy_ca_file, "provider.proxy_ca_file") if address.tls else None,
+        credentials=_proxy_credentials(settings, address),
+    )
+
+
+def ignores_environment_proxy(settings: Settings) -> bool:
+    """Whether ECTicket is called directly although the environment names a proxy for it."""
+    provider = settings.provider
+    return provider.proxy is None and not provider.trust_env and names_environment_proxy(base_url(settings))
+
+
+def _proxy_credentials(settings: Settings, address: ProxyAddress) -> Callable[[], ProxyCredentials | None]:
+    """Return what reads the credentials for the next tunnel: those in the proxy's URL, or those of the settings."""
+    provider, folder = settings.provider, settings.secrets_dir
+    if address.username is not None:
+        fixed = ProxyCredentials(username=address.username, password=address.password or "")
+        return lambda: fixed
+    if provider.proxy_username is None or provider.proxy_password is None:
+        return lambda: None
+    given = {"proxy_username": provider.proxy_username, "proxy_password": provider.proxy_password.get_secret_value()}
+    current = ReloadedSecrets(given, folder and folder / "provider")
+
+    def read() -> ProxyCredentials:
+        present = current()
+        return ProxyCredentials(username=present["proxy_username"], password=present["proxy_password"])
+
+    return read
+
+
+def _tls(ca_file: Path | None, setting: str) -> ssl.SSLContext:
     try:
         return tls_context(ca_file)
     except OSError as error:  # SSLError is one
         raise SettingsError(
-            f"provider.ssl_ca_file {ca_file} cannot be used: {error}. Give a file of certificates in PEM."
+            f"{setting} {ca_file} cannot be used: {error}. Give a file of certificates in PEM."
         ) from error
 
 

@@ -206,3 +206,37 @@ def test_a_token_endpoint_without_credentials_stops_the_start() -> None:
 
     with pytest.raises(SettingsError, match=r"kafka\.oauth_client_id.*kafka\.oauth_client_secret"):
         wiring.kafka_connection(settings)
+
+
+def test_the_proxys_credentials_are_read_for_each_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From secret files; those in a variable of the environment come first, because they belong to its proxy."""
+    folder = tmp_path / "provider"
+    folder.mkdir()
+    (folder / "proxy_username").write_text("shop")
+    (folder / "proxy_password").write_text("first")
+    secrets = {"secrets_dir": str(tmp_path)}
+    proxy = wiring.ecticket_proxy(load(None, {**secrets, "provider.proxy": "http://proxy.test:3128"}))
+    monkeypatch.setenv("HTTPS_PROXY", "http://other:from-variable@proxy.test")
+    of_environment = wiring.ecticket_proxy(load(None, {**secrets, "provider.trust_env": "true"}))
+
+    assert proxy is not None
+    assert of_environment is not None
+    passwords = [proxy.credentials()]
+    (folder / "proxy_password").write_text("second")
+    passwords += [proxy.credentials(), of_environment.credentials()]
+
+    assert [each and each.password for each in passwords] == ["first", "second", "from-variable"]
+    assert wiring.ecticket_proxy(load(None, secrets)) is None
+
+
+def test_a_proxy_that_cannot_be_used_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its certificates, or the variable that names it."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.test")
+    cases = {
+        "provider.proxy_ca_file": {"provider.proxy": "https://p.test", "provider.proxy_ca_file": str(tmp_path)},
+        "HTTPS_PROXY": {"provider.trust_env": "true"},
+    }
+    for named, overrides in cases.items():
+        settings = load(None, {**overrides, "submit.operator": "web"})
+
+        assert [each for each in wiring.start_problems(settings, wiring.merchant_book(settings)) if named in each]

@@ -69,7 +69,14 @@ def _preflight(settings: Settings, make_topics: str) -> Preflight:
     from adapter.kafka.compression import CODECS, REPAIR_CODECS, unreadable_codecs
     from adapter.operations.preflight import Codecs, Preflight
     from adapter.settings.checks import check_settings
-    from adapter.wiring import base_url, merchant_book, plugin_manager, signing_key_texts
+    from adapter.wiring import (
+        base_url,
+        ecticket_proxy,
+        ignores_environment_proxy,
+        merchant_book,
+        plugin_manager,
+        signing_key_texts,
+    )
 
     def count_signing_keys() -> int:
         texts = signing_key_texts(settings)
@@ -92,6 +99,8 @@ def _preflight(settings: Settings, make_topics: str) -> Preflight:
         codecs=Codecs(known=tuple(CODECS), find_unreadable=unreadable_codecs, repair=REPAIR_CODECS),
         broker=_broker(settings, make_topics),
         ecticket_url=base_url(settings),
+        find_proxy=partial(ecticket_proxy, settings),
+        ignores_proxy=partial(ignores_environment_proxy, settings),
         open_ecticket=partial(ecticket_client, settings),
     )
 

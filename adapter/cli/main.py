@@ -37,7 +37,7 @@ DEFECT = "This should not have happened"
 _CURES: tuple[tuple[type[AdapterError], str], ...] = (
     (Throttled, "Nothing was executed. Come back later."),
     (ReportNotStored, "Free some space there, or write to another place (TMPDIR, --output)."),
-    (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network."),
+    (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network, or run check."),
     (InDoubt, "Run it again; for an order, query its trade number before you do anything else with it."),
 )
 """What to do about errors of ECTicket's calls, whose own sentences say only what happened: they are made for flows."""

@@ -38,8 +38,9 @@ submit:
 
 Secret files hold one secret each: `merchants/{merchant_id}/hash_key` and `hash_iv` (likewise `platforms/`), with
 `platform_id` and `known_trade_no` beside them if the settings do not have them, `signing_key`,
-`kafka/sasl_password`, `kafka/oauth_client_id` and `kafka/oauth_client_secret`. A changed key counts within seconds, a
-changed client secret from the next token on; a changed password needs a restart.
+`kafka/sasl_password`, `kafka/oauth_client_id`, `kafka/oauth_client_secret`, `provider/proxy_username` and
+`provider/proxy_password`. A changed key counts within seconds, a changed client secret from the next token on, the
+proxy's password from the next connection on; a changed password of the brokers needs a restart.
 
 An unknown key is an error that names the nearest known one. `ecticket-adapter settings show` shows the values in force,
 `ecticket-adapter check` what is missing or unwise, `settings reference --json` each variable.

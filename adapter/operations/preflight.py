@@ -28,6 +28,7 @@ from adapter.errors import (
     BrokerUnavailable,
     CallError,
     NotAccepted,
+    NotSent,
     PluginRejected,
     SettingsError,
     StreamError,
@@ -182,6 +183,10 @@ class Preflight:
     codecs: Codecs
     broker: Broker
     ecticket_url: str
+    find_proxy: Callable[[], object | None]
+    """The proxy through which ECTicket is called; its text has no credentials. Raises SettingsError."""
+    ignores_proxy: Callable[[], bool]
+    """Whether the environment names a proxy that is not used."""
     open_ecticket: Callable[[], AbstractAsyncContextManager[EcticketClient]]
 
     async def run(self) -> AsyncGenerator[PreflightFinding, None]:
@@ -343,13 +348,15 @@ class Preflight:
         if not merchants:
             return []
         try:
+            proxy = self.find_proxy()
+            route = [ok("provider.proxy", f"ECTicket is called through the proxy {proxy}.")] if proxy else []
             async with self.open_ecticket() as provider:
                 answers = await asyncio.gather(*(self._answers(provider, merchant) for merchant in merchants))
                 answering = [
                     merchant for merchant, found in zip(merchants, answers, strict=True) if found.level == "ok"
                 ]
                 known = await self._known_numbers(provider, answering)
-                return [*answers, *_clock(provider), *known, *await self._products(provider, answering)]
+                return [*route, *answers, *_clock(provider), *known, *await self._products(provider, answering)]
         except SettingsError as error:
             return [problem("provider", sentence) for sentence in error.problems]
 
@@ -369,15 +376,24 @@ class Preflight:
         except Throttled as error:
             return problem(about, f"{where} throttles queries with {keys}: {error} Wait, and query less often.")
         except CallError as error:
-            return problem(
-                about, f"{where} gives no answer with {keys}: {error} Check provider.environment and the network."
-            )
+            return problem(about, f"{where} gives no answer with {keys}: {error} {self._cure(error)}".rstrip())
         if reply.rtn_code == RTN_OK:
             return problem(
                 about,
                 f"{where} claims with {keys} to know a random number, so no doubt can be resolved. Contact ECPay.",
             )
         return ok(about, f"{where} answers with {keys}; keys and clock are right.")
+
+    def _cure(self, error: CallError) -> str:
+        """What else to do about a call without an answer; empty if the error says it."""
+        if isinstance(error, NotSent) and self.ignores_proxy():
+            return (
+                "The environment names a proxy (HTTPS_PROXY), which is not used: set provider.trust_env if ECTicket is "
+                "reached only through it."
+            )
+        if isinstance(error, NotSent) and error.remedy is not None:
+            return ""
+        return "Check provider.environment and the network; if it needs a proxy, set provider.proxy."
 
     async def _known_numbers(self, provider: EcticketClient, merchants: Sequence[Merchant]) -> list[PreflightFinding]:
         """Whether each merchant has a number, in its settings or its events, with which a doubt can be resolved."""

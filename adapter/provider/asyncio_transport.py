@@ -2,14 +2,15 @@
 
 A call needs little between the envelope and the socket, and a general client does more: aiohttp took about twice the
 CPU time for one call (sessions, cookies, tracing, four timers, streams; decision 0014). llhttp parses the answers.
-There are no proxies, redirects, cookies, compression and time-outs: the caller sets a deadline, and a cancelled call
-closes its connection.
+There are no redirects, cookies, compression and time-outs: the caller sets a deadline, and a cancelled call closes its
+connection. Through a proxy, each connection is a tunnel (`proxy`).
 
 It keeps the promises of `transport` as follows:
 
 * One plain function, `_Connection.send_request`, calls `authorize_send` and writes head and body. It has no `await`, so
   no other task can run in between. What `authorize_send` raises is not changed, and nothing is written.
-* A failure before that is `httpx.ConnectError`; a failure after it never is.
+* A failure before that is `httpx.ConnectError`, that of a proxy too; a failure after it never is. The dialogue with a
+  proxy has nothing of the request in it, and is over before `authorize_send` is called.
 * A connection is reused only if its answer is complete, its request was written completely, the server keeps it open,
   and no byte came after the answer. Data on an idle connection closes it, because it answers no request.
 """
@@ -25,6 +26,7 @@ import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from adapter.errors import SettingsError
+from adapter.provider.proxy import Proxy, open_tunnel
 
 MAX_HEAD_BYTES = 64 * 1024
 """The limit of an answer's status line and headers, interim answers included; llhttp sets no limit."""
@@ -45,21 +47,25 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
     """An httpx transport with a connection pool of its own.
 
     `keep_alive_seconds` is how long an idle connection may be used again; it must be shorter than the server's.
+    `proxy`, if there is one, is used for every request.
     Belongs to one event loop, which must be asyncio's own: others write later than they are asked to (decision 14). On
     another one, requests raise SettingsError.
     """
 
     calls_authorize_send = True
 
-    def __init__(self, *, tls: ssl.SSLContext, keep_alive_seconds: float) -> None:
+    def __init__(self, *, tls: ssl.SSLContext, keep_alive_seconds: float, proxy: Proxy | None = None) -> None:
         self._tls = tls
+        self._proxy = proxy
         self._pool = _Pool(keep_alive_seconds)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and wait for the head of its answer; honours the extension `authorize_send`."""
         data = _serialized(request, await request.aread())
         origin = _origin(request.url)
-        connection = self._pool.acquire(origin) or await self._connect(origin)
+        connection = self._pool.acquire(origin) or await self._connect(
+            origin, request.extensions.get("waits_for", _drop)
+        )
         try:
             response = connection.send_request(data, request.extensions.get("authorize_send"))
             while not response.has_head:
@@ -73,7 +79,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         """Close every connection; later requests raise `httpx.ConnectError`."""
         self._pool.close()
 
-    async def _connect(self, origin: _Origin) -> _Connection:
+    async def _connect(self, origin: _Origin, waits_for: Callable[[str], None]) -> _Connection:
         self._pool.raise_if_closed()
         loop = asyncio.get_running_loop()
         if not isinstance(loop, asyncio.SelectorEventLoop):
@@ -83,13 +89,19 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
             )
         scheme, host, port = origin
         tls = self._tls if scheme == "https" else None
+        connection = _Connection(origin, self._pool)
         try:
-            _, connection = await loop.create_connection(
-                lambda: _Connection(origin, self._pool), host, port, ssl=tls, happy_eyeballs_delay=0.25
-            )
+            if self._proxy is not None:
+                await open_tunnel(self._proxy, host, port, tls=tls, connection=connection, waits_for=waits_for)
+            else:
+                waits_for(f"a connection to {host}")
+                await loop.create_connection(lambda: connection, host, port, ssl=tls, happy_eyeballs_delay=0.25)
         except OSError as failure:  # SSLError, CertificateError and gaierror are some
             raise httpx.ConnectError(type(failure).__name__) from failure
         return connection
+
+
+def _drop(_what: str) -> None: ...
 
 
 class _Pool:

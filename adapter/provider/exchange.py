@@ -13,8 +13,6 @@ Does not know merchants, envelopes and what a status means.
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -24,6 +22,7 @@ from typing import Protocol
 import httpx
 
 from adapter.errors import InDoubt, NotSent
+from adapter.provider.connection_failures import describe_failure
 from adapter.provider.http_status import HttpAnswer
 from adapter.provider.limits import CallLimits, DownloadTimeouts
 from adapter.provider.time_source import TimeSource
@@ -49,12 +48,17 @@ class SendBoundary:
     ) -> None:
         self.at: datetime | None = None
         self.at_steady = 0.0
+        self._waits_for = "a connection"
         self._authorize_send = authorize_send
         self._deadline = deadline
         self._answer_seconds = answer_seconds
         self._total_seconds = total_seconds
         self._ends_at = 0.0
         self._clock = clock
+
+    def waits_for(self, what: str) -> None:
+        """Note what a transport waits for before it can write, for the message of a time-out."""
+        self._waits_for = what
 
     def authorize_send(self) -> None:
         """Allow the write that follows in the same step, or forbid it by raising.
@@ -87,58 +91,12 @@ class SendBoundary:
 
     def classify_failure(self, failure: Exception, what: str) -> NotSent | InDoubt:
         """Return the error that a failed call means; `what` names the call in the message."""
+        found = describe_failure(failure)
         if self.at is None:
-            return NotSent(
-                f"{what} was not sent: {_describe_failure(failure)}. Nothing can have happened; try again later."
-            )
-        return InDoubt(
-            f"{what} was sent and brought no usable answer: {_describe_failure(failure)}. Query before anything else."
-        )
-
-
-def _describe_failure(failure: Exception) -> str:
-    """Describe a failure in our own words; those of a library may quote what was received."""
-    if isinstance(failure, TimeoutError):
-        return "time was up"
-    chain = tuple(_causes(failure))
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return _describe_untrusted(cause)
-        if isinstance(cause, socket.gaierror):
-            return "the name of the host cannot be resolved (DNS)"
-        if isinstance(cause, ConnectionRefusedError):
-            return "the connection was refused"
-    innermost = chain[-1]
-    if isinstance(innermost, ssl.SSLError):
-        return f"the TLS handshake failed ({innermost.reason or type(innermost).__name__})"
-    if innermost is failure:
-        return type(failure).__name__
-    return f"{type(failure).__name__} after {type(innermost).__name__}"
-
-
-def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """Yield the failure and its causes, the innermost last, even if a library has hidden them with `from None`."""
-    seen: set[int] = set()
-    cause: BaseException | None = failure
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-_NOT_THE_CA = frozenset({9, 10, 62, 64})
-"""OpenSSL's verify codes that another CA does not fix: not yet valid, expired, another host, another address."""
-
-
-def _describe_untrusted(cause: ssl.SSLCertVerificationError) -> str:
-    """Describe why the server's certificate was not accepted, and which setting names the trusted CA."""
-    reason = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
-    if getattr(cause, "verify_code", None) in _NOT_THE_CA:
-        return f"the server's certificate is not valid here ({reason}); check the clock and the address that is called"
-    return (
-        f"the server's certificate is not trusted ({reason}); set provider.ssl_ca_file to a PEM file with the "
-        "certificate of the authority that signed it"
-    )
+            waited = f" while it waited for {self._waits_for}" if isinstance(failure, TimeoutError) else ""
+            then = found.remedy or "Nothing can have happened; try again later"
+            return NotSent(f"{what} was not sent: {found.cause}{waited}. {then}.", remedy=found.remedy)
+        return InDoubt(f"{what} was sent and brought no usable answer: {found.cause}. Query before anything else.")
 
 
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError)
@@ -241,6 +199,7 @@ class HttpExchange:
             stream=httpx.ByteStream(body),
             extensions={
                 "authorize_send": boundary.authorize_send,
+                "waits_for": boundary.waits_for,
                 "trace": boundary.trace,
                 "timeout": timeouts,
             },

@@ -22,7 +22,9 @@ from pathlib import Path
 
 import httpx
 
+from adapter.errors import SettingsError
 from adapter.provider.asyncio_transport import AsyncioTransport
+from adapter.provider.proxy import Proxy
 
 
 @unique
@@ -34,11 +36,20 @@ class TransportKind(StrEnum):
 
 
 def make_transport(
-    kind: TransportKind, *, tls: ssl.SSLContext | None = None, keep_alive_seconds: float = 3.0
+    kind: TransportKind,
+    *,
+    tls: ssl.SSLContext | None = None,
+    keep_alive_seconds: float = 3.0,
+    proxy: Proxy | None = None,
 ) -> httpx.AsyncBaseTransport:
-    """Make one of the transports; `tls` None is `tls_context()`."""
+    """Make one of the transports; `tls` None is `tls_context()`.
+
+    Raises SettingsError for a proxy with httpx's transport, whose answer to a plain http call may be the proxy's own.
+    """
     if kind is TransportKind.DIRECT:
-        return AsyncioTransport(tls=tls or tls_context(), keep_alive_seconds=keep_alive_seconds)
+        return AsyncioTransport(tls=tls or tls_context(), keep_alive_seconds=keep_alive_seconds, proxy=proxy)
+    if proxy is not None:
+        raise SettingsError("`provider.transport: httpx` calls through no proxy. Use the transport direct.")
     return httpx.AsyncHTTPTransport(
         verify=tls or tls_context(),
         trust_env=False,

@@ -226,9 +226,21 @@ class ProviderSettings(Group):
     lock_out_seconds: Seconds = 1800.0
     """Seconds without calls for a merchant after HTTP 403 without Retry-After (ECPay's rule: 30 minutes)."""
     transport: Literal["direct", "httpx"] = "direct"
-    """HTTP transport; `direct` is several times faster than httpx's own."""
+    """HTTP transport; `direct` is several times faster than httpx's own, and alone calls through a proxy."""
     ssl_ca_file: FilePath | None = None
     """Trusted certificates (PEM); default: the system's."""
+    proxy: Text | None = None
+    """HTTP proxy through which ECTicket is called, as `http://host:port` or `https://host:port`."""
+    proxy_username: Text | None = None
+    """User name at the proxy (scheme Basic), or a secret file; a changed file is used for the next connection."""
+    proxy_password: SecretStr | None = None
+    """Password at the proxy, or a secret file; a changed file is used for the next connection."""
+    proxy_ca_file: FilePath | None = None
+    """Trusted certificates (PEM) for an https proxy; default: the system's."""
+    trust_env: bool = False
+    """Take the proxy from HTTPS_PROXY and NO_PROXY (also in lower case) instead of `provider.proxy`."""
+
+    _secrets = field_validator("proxy_password", mode="before")(_not_blank)
 
     @model_validator(mode="after")
     def _address(self) -> ProviderSettings:
@@ -245,6 +257,26 @@ class ProviderSettings(Group):
             )
         if self.family == "issuance" and self.payment_provider is None:
             raise ValueError("`family: issuance` needs `provider.payment_provider` (1 ECPay, 2 other)")
+        return self
+
+    @model_validator(mode="after")
+    def _proxy(self) -> ProviderSettings:
+        if self.proxy and re.search(r"^[^/]*//[^/?#]*@", self.proxy):
+            raise ValueError(
+                "`provider.proxy` has user info (before an @), which settings show; put it into "
+                "`provider.proxy_username` and `provider.proxy_password`, or into secret files of these names"
+            )
+        if self.proxy and not (_is_http_address(self.proxy) and re.fullmatch(r"https?://[^/?#]+/?", self.proxy)):
+            raise ValueError("`provider.proxy` is not the address of an HTTP proxy, such as http://proxy.example:3128")
+        if self.proxy and self.trust_env:
+            raise ValueError("`provider.proxy` and `provider.trust_env` name two sources of the proxy; set one of them")
+        uses_proxy = self.proxy or self.trust_env
+        if uses_proxy and self.transport != "direct":
+            raise ValueError("`provider.transport: httpx` calls through no proxy; use the transport `direct`")
+        if self.proxy_username and ":" in self.proxy_username:
+            raise ValueError("`provider.proxy_username` has a colon, which ends a user name in the scheme Basic")
+        if (self.proxy_username is None) != (self.proxy_password is None):
+            raise ValueError("`provider.proxy_username` and `provider.proxy_password` only go together; set both")
         return self
 
 

@@ -39,6 +39,8 @@ SETTING_FILES: Final[Sequence[tuple[str, str]]] = (
     ("kafka", "sasl_password"),
     ("kafka", "oauth_client_id"),
     ("kafka", "oauth_client_secret"),
+    ("provider", "proxy_username"),
+    ("provider", "proxy_password"),
 )
 """Secret files that are settings of their own, each at its dotted key as a path in `secrets_dir`.
 

@@ -298,6 +298,53 @@ def test_the_network_policy_opens_the_ports_of_the_settings(
     assert callbacks["policyTypes"] == ["Ingress"]
 
 
+@pytest.mark.parametrize(
+    ("proxy", "port"), [("http://proxy.test:3128", 3128), ("https://proxy.test", 443), ("http://[fd00::1]:8080/", 8080)]
+)
+def test_the_network_policy_opens_the_proxy_instead_of_ecticket(renderer: Renderer, proxy: str, port: int) -> None:
+    """The proxy usually has a private address, so its peers are a value; sinks still call public addresses."""
+    peers = [{"ipBlock": {"cidr": "10.1.0.0/16"}}]
+    values = minimal(
+        {
+            "networkPolicy": {"enabled": True, "proxy": {"to": peers}},
+            "config": {
+                "provider": {"environment": "custom", "base_url": "http://sandbox.test:8700", "proxy": proxy},
+            },
+        }
+    )
+
+    rules = renderer.render(CHART, values).one("NetworkPolicy", "tickets-ecticket-adapter")["spec"]["egress"]
+
+    assert [{each["port"] for each in rule["ports"]} for rule in rules] == [{53}, {9092}, {port}, {443}]
+    assert rules[2]["to"] == peers
+
+
+@pytest.mark.parametrize(
+    ("provider", "files"),
+    [
+        ({}, {}),
+        ({"trust_env": True}, {"proxy_username": True, "proxy_password": True}),
+        ({"proxy": "http://proxy.test:3128"}, {"proxy_username": True, "proxy_password": True}),
+        ({"proxy": "http://proxy.test:3128", "proxy_username": "shop"}, {"proxy_password": False}),
+    ],
+    ids=["no-proxy", "environment", "proxy", "user"],
+)
+def test_the_proxys_credentials_are_files_of_the_secret(
+    renderer: Renderer, provider: Mapping[str, Any], files: Mapping[str, bool]
+) -> None:
+    """Optional, because many proxies need none; with a user, the pod waits for the password."""
+    pod = renderer.render(CHART, minimal({"config": {"provider": provider}})).one("Deployment")["spec"]["template"]
+    (secrets,) = [volume["projected"] for volume in pod["spec"]["volumes"] if "projected" in volume]
+    found = {
+        item["path"].removeprefix("provider/"): source["secret"].get("optional", False)
+        for source in secrets["sources"]
+        for item in source.get("secret", {}).get("items", [])
+        if item["path"].startswith("provider/")
+    }
+
+    assert found == files
+
+
 def test_the_ports_of_dns_are_a_value(renderer: Renderer) -> None:
     """OpenShift's DNS pods listen on another port."""
     ports = [{"port": 5353, "protocol": "UDP"}]

@@ -109,6 +109,14 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         minimal(TOKENS, {"config": {"kafka": {"oauth_client_secret": "topsecret"}}}),
         "config.kafka.oauth_client_secret is a secret",
     ),
+    "a proxy's password in config": (
+        minimal({"config": {"provider": {"proxy_username": "shop", "proxy_password": "topsecret"}}}),
+        "config.provider.proxy_password is a secret",
+    ),
+    "a proxy's password in its address": (
+        minimal({"config": {"provider": {"proxy": "http://shop:topsecret@proxy.test:3128"}}}),
+        "config.provider.proxy holds a password",
+    ),
     "a user beside a token": (
         minimal(TOKENS, {"config": {"kafka": {"sasl_username": "adapter"}}}),
         "config.kafka.sasl_username is set",

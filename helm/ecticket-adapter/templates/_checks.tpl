@@ -94,6 +94,9 @@
 - config.kafka.{{ $name }} is a secret, and config becomes a ConfigMap. {{ $where }} kafka.{{ $name }}.
 {{- end }}
 {{- end }}
+{{- if hasKey .Values.config.provider "proxy_password" }}
+- config.provider.proxy_password is a secret, and config becomes a ConfigMap. {{ $where }} provider.proxy_password.
+{{- end }}
 {{- if hasKey (default dict .Values.config.keys) "signing_key" }}
 - config.keys.signing_key is a secret, and config becomes a ConfigMap. {{ $where }} signing_key.
 {{- end }}

@@ -146,6 +146,15 @@ settings.yaml: |
 {{- range $name := include "ecticket-adapter.loginFiles" . | fromJsonArray }}
 {{- $_ := set $files (printf "kafka/%s" $name) (dict "secretName" $.Values.existingSecret "key" (printf "kafka.%s" $name)) }}
 {{- end }}
+{{- $provider := .Values.config.provider }}
+{{- if or $provider.proxy $provider.trust_env }}
+{{- range $name := list "proxy_username" "proxy_password" }}
+{{- if not (index $provider $name) }}
+{{- $source := dict "secretName" $.Values.existingSecret "key" (printf "provider.%s" $name) "optional" (not $provider.proxy_username) }}
+{{- $_ := set $files (printf "provider/%s" $name) $source }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $_ := set $files "signing_key" (dict "secretName" .Values.existingSecret "key" "signing_key" "optional" true) }}
 {{- end }}
 {{- range .Values.secretFiles }}
