@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from adapter.flows.order_log import order_fields
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "adapter"
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
+ORDER_FIELDS = tuple(order_fields("merchant", "order", "00-" + 32 * "1" + "-1", trade_no="number"))
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 METHODS = {*LEVELS, "log", "critical", "fatal", "warn"}
 
 
@@ -40,63 +44,73 @@ class _Module:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Assign) and _makes_logger(node.value):
                 self.loggers |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and self._is_logger(node.func):
-                yield self._call(node, node.func.attr)
+        for function in [self.tree, *(node for node in ast.walk(self.tree) if isinstance(node, _FUNCTIONS))]:
+            for node in _within(function):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and self._is_logger(node.func):
+                    yield self._call(node, node.func.attr, function)
 
     def _is_logger(self, function: ast.Attribute) -> bool:
         owner = function.value
         known = isinstance(owner, ast.Name) and owner.id in {*self.loggers, "logging"}
         return function.attr in METHODS and (known or _makes_logger(owner))
 
-    def _call(self, node: ast.Call, method: str) -> LogCall:
+    def _call(self, node: ast.Call, method: str, function: ast.AST) -> LogCall:
         first = node.args[0] if node.args else None
         event = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
         extra = next((each.value for each in node.keywords if each.arg == "extra"), None)
-        fields = frozenset() if extra is None else frozenset(self._names(extra))
+        fields = frozenset() if extra is None else frozenset(self._names(extra, function))
         place = f"{self.path.relative_to(ROOT)}:{node.lineno}"
         return LogCall(place=place, method=method, event=event, positional=len(node.args), fields=fields)
 
-    def _names(self, fields: ast.expr) -> Iterator[str]:
+    def _names(self, fields: ast.expr, function: ast.AST) -> Iterator[str]:
         """The field names that an expression gives. Raises TypeError for one that this test cannot follow."""
         match fields:
             case ast.Dict(keys=keys, values=values):
                 for key, value in zip(keys, values, strict=True):
                     if key is None:
-                        yield from self._names(value)
+                        yield from self._names(value, function)
                     else:
                         yield str(ast.literal_eval(key))
             case ast.Call(func=ast.Attribute(attr="_asdict")):
                 yield from ("topic", "partition")
+            case ast.Call(func=ast.Name(id="order_fields")):
+                yield from ORDER_FIELDS
             case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
-                for returned in self._returned(name):
-                    yield from self._names(returned)
+                for helper in ast.walk(self.tree):
+                    if isinstance(helper, ast.FunctionDef) and helper.name == name:
+                        yield from self._returned(helper)
             case ast.Name(id=name):
-                yield from self._assigned(name)
+                yield from self._assigned(name, function)
             case ast.Attribute(attr="fields") if self.path.name == "log_limits.py":
                 return  # those of the lines that were left out
             case _:
                 raise TypeError(f"{self.path}: {ast.unparse(fields)}")
 
-    def _returned(self, function: str) -> Iterator[ast.expr]:
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.FunctionDef) and node.name == function:
-                yield from (
-                    each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value is not None
-                )
+    def _returned(self, helper: ast.FunctionDef) -> Iterator[str]:
+        for node in _within(helper):
+            if isinstance(node, ast.Return) and node.value is not None:
+                yield from self._names(node.value, helper)
 
-    def _assigned(self, variable: str) -> Iterator[str]:
-        for node in ast.walk(self.tree):
+    def _assigned(self, variable: str, function: ast.AST) -> Iterator[str]:
+        for node in _within(function):
             match node:
                 case (
-                    ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() as value)
-                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict() as value)
+                    ast.Assign(targets=[ast.Name(id=name)], value=ast.expr() as value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
                 ) if name == variable:
-                    yield from self._names(value)
+                    yield from self._names(value, function)
                 case ast.Assign(
                     targets=[ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key)))]
                 ) if name == variable:
                     yield key
+
+
+def _within(function: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function or module, without those of the functions in it."""
+    for node in ast.iter_child_nodes(function):
+        if not isinstance(node, _FUNCTIONS):
+            yield node
+            yield from _within(node)
 
 
 @cache

@@ -22,8 +22,10 @@ class _Collector(logging.Handler):
 
 
 def log_line(record: logging.LogRecord) -> LogLine:
-    """The event, the level (`log_level`) and the fields of one line."""
+    """The event, the level (`log_level`) and the fields of one line; `exc_info` if it has a traceback."""
     fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    if record.exc_info:
+        fields["exc_info"] = record.exc_info
     return {"event": record.getMessage(), "log_level": record.levelname.lower(), **fields}
 
 

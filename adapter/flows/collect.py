@@ -10,6 +10,7 @@ Only the published event has the numbers. No other record, log line or error has
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection as Container
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.flows.messages.events import CollectedTicket, TicketCollected, issuance_event
 from adapter.flows.messages.record_history import RecordHistory, due_within, history_headers, verified_history
 from adapter.flows.messages.signatures import RecordSigner, Trust
+from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, FlowObserver, Merchants, TicketReports, Topics
 from adapter.flows.report_rounds import PendingTickets, ReportRounds, WaitingTickets
 from adapter.flows.untrusted_headers import UntrustedHeaders
@@ -50,6 +52,8 @@ from adapter.protocol.taipei import taipei_day
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from adapter.trace_context import traceparent_of
+
+_log = logging.getLogger(__name__)
 
 CONCURRENCY = 64
 """Issuances that are handled at once: those of one round await the same report."""
@@ -231,6 +235,10 @@ class CollectStage:
         issuance = collection.issuance
         self._observer.issuance_published("collected", recovered=collection.recovered)
         self._observer.tickets_collected(issuance.merchant_id, len(tickets))
+        if _log.isEnabledFor(logging.DEBUG):
+            trace = traceparent_of(record.headers)
+            order = order_fields(issuance.merchant_id, issuance.order_id, trace, trade_no=issuance.trade_no)
+            _log.debug("tickets-collected", extra={**order, "count": len(tickets)})
         return issuance_event(
             TicketCollected(**dict(issuance), tickets=tuple(map(_collected_ticket, tickets))),
             topic=self._topics.topic_for(TicketCollected),

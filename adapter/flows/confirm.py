@@ -32,6 +32,7 @@ from adapter.flows.messages.events import (
 from adapter.flows.messages.record_history import RecordHistory, due_within, history_headers, verified_history
 from adapter.flows.messages.signatures import KeyRing, RecordSigner, Trust
 from adapter.flows.number_history import NumberHistory, OrderNumbers
+from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.flows.untrusted_headers import UntrustedHeaders
 from adapter.issuance.actions import Failed, Park, ParkReason
@@ -198,6 +199,9 @@ class ConfirmStage:
         except CallError as error:
             return query_error(error)
         answer = query_answer(reply, queried_at=queried_at)
+        if _log.isEnabledFor(logging.DEBUG):
+            order = order_fields(pending.merchant_id, None, None, trade_no=pending.awaited.trade_no.value)
+            _log.debug("call-answered", extra={**order, "call": "query", "phase": pending.awaited.phase.value})
         if isinstance(answer, Known):
             self._number_history.known.record_known(pending.merchant_id, pending.awaited.trade_no)
         return answer
@@ -247,6 +251,8 @@ class ConfirmStage:
 
     def _issued(self, record: Record, confirmation: Confirmation, step: Issued) -> ProducerRecord:
         self._observer.issuance_published("issued", recovered=confirmation.recovered)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("issuance-issued", extra={**_fields(confirmation, record), "recovered": confirmation.recovered})
         data = IssuanceIssued(
             **dict(confirmation.issuance),
             recovered=confirmation.recovered,
@@ -257,6 +263,7 @@ class ConfirmStage:
 
     def _failed(self, record: Record, confirmation: Confirmation, step: Failed) -> ProducerRecord:
         self._observer.issuance_published("failed", recovered=confirmation.recovered)
+        _log.warning("issuance-failed", extra={**_fields(confirmation, record), "stage": self.name})
         data = IssuanceFailed(
             **dict(confirmation.issuance), stage="confirm", rtn_code=None, rtn_msg=None, remark=step.remark
         )
@@ -267,6 +274,7 @@ class ConfirmStage:
     ) -> tuple[ProducerRecord, ...]:
         """Published once: the flag is in the record that is written again in the same transaction."""
         self._observer.issuance_published("delayed", recovered=confirmation.recovered)
+        _log.info("issuance-delayed", extra=_fields(confirmation, record))
         data = IssuanceDelayed(
             **dict(confirmation.issuance), submitted_at=confirmation.submitted_at, queries=awaited.queries
         )
@@ -330,6 +338,13 @@ class ConfirmStage:
             since=confirmation.submitted_at,
             submitted_at=confirmation.submitted_at,
         )
+
+
+def _fields(confirmation: Confirmation, record: Record) -> dict[str, object]:
+    """The issuance as fields of a log line."""
+    issuance = confirmation.issuance
+    trace = traceparent_of(record.headers)
+    return order_fields(issuance.merchant_id, issuance.order_id, trace, trade_no=issuance.trade_no)
 
 
 def _trade_no(confirmation: Confirmation) -> TradeNo:

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Protocol
 
 from adapter.errors import OrderError
-from adapter.extensions.sink_thread import DeliveryAttempt
+from adapter.extensions.sink_thread import DeliveryAttempt, DeliveryOutcome
 from adapter.extensions.sinks import COLLECTED, Event
 from adapter.flows.last_resort import bare_dead_letter, is_rejected_again
 from adapter.flows.messages import dead_letter_causes
@@ -27,10 +27,12 @@ from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_rec
 from adapter.flows.messages.event_reader import decode_event, is_event
 from adapter.flows.messages.record_history import unsigned_history
 from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock
 from adapter.flows.retry_policy import RetryPolicy, RetryState, next_retry_at, pause_until
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
+from adapter.trace_context import TRACEPARENT
 
 MAX_WAITING = 500
 """Events of one topic that wait for a sink in memory; later events wait on their topic.
@@ -110,6 +112,8 @@ class DeliverStage:
             self._observer.attempted(self._sink.name, NOT_AN_EVENT, 0.0)
             return Outcome()
         attempt = await self._timed(self._sink.deliver(event))
+        if attempt.outcome is DeliveryOutcome.DELIVERED and _log.isEnabledFor(logging.DEBUG):
+            _log.debug("event-delivered", extra=self._fields(event))
         return self._failed(context.record, event, retry_state, attempt) if attempt.failed else Outcome()
 
     def hand_off(self, record: Record, retry_state: RetryState, _context: RecordContext) -> Outcome:
@@ -172,11 +176,8 @@ class DeliverStage:
         _log.warning(
             "delivery-failed",
             extra={
-                "sink": self._sink.name,
-                "plugin": self._sink.plugin,
+                **self._fields(event),
                 "detail": retry_state.reason,
-                "event_id": event.id,
-                "event_type": event.type,
                 "attempts": retry_state.attempts,
                 "retry_at": at.isoformat(timespec="seconds"),
             },
@@ -187,13 +188,41 @@ class DeliverStage:
             f"Sink '{self._sink.name}' did not accept this event: it {reason}. Fix the sink or its receiver, then "
             f"deliver the event (`ecticket-adapter dead-letters replay --stage deliver --sink {self._sink.name}`)."
         )
-        _log.error("delivery-given-up", extra={"sink": self._sink.name, "plugin": self._sink.plugin, "detail": reason})
         return self._dead_letter(
             record, DeadLetterCause(reason="sink-failed", stage="deliver", message=message), retry_state
         )
 
+    def _fields(self, event: Event) -> dict[str, object]:
+        """The delivery as fields of a log line."""
+        merchant_id, trade_no = event.data.get("merchant_id"), event.data.get("trade_no")
+        return {
+            **order_fields(
+                merchant_id if isinstance(merchant_id, str) else None,
+                event.extensions.get("orderid"),
+                event.extensions.get(TRACEPARENT),
+                trade_no=trade_no if isinstance(trade_no, str) else None,
+            ),
+            "sink": self._sink.name,
+            "plugin": self._sink.plugin,
+            "event_id": event.id,
+            "event_type": event.type,
+        }
+
     def _dead_letter(self, record: Record, cause: DeadLetterCause, retry_state: RetryState) -> Outcome:
         self._observer.parked(cause.stage, cause.reason)
+        _log.warning(
+            "delivery-given-up",
+            extra={
+                "sink": self._sink.name,
+                "plugin": self._sink.plugin,
+                "reason": cause.reason,
+                "attempts": retry_state.attempts,
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+                "detail": cause.message,
+            },
+        )
         now = self._now()
         history = unsigned_history(record, now)
         history = replace(history, attempts=retry_state.attempts, first_seen=retry_state.since or history.first_seen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from adapter.flows.messages.dead_letter_causes import log_parked
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import IssuanceData, OrderParked, Origin, order_event, parking_distinctions
 from adapter.flows.messages.record_history import RecordHistory
@@ -40,6 +41,7 @@ def parked_records(
     signer: RecordSigner,
 ) -> tuple[ProducerRecord, ProducerRecord]:
     """The dead letter of the record, and its event; `issuance` and `order_record` as far as they can be read."""
+    log_parked(record, cause, history, trade_no=issuance.trade_no if issuance else None)
     data = OrderParked(
         order_id=issuance.order_id if issuance else history.order_id,
         reason=cause.reason,

@@ -17,6 +17,7 @@ from adapter.errors import OrderError
 from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
 from adapter.flows.messages import events
 from adapter.flows.messages.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
+from adapter.flows.messages.dead_letter_causes import log_parked
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import (
     IssuanceFailed,
@@ -31,6 +32,7 @@ from adapter.flows.messages.events import (
 )
 from adapter.flows.messages.record_history import RecordHistory, foreign_headers, history_headers
 from adapter.flows.messages.signatures import KeyRing, RecordSigner
+from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
 from adapter.flows.submission import PartResult, RunResult
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
@@ -38,6 +40,7 @@ from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
 from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_part, encode_plan
 from adapter.issuance.state import WaitReason
+from adapter.protocol.issue import TradeNo
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome
 
@@ -148,6 +151,9 @@ class OrderOutcomes:
             parts_done=run.parts_done,
         )
         self._observer.order_settled("skipped")
+        if _log.isEnabledFor(logging.DEBUG):
+            why = {"plugin": skip.plugin, "detail": skip.reason[:_REASON_MAX]}
+            _log.debug("order-skipped", extra={**_fields(run.history, run.order_ref), **why})
         event = order_event(
             data,
             topic=self._topics.topic_for(OrderSkipped),
@@ -199,7 +205,7 @@ class OrderOutcomes:
         due = history.not_before
         if due is None or due <= now:
             due = handed_off_until(history.first_seen, now, self._defer_seconds)
-        return Outcome(records=(self._deferred_record(record, history, due),))
+        return Outcome(records=(self._deferred_record(record, history, due, "handed_off"),))
 
     def held(self, record: Record, history: RecordHistory, until: datetime) -> Outcome:
         """The outcome of an order that is deferred before it is planned, because an operator holds its merchant."""
@@ -208,7 +214,8 @@ class OrderOutcomes:
         now = self._now()
         defer = Defer(useful_at=until, reason=WaitReason.HELD, counted=False)
         due = deferred_until([defer], now, self._defer_seconds)
-        return Outcome(records=(self._deferred_record(record, replace(history, held_at=now), due),))
+        history = replace(history, held_at=now)
+        return Outcome(records=(self._deferred_record(record, history, due, WaitReason.HELD.value),))
 
     def _finished(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
         for part_result in result.parts:
@@ -223,6 +230,9 @@ class OrderOutcomes:
     def _submitted(self, run: OrderRun, part_result: PartResult, submitted: Submitted) -> Iterator[ProducerRecord]:
         part, number = part_result.state.part, submitted.ticket_trade_no
         self._observer.issuance_published("submitted", recovered=submitted.recovered)
+        if _log.isEnabledFor(logging.DEBUG):
+            order = _fields(run.history, run.order_ref, part.trade_no)
+            _log.debug("issuance-submitted", extra={**order, "recovered": submitted.recovered})
         fields = issuance_fields(run.order_ref, part, ticket_trade_no=number)
         yield issuance_event(
             IssuanceSubmitted(**fields, recovered=submitted.recovered),
@@ -246,6 +256,8 @@ class OrderOutcomes:
 
     def _failed(self, run: OrderRun, part_result: PartResult, failed: Failed) -> ProducerRecord:
         self._observer.issuance_published("failed", recovered=False)
+        order = _fields(run.history, run.order_ref, part_result.state.part.trade_no)
+        _log.warning("issuance-failed", extra={**order, "stage": "submit", "code": f"RtnCode {failed.rtn_code}"})
         data = IssuanceFailed(
             **issuance_fields(run.order_ref, part_result.state.part, ticket_trade_no=None),
             stage="submit",
@@ -283,10 +295,14 @@ class OrderOutcomes:
             only_by_replay=False,
         )
         due = deferred_until([action for _, action in deferrals], self._now(), self._defer_seconds)
-        yield self._deferred_record(run.record, history, due)
+        reasons = sorted({action.reason.value for _, action in deferrals})
+        yield self._deferred_record(run.record, history, due, *reasons)
 
-    def _deferred_record(self, record: Record, history: RecordHistory, due: datetime) -> ProducerRecord:
+    def _deferred_record(self, record: Record, history: RecordHistory, due: datetime, *reasons: str) -> ProducerRecord:
         history = replace(history, not_before=due)
+        if _log.isEnabledFor(logging.INFO):
+            wait = {"reason": " ".join(reasons), "retry_at": due.isoformat(), "attempts": history.attempts}
+            _log.info("order-deferred", extra={**_fields(history), **wait})
         producer_record = ProducerRecord(
             topic=self._topics.orders_deferred,
             key=record.key,
@@ -322,6 +338,7 @@ class OrderOutcomes:
         now = self._now()
         if order_ref is not None:
             history = history.of_order(order_ref.merchant_id, order_ref.order_id)
+        log_parked(record, cause, history)
         merchant_id = order_ref.merchant_id if order_ref else history.merchant_id
         data = OrderParked(
             order_id=order_ref.order_id if order_ref else history.order_id,
@@ -346,6 +363,16 @@ class OrderOutcomes:
             record, cause, history, topic=self._topics.dead_letters, now=now, signer=self._signer
         )
         return dead_letter, event
+
+
+def _fields(
+    history: RecordHistory, order_ref: OrderRef | None = None, trade_no: TradeNo | None = None
+) -> dict[str, object]:
+    """The order as fields of a log line."""
+    merchant_id = order_ref.merchant_id if order_ref else history.merchant_id
+    order_id = order_ref.order_id if order_ref else history.order_id
+    number = None if trade_no is None else trade_no.value
+    return order_fields(merchant_id, order_id, history.traceparent, trade_no=number)
 
 
 def _parts_in(plan: bytes | None) -> str | None:

@@ -10,6 +10,7 @@ as often as ECPay sends a notification on its day.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
@@ -33,11 +34,14 @@ from adapter.flows.messages.events import (
     notification_event,
     notification_event_id,
 )
+from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, Merchants
 from adapter.protocol.credentials import Credentials
 from adapter.protocol.notification import CallbackKind, Notification, Scalar, open_notification, pseudonym, seal_answer
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.port import Publisher
+
+_log = logging.getLogger(__name__)
 
 PUBLISHED = "published"
 REPEATED = "repeated"
@@ -103,6 +107,10 @@ class Receiver:
             self._observer.notification_ended(posted_to, reason(error))
             raise
         self._observer.notification_ended(posted_to, outcome)
+        if _log.isEnabledFor(logging.DEBUG):
+            number = notification.trade_no
+            order = order_fields(merchant_id, None, None, trade_no=number.value if number else None)
+            _log.debug("notification-received", extra={**order, "callback": str(posted_to), "reason": outcome})
         sealed = seal_answer(notification, timestamp=int(self._now().timestamp()))
         return NotificationAnswer(body=sealed, repeated=outcome == REPEATED)
 

@@ -7,6 +7,7 @@ through, because the partition, and with it the order, may have another owner by
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from adapter.errors import CallError, InvalidOrder, MerchantHeld
 from adapter.extensions.values import Skip
 from adapter.flows.holds import Holds
 from adapter.flows.number_history import KnownNumbers, NumberHistory, OrderNumbers
+from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, Ecticket
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
@@ -59,6 +61,11 @@ ItemCheck = Callable[[Sequence[Part]], Awaitable[None]]
 OnDifference = Callable[[TradeNo, Sequence[TicketDifference]], None]
 PROBED_NUMBERS = 4
 """How many numbers a probe queries at most: the first may be too new to be visible, or gone."""
+
+_CALLS = {Send: "issue", Query: "query", ControlQuery: "control-query", Probe: "probe"}
+"""The names of the calls in log lines."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +114,7 @@ class SubmissionRun:
         candidates: Sequence[CandidateNumber] = (),
         merchant: Merchant,
         subject: str,
+        traceparent: str | None = None,
         authorize_send: Callable[[], None],
         ecticket: Ecticket,
         policy: SubmitPolicy,
@@ -131,6 +139,7 @@ class SubmissionRun:
         self._final_actions: dict[int, Finish | Defer | Park] = {}
         self._merchant = merchant
         self._subject = subject
+        self._traceparent = traceparent
         self._authorize_send = authorize_send
         self._ecticket = ecticket
         self._policy = policy
@@ -285,10 +294,20 @@ class SubmissionRun:
                     self._conclude(step.index, self._park_number_of_other_order(step.index, other))
                     return
                 state = self._states[step.index] = observe(self._states[step.index], result, self._now())
+                if state.phase is Phase.IN_DOUBT or _log.isEnabledFor(logging.DEBUG):
+                    self._log_answer(action, state)
                 self._note_known(state)
                 if self._unverified is None and issued_before(state):
                     self._unverified = Unverified(issued_before=True)
                     self._states = mark_possibly_sent(self._states, self._now())
+
+    def _log_answer(self, action: Action, state: PartState) -> None:
+        """Log what a call has changed."""
+        number = state.part.trade_no.value
+        order = order_fields(self._merchant.merchant_id, self._numbers.order_id, self._traceparent, trade_no=number)
+        if isinstance(action, Send) and state.phase is Phase.IN_DOUBT:
+            _log.warning("issuance-in-doubt", extra={**order, "detail": state.history.doubt})
+        _log.debug("call-answered", extra={**order, "call": _CALLS[type(action)], "phase": state.phase.value})
 
     def _park_if_invalid(self, index: int) -> Park | None:
         """Park a part of a resumed plan that breaks a field rule by now, for example because a date has passed."""

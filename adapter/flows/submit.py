@@ -32,6 +32,7 @@ from adapter.flows.messages.events import OrderRef, order_ref_of
 from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, shown_id, verified_history
 from adapter.flows.messages.signatures import TRUSTED, KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
+from adapter.flows.order_log import order_fields
 from adapter.flows.order_outcomes import OrderOutcomes, OrderResult, OrderRun
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.flows.submission import ItemCheck, RunResult, Sleep, SubmissionRun
@@ -163,6 +164,9 @@ class SubmitStage:
             return PreparedRecord(lane=None, subject=task)
         if task.plan is not None:
             self._note_possibly_sent_numbers(task.plan)
+        if _log.isEnabledFor(logging.DEBUG):
+            place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            _log.debug("order-received", extra={**_fields(task), **place})
         lane = (task.order_ref.merchant_id, task.order_ref.order_id)
         return PreparedRecord(
             lane=lane,
@@ -225,6 +229,9 @@ class SubmitStage:
             )
         if isinstance(initial, Skip):
             return self._outcomes.skipped(run, initial)
+        if _log.isEnabledFor(logging.DEBUG):
+            trade_nos = [state.part.trade_no.value for state in initial.states]
+            _log.debug("order-planned", extra={**_fields(task), "trade_nos": trade_nos})
         result = await self._submission_run(task, initial, merchant, context).run()
         if result.skip is not None:
             return self._outcomes.skipped(run, result.skip)
@@ -347,13 +354,14 @@ class SubmitStage:
             candidates=self._candidate_numbers(task, initial),
             merchant=merchant,
             subject=f"{task.order_ref.merchant_id}/{task.order_ref.order_id}",
+            traceparent=task.history.traceparent,
             authorize_send=context.authorize_send,
             ecticket=self._ecticket,
             policy=self._policy,
             rules=self._check,
             known=self._number_history.known,
             numbers=self._number_history.of_order(task.order_ref.merchant_id, task.order_ref.order_id),
-            on_difference=partial(self._report_difference, task.order_ref),
+            on_difference=partial(self._report_difference, task),
             now=self._now,
             sleep=self._sleep,
             resumed=task.plan is not None,
@@ -463,17 +471,13 @@ class SubmitStage:
         cause = dead_letter_causes.from_order_error(error, "map")
         return self._outcomes.parked(context.record, cause, task.history.never_sent(), order_ref=task.order_ref)
 
-    def _report_difference(
-        self, order_ref: OrderRef, trade_no: TradeNo, differences: Sequence[TicketDifference]
-    ) -> None:
+    def _report_difference(self, task: SubmitTask, trade_no: TradeNo, differences: Sequence[TicketDifference]) -> None:
         """Report that ECTicket accepted other tickets than requested: a person must look; the outcome stays."""
-        self._observer.ticket_data_differs(order_ref.merchant_id)
+        self._observer.ticket_data_differs(task.order_ref.merchant_id)
         _log.error(
             "tickets-differ",
             extra={
-                "merchant_id": order_ref.merchant_id,
-                "order_id": order_ref.order_id,
-                "trade_no": trade_no.value,
+                **_fields(task, trade_no),
                 "differences": [
                     f"{each.item}: requested {each.requested}, issued {each.issued}" for each in differences
                 ],
@@ -495,6 +499,12 @@ class SubmitStage:
             _log.error("random-number-known", extra={"merchant_id": merchant.merchant_id})
         if result.lacks_known_number:
             self._warn_of_no_known_number(merchant)
+
+
+def _fields(task: SubmitTask, trade_no: TradeNo | None = None) -> dict[str, object]:
+    """The order as fields of a log line."""
+    order_ref, number = task.order_ref, None if trade_no is None else trade_no.value
+    return order_fields(order_ref.merchant_id, order_ref.order_id, task.history.traceparent, trade_no=number)
 
 
 def _coordinates(record: Record) -> tuple[str, int, int]:

@@ -154,6 +154,7 @@ async def _collected_again(collecting: Collecting, alter: Alter) -> list[str]:
         (published,) = await collecting.run(waiting)
     assert published.types == ["collected"]
     assert not [text for line in lines for text in everything_shown(line) if "SECRET" in text]
+    assert not [line for line in lines if line["log_level"] == "error" or "exc_info" in line]
     return [str(line["detail"]) for line in lines if line["log_level"] == "warning"]
 
 

@@ -17,6 +17,8 @@ from adapter.errors import HookFailed, OrderError, OutcomeTooLarge
 from adapter.extensions.values import Ignore
 from adapter.flows.messages import events
 from adapter.flows.messages.dead_letters import DeadLetterCause
+from adapter.flows.messages.record_history import RecordHistory
+from adapter.flows.order_log import order_fields
 from adapter.stream.records import Record
 
 _MAY_EXIST = (
@@ -82,6 +84,25 @@ def from_exception(error: Exception, record: Record, stage: events.Stage) -> Dea
     )
     message = _NOT_DELIVERED if stage == "deliver" else _INTERNAL
     return DeadLetterCause(reason="internal-error", stage=stage, message=message.format(mistake=mistake))
+
+
+def log_parked(record: Record, cause: DeadLetterCause, history: RecordHistory, *, trade_no: str | None = None) -> None:
+    """Log that a record goes to the dead letters. It may be unreadable, so this is a warning and has none of its text.
+
+    An error in the adapter has a line of its own, `record-error`.
+    """
+    _log.warning(
+        "order-parked",
+        extra={
+            **order_fields(history.merchant_id, history.order_id, history.traceparent, trade_no=trade_no),
+            "stage": cause.stage,
+            "reason": cause.reason,
+            "plugin": cause.plugin,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+        },
+    )
 
 
 def with_tickets_warning(cause: DeadLetterCause) -> DeadLetterCause:
