@@ -5,7 +5,6 @@ The examples in the document are those that lie in the folder, `{schema}/example
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ from adapter.errors import SettingsError
 from adapter.flows.messages.asyncapi import ASYNCAPI, Topic, asyncapi_document
 from adapter.flows.messages.schemas import schema_files
 from adapter.settings.groups import Settings, TopicSettings
+from adapter.strict_json import parse_json
 from adapter.wiring import topic_specs
 
 
@@ -48,6 +48,6 @@ def _valid_examples(schema: Path) -> Mapping[str, object]:
 
 def _read(path: Path) -> object:
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except ValueError as error:
         raise SettingsError(f"The example {path} is not JSON: {error}. Fix it or remove it.") from error

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from adapter.errors import SettingsError
 from adapter.extensions.suggestions import did_you_mean
+from adapter.strict_json import parse_json
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -107,8 +108,8 @@ def _read_json(value: object) -> object:
     if not isinstance(value, str) or value[:1] not in ("{", "["):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return parse_json(value)
+    except ValueError:
         return value
 
 

@@ -6,6 +6,7 @@ again, with a new token.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,10 +24,14 @@ from adapter.errors import SettingsError, TokenUnavailable
 
 TIMEOUT_SECONDS: Final = 10.0
 """How long the identity provider may take."""
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""The longest answer of the identity provider that is read; tokens have a few kilobytes."""
 RENEW_AT: Final = 0.8
 """The part of its lifetime for which a token is used."""
 UNKNOWN_LIFETIME_SECONDS: Final = 60.0
 """How long a token is used whose lifetime is not known."""
+
+_PLAIN: Final = {"Accept-Encoding": "identity"}
 
 
 class IssuedToken(Protocol):
@@ -97,8 +102,8 @@ class ClientCredentials:
 class _Answer(BaseModel):
     """The answer of a token endpoint (RFC 6749, 5.1)."""
 
-    access_token: str = Field(min_length=1)
-    expires_in: float | None = Field(default=None, gt=0)
+    access_token: str = Field(pattern=r"^[ -~]+$")
+    expires_in: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class _Refusal(BaseModel):
@@ -138,13 +143,17 @@ class TokenEndpoint:
                 verify=verify, transport=self._transport, timeout=TIMEOUT_SECONDS, trust_env=False
             ) as client:
                 auth = (quote_plus(credentials.client_id), quote_plus(credentials.client_secret))
-                answer = await client.post(self._url, data=self._form, auth=auth)
+                async with (
+                    asyncio.timeout(TIMEOUT_SECONDS),  # httpx's own time-outs are for each piece of an answer
+                    client.stream("POST", self._url, data=self._form, auth=auth, headers=_PLAIN) as answer,
+                ):
+                    content = await _content(answer)
         except (httpx.HTTPError, SettingsError, OSError) as error:
             raise TokenUnavailable(f"No token comes from kafka.oauth_token_url: {_cause(error)}.") from error
         if answer.status_code != httpx.codes.OK:
-            raise TokenUnavailable(f"kafka.oauth_token_url refuses a token: HTTP {answer.status_code}{_code(answer)}.")
+            raise TokenUnavailable(f"kafka.oauth_token_url refuses a token: HTTP {answer.status_code}{_code(content)}.")
         try:
-            found = _Answer.model_validate_json(answer.content)
+            found = _Answer.model_validate_json(content)
         except ValidationError:
             raise TokenUnavailable("kafka.oauth_token_url answered without an access_token.") from None
         return Token(value=found.access_token, lifetime_seconds=found.expires_in)
@@ -154,9 +163,19 @@ def _cause(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _code(answer: httpx.Response) -> str:
+async def _content(answer: httpx.Response) -> bytes:
+    """The body as it was sent. Raises TokenUnavailable if it is too long."""
+    content = bytearray()
+    async for piece in answer.aiter_raw():
+        content += piece
+        if len(content) > MAX_ANSWER_BYTES:
+            raise TokenUnavailable(f"kafka.oauth_token_url answered more than {MAX_ANSWER_BYTES} bytes.")
+    return bytes(content)
+
+
+def _code(content: bytes) -> str:
     """The error code of RFC 6749, such as `invalid_client`; anything else is not repeated."""
     try:
-        return f" ({_Refusal.model_validate_json(answer.content).error})"
+        return f" ({_Refusal.model_validate_json(content).error})"
     except ValidationError:
         return ""

@@ -6,7 +6,6 @@ Reads leniently, so that every dead letter can be shown. Decisions use the stric
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from datetime import datetime
 from adapter.flows.messages.dead_letters import SINK
 from adapter.flows.messages.record_history import MERCHANT_ID, ORDER_ID, PLAN, shown_id
 from adapter.stream.records import Record
+from adapter.strict_json import parse_json
 
 _COUNT = re.compile(r"[0-9]{1,9}")
 _NUMBERS: Mapping[str, str] = {
@@ -126,8 +126,8 @@ def _header_text(name: str, value: bytes) -> str:
 def _json(text: bytes | str | None) -> Mapping[str, object]:
     """The object that a text is in JSON; an empty one for anything else."""
     try:
-        content = json.loads(text or b"")
-    except (ValueError, RecursionError):
+        content = parse_json(text or b"")
+    except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -9,7 +9,6 @@ Does not know which settings there are (`groups`) or where texts come from (`loa
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
@@ -18,6 +17,8 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, SecretStr
+
+from adapter.strict_json import parse_json
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAG = f"{_TAG}str"
@@ -131,7 +132,7 @@ def structure(text: str, annotation: object) -> object:
     Raises UnreadableText with everything that is wrong.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return parse_json(text, pairs=_unique)
     except UnreadableText:
         raise
     except ValueError:  # it may be YAML, as people write it on a command line: [a, b]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from adapter.backoff import backoff_seconds
 from adapter.stream.port import UnreadableBatch
+from adapter.strict_json import parse_json
 
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
@@ -74,5 +75,12 @@ def read_request(metadata: str) -> SkipRequest | None:
     checksum, _, text = rest.partition(" ")
     if version != _VERSION or checksum != f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}":
         return None
-    fields = json.loads(text)
-    return SkipRequest(first=fields["first"], last=fields["last"], why=fields["why"], topic_id=fields["log"])
+    try:
+        fields = parse_json(text)
+    except ValueError:
+        return None
+    match fields:
+        case {"first": int(first), "last": int(last), "why": str(why), "log": str(topic_id)}:
+            return SkipRequest(first=first, last=last, why=why, topic_id=topic_id)
+        case _:
+            return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
+from collections.abc import AsyncIterator
 from urllib.parse import parse_qs
 
 import httpx
@@ -9,7 +12,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from adapter.errors import SettingsError, TokenUnavailable
-from adapter.kafka.tokens import ClientCredentials, Token, TokenEndpoint, TokenProvider
+from adapter.kafka.tokens import MAX_ANSWER_BYTES, ClientCredentials, Token, TokenEndpoint, TokenProvider
 
 URL = "https://login.example/token"
 SECRET = "s3cret/with+signs"
@@ -29,7 +32,7 @@ def _endpoint(answer: httpx.Response | Exception, asked: list[httpx.Request] | N
             asked.append(request)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=answer.stream)  # not yet read
 
     credentials = ClientCredentials(client_id="adapter", client_secret=SECRET)
     return TokenEndpoint(URL, lambda: credentials, form={"scope": "kafka"}, transport=httpx.MockTransport(respond))
@@ -117,3 +120,35 @@ def test_nothing_shows_a_token_or_a_secret() -> None:
     """Neither repr."""
     assert "abc" not in repr(Token(value="abc"))
     assert SECRET not in repr(ClientCredentials(client_id="adapter", client_secret=SECRET))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"access_token": "t", "expires_in": NaN}',
+        b'{"access_token": "t", "expires_in": Infinity}',
+        b'{"access_token": "t\\r\\nx"}',
+        b'{"access_token": "\\u738b"}',
+        b'{"access_token": "' + b"t" * MAX_ANSWER_BYTES + b'"}',
+        gzip.compress(b'{"access_token": "t"}'),
+        b"[" * 10_000,
+    ],
+    ids=["NaN", "infinite", "a line break", "not ASCII", "too long", "compressed", "deep"],
+)
+async def test_a_hostile_answer_is_no_token(content: bytes) -> None:
+    """An endless or a strange one costs a connection, and no memory."""
+    with pytest.raises(TokenUnavailable):
+        await _endpoint(httpx.Response(200, stream=httpx.ByteStream(content))).fetch()
+
+
+async def test_an_answer_without_end_is_not_read_to_it() -> None:
+    """Piece by piece, each one in time."""
+    pieces = itertools.repeat(b" " * 1024)
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for piece in pieces:
+                yield piece
+
+    with pytest.raises(TokenUnavailable, match=str(MAX_ANSWER_BYTES)):
+        await _endpoint(httpx.Response(200, stream=Endless())).fetch()

@@ -5,7 +5,6 @@ Answers are JSON. HTTP 400 lists every problem of a request. No customer data is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,7 @@ from adapter.dev.sandbox.simulator import Simulator
 from adapter.dev.sandbox.ticket_states import Act
 from adapter.errors import SettingsError
 from adapter.protocol.issue import TradeNoKind
+from adapter.strict_json import parse_json
 
 PAGE_SIZE: Final = 100
 LARGEST_PAGE: Final = 1_000
@@ -211,10 +211,9 @@ async def _json(request: Request, *, empty: object = None) -> object:
     if not body and empty is not None:
         return empty
     try:
-        document: object = json.loads(bytes(body))
-    except (ValueError, RecursionError):
+        return parse_json(bytes(body))
+    except ValueError:
         raise SettingsError("the body must be JSON") from None
-    return document
 
 
 def _problems(status: int, *problems: str) -> JSONResponse:

@@ -19,6 +19,7 @@ from adapter.protocol.cipher import decrypt
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.encoding import Encoder, decode
 from adapter.protocol.envelope import open_request
+from adapter.strict_json import parse_json
 
 ID_LENGTH = 10
 """MerchantID and PlatformID are String(10)."""
@@ -104,7 +105,9 @@ class EnvelopeCheck:
 
 def _is_readable(body: bytes, merchant: Merchant) -> bool:
     """Whether Data decrypts to a text; a real server must not reveal this, a sandbox helps a developer with it."""
-    encoded = decrypt(json.loads(body)["Data"], merchant.signing)
+    envelope = parse_json(body)
+    data = envelope.get("Data") if isinstance(envelope, dict) else None
+    encoded = decrypt(data, merchant.signing) if isinstance(data, str) else None
     return encoded is not None and decode(encoded) is not None
 
 
@@ -124,8 +127,8 @@ def invalid_envelope_body(invalid: InvalidEnvelope, trans_code: int, now: dateti
 
 def _header(body: bytes) -> Header | CallRefusal:
     try:
-        envelope = json.loads(body)
-    except (ValueError, RecursionError):
+        envelope = parse_json(body)
+    except ValueError:
         return CallRefusal(reason=Reason.NOT_AN_ENVELOPE, message="the body is not JSON")
     if not isinstance(envelope, dict):
         return CallRefusal(reason=Reason.NOT_AN_ENVELOPE, message="the body is no JSON object")

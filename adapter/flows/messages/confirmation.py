@@ -7,7 +7,6 @@ are ignored. It holds no customer data.
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter.errors import Unreadable
 from adapter.flows.messages.events import IssuanceData, Moment, Origin, issuance_key
+from adapter.issuance.plan_codec import Reference
 from adapter.stream.records import ProducerRecord
 from adapter.trace_context import TRACEPARENT
 
@@ -32,6 +32,7 @@ class AwaitedIssuance(IssuanceData):
     """The data of the issuance's later events; unlike theirs, unknown fields are allowed."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+    reference: Reference
 
 
 class Confirmation(BaseModel):
@@ -85,16 +86,10 @@ def read_confirmation(value: bytes | None) -> Confirmation:
     Raises Unreadable if there is none.
     """
     try:
-        confirmation = Confirmation.model_validate_json(value or b"")
-        json.dumps(confirmation.issuance.reference, allow_nan=False)
+        return Confirmation.model_validate_json(value or b"")
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, mistake["loc"])) or mistake["type"] for mistake in error.errors())
         raise _unreadable(fields) from None
-    except ValueError:
-        raise _unreadable(
-            "issuance.reference"
-        ) from None  # NaN and infinities would make every later event invalid JSON
-    return confirmation
 
 
 def _unreadable(fields: str) -> Unreadable:

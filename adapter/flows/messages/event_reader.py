@@ -10,7 +10,6 @@ write beside this one while it is rolled out, so unknown types are events too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from types import MappingProxyType
 from adapter.extensions.sinks import Event
 from adapter.flows.messages.events import EVENTS, MERCHANT_SOURCE, SOURCE
 from adapter.stream.records import ProducerRecord, Record
+from adapter.strict_json import parse_json
 
 _PREFIX = "ce_"
 _NOT_EXTENSIONS = frozenset(
@@ -34,8 +34,8 @@ def cloud_event(record: Record | ProducerRecord) -> tuple[Mapping[str, str], dic
         if name.startswith(_PREFIX)
     }
     try:
-        data = json.loads(record.value or b"")
-    except (ValueError, RecursionError):
+        data = parse_json(record.value or b"")
+    except ValueError:
         data = None
     return attributes, data if isinstance(data, dict) else None
 
