@@ -9,16 +9,18 @@ from web.observed_metrics import observed_everything
 from monitoring.promql import Families, labels_of
 from monitoring.rule_files import alerts, recordings
 
+TARGET_LABELS = frozenset({"namespace", "pod"})
+"""What Prometheus adds to each series of a pod, and the rules and the dashboard use."""
 _OF_ALERTS = frozenset({"alertname", "alertstate"})
 
 
 @functools.cache
 def adapter_series() -> Families:
-    """The adapter's sample names, with their labels."""
+    """The adapter's sample names, with their labels and those of a target."""
     families: dict[str, set[str]] = {}
     for family in observed_everything().registry.collect():
         for sample in family.samples:
-            families.setdefault(sample.name, set()).update(sample.labels)
+            families.setdefault(sample.name, set(TARGET_LABELS)).update(sample.labels)
     return families
 
 

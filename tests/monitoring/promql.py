@@ -6,9 +6,6 @@ from collections.abc import Mapping, Set
 
 import promql_parser as promql
 
-TARGET_LABELS = frozenset({"namespace", "pod"})
-"""What Prometheus adds to each series of a pod, and the rules and the dashboard use."""
-
 Families = Mapping[str, Set[str]]
 """The labels of each sample name that is scraped or recorded."""
 
@@ -62,7 +59,7 @@ def _selected(node: promql.VectorSelector, families: Families) -> Set[str]:
     name = node.name or ""
     if name not in families:
         raise UnknownName(f"nothing exposes {name}")
-    labels = families[name] | TARGET_LABELS
+    labels = families[name]
     _require({matcher.name for matcher in node.matchers.matchers}, labels, name)
     return labels
 

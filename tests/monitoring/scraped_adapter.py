@@ -5,7 +5,7 @@ The numbers come from the adapter's own registry, so names and labels are real; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from adapter.extensions.invocation import HookCounters
@@ -45,6 +45,7 @@ class ScrapedAdapter:
         self.metrics = Metrics(lambda merchant_id: merchant_id == MERCHANT)
         self.stages = set(STAGES)
         """Those that own a partition."""
+        self.orders_a_minute = ORDERS_A_MINUTE
         self.orders_settled = True
         self.lag = 0
         self.unreadable = 0
@@ -59,8 +60,9 @@ class ScrapedAdapter:
         self.stuck_deliveries = 0
         self.stuck_hooks = 0
         self.dropped_lines = 0
+        self.other_commits: tuple[str, ...] = ()
+        """What other processes of this deployment run."""
         self.minute = 0
-        self.interval_minutes = 1
         self.series: dict[str, list[str]] = {}
         """The values of each series, one for each scrape; `_` where there was none."""
         for collector in (
@@ -110,8 +112,8 @@ class ScrapedAdapter:
             )
             metrics.stream.gauges(stage, gauges)
         if self.orders_settled:
-            metrics.stream.outcomes_committed("submit", PAID.topic, ORDERS_A_MINUTE, 2 * ORDERS_A_MINUTE)
-        for _ in range(ORDERS_A_MINUTE):
+            metrics.stream.outcomes_committed("submit", PAID.topic, self.orders_a_minute, 2 * self.orders_a_minute)
+        for _ in range(self.orders_a_minute):
             self.call(Endpoint.ISSUE, CallOutcome.ANSWERED)
         metrics.sinks.attempted("chat", "delivered" if self.delivered else "failed", 0.1)
         metrics.flows.report_for_collecting(MERCHANT, "read" if self.reports_read else "failed")
@@ -124,14 +126,23 @@ class ScrapedAdapter:
         return {MERCHANT: WaitingTickets(count=int(self.waiting_since is not None), oldest=self.waiting_since)}
 
     def _scrape(self) -> None:
-        scraped: dict[str, str] = {}
-        for family in self.metrics.registry.collect():
-            for sample in family.samples:
-                if not sample.name.endswith("_created"):
-                    labels = {**sample.labels, **TARGET}
-                    text = ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
-                    scraped[f"{sample.name}{{{text}}}"] = repr(float(sample.value))
+        scraped = {
+            _series(sample.name, {**sample.labels, **TARGET}): sample.value
+            for family in self.metrics.registry.collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        }
+        for number, commit in enumerate(self.other_commits, 1):
+            for family in BuildMetrics(version="0.1.0", commit=commit).collect():
+                for sample in family.samples:
+                    scraped[_series(sample.name, {**sample.labels, **TARGET, "pod": f"adapter-{number}"})] = (
+                        sample.value
+                    )
         for series in scraped.keys() - self.series.keys():
             self.series[series] = ["_"] * self.minute
         for series, values in self.series.items():
-            values.append(scraped.get(series, "_"))
+            values.append(repr(float(scraped[series])) if series in scraped else "_")
+
+
+def _series(name: str, labels: Mapping[str, str]) -> str:
+    return name + "{" + ", ".join(f'{label}="{value}"' for label, value in sorted(labels.items())) + "}"

@@ -15,6 +15,7 @@ import pytest
 
 from adapter.flows.messages.hold import MerchantHold
 from adapter.provider.breaker import BreakerState
+from monitoring.objectives import OBJECTIVES
 from monitoring.rule_files import Rule, alerts
 from monitoring.rule_test import Firing, wrong_alerts
 from monitoring.scraped_adapter import MERCHANT, PAID, TARGET, ScrapedAdapter
@@ -42,6 +43,10 @@ def _set(name: str, value: object) -> Callable[[ScrapedAdapter], None]:
 
 def _held(adapter: ScrapedAdapter) -> None:
     adapter.holds = {MERCHANT: MerchantHold(held_at=adapter.now, until=None)}
+
+
+def _drop(adapter: ScrapedAdapter) -> None:
+    adapter.dropped_lines += 3
 
 
 def _stuck(adapter: ScrapedAdapter) -> None:
@@ -102,6 +107,8 @@ FAULTS: Mapping[str, Fault] = {
         ),
         labels=OF_MERCHANT,
     ),
+    "EcticketMixedVersions": Fault(inject=_set("other_commits", ("def",))),
+    "EcticketLogLinesDropped": Fault(inject=_drop, again=True, labels={"pod": TARGET["pod"]}),
     "EcticketStageGone submit": _gone("submit"),
     "EcticketStageGone confirm": _gone("confirm"),
     "EcticketStageGone collect": _gone("collect"),
@@ -117,6 +124,7 @@ def _name(rule: Rule) -> str:
 
 
 RULES = {_name(rule): rule for rule in alerts()}
+"""One rule of each; test_burn_rates has those of an objective, which are two."""
 
 
 def _minutes(waits: str | None) -> int:
@@ -155,7 +163,10 @@ def test_an_adapter_that_is_not_scraped_any_more_is_gone(promtool: str, tmp_path
 
 def test_each_alert_has_a_fault() -> None:
     """An alert that no fault raises would be one that was never seen to fire."""
-    assert FAULTS.keys() | {"EcticketStageGone receive"} == RULES.keys()
+    elsewhere = {"EcticketStageGone receive", *(objective.alert for objective in OBJECTIVES)}
+
+    assert FAULTS.keys() | elsewhere == RULES.keys()
+    assert FAULTS.keys() & elsewhere == set()
 
 
 def test_a_wrong_expectation_is_found(promtool: str, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 {{- define "ecticket-adapter.ruleGroups" -}}
 {{- $groups := list }}
-{{- range $file := list "alerts" "stages" }}
+{{- range $file := list "recording" "alerts" "stages" }}
 {{- range $group := (printf "files/monitoring/%s.yaml" $file | $.Files.Get | fromYaml).groups }}
 {{- $rules := list }}
 {{- range $rule := $group.rules }}
-{{- $watched := include "ecticket-adapter.watched" (list $ (default "" $rule.labels.stage)) }}
+{{- $watched := include "ecticket-adapter.watched" (list $ (dig "labels" "stage" "" $rule)) }}
 {{- if $watched }}
 {{- $rules = append $rules (include "ecticket-adapter.rule" (list $ $rule $watched) | fromYaml) }}
 {{- end }}
@@ -54,10 +54,11 @@ Takes (list scope stage).
 {{- $expr = replace "topic=\"orders.paid\"" (printf "topic=\"%s\"" $scope.Values.config.topics.orders_paid) $expr }}
 {{- $expr = replace "> 3750" (printf "> %d" (int64 $scope.Values.monitoring.rules.lagThreshold)) $expr }}
 {{- $_ := set $rule "expr" $expr }}
-{{- if $rule.labels.stage }}
+{{- if dig "labels" "stage" "" $rule }}
 {{- $_ := set $rule.labels "namespace" $scope.Release.Namespace }}
 {{- end }}
-{{- $runbook := replace "docs/operations/alerts.md" $scope.Values.monitoring.rules.runbook $rule.annotations.runbook_url }}
-{{- $_ := set $rule.annotations "runbook_url" $runbook }}
+{{- with $rule.annotations }}
+{{- $_ := set . "runbook_url" (replace "docs/operations/alerts.md" $scope.Values.monitoring.rules.runbook .runbook_url) }}
+{{- end }}
 {{- toYaml $rule }}
 {{- end }}

@@ -1,0 +1,38 @@
+"""The objectives that burn-rate alerts watch, and what misses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapter.protocol.endpoints import Endpoint
+from adapter.provider.observer import CallOutcome
+from monitoring.scraped_adapter import ScrapedAdapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """A part of all events that must be good."""
+
+    alert: str
+    miss: Callable[[ScrapedAdapter], None]
+    """One event that is not good."""
+    misses_of_an_outage: int
+    """A minute, beside the `ORDERS_A_MINUTE` good ones: more than 14.4 times the budget."""
+    slow_minutes: int
+    """Minutes between two misses that are three to six times the budget."""
+
+    def outage(self, adapter: ScrapedAdapter) -> None:
+        """One minute of an outage."""
+        for _ in range(self.misses_of_an_outage):
+            self.miss(adapter)
+
+
+OBJECTIVES = (
+    Objective(
+        alert="EcticketManyDoubts",
+        miss=lambda adapter: adapter.call(Endpoint.ISSUE, CallOutcome.IN_DOUBT),
+        misses_of_an_outage=1,
+        slow_minutes=20,
+    ),
+)
