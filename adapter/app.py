@@ -72,6 +72,7 @@ from adapter.web.scraped_metrics import (
     CollectingMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
+    SecretFileMetrics,
     StuckDeliveryMetrics,
 )
 from adapter.web.server import WebServer
@@ -103,6 +104,8 @@ WATCH_CLUSTER_SECONDS = 60.0
 
 Two deployments that start together do not see each other, and brokers do not report a deleted topic to its readers.
 """
+WATCH_SECRET_FILES_SECONDS = 10.0
+"""How often a running adapter looks whether its secret files can still be used."""
 _MIN_ANSWER_SECONDS = 1.0
 """How long callbacks that have arrived may take, even if the other stages took the whole grace period."""
 
@@ -235,6 +238,7 @@ class Adapter:
         for collector in (
             BuildMetrics(version=_version(), commit=_commit()),
             DroppedLogLineMetrics(dropped_log_lines),
+            SecretFileMetrics(lambda: len(self._secret_file_problems)),
             StuckDeliveryMetrics(self._sink_runner.stuck),
             HookMetrics(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads),
         ):
@@ -259,6 +263,7 @@ class Adapter:
             self._metrics.registry.register(holds)
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
+        self._secret_file_problems: tuple[str, ...] = ()
 
     def _is_configured(self, merchant_id: str) -> bool:
         return self._merchants.find(merchant_id) is not None
@@ -272,13 +277,14 @@ class Adapter:
             purpose="admin",
         )
         await admin.start()
-        provider = wiring.make_provider(self._settings, observer=self._metrics.provider)
+        provider = wiring.make_provider(self._settings, observer=self._metrics.provider, merchants=self._merchants)
         self._metrics.registry.register(ClockMetrics(lambda: provider.clock_offset_seconds))
         self._metrics.registry.register(ChannelMetrics(provider.channel_states, is_configured=self._is_configured))
         if (proxy := wiring.ecticket_proxy(self._settings)) is not None:
             _log.info("proxy-used", extra={"proxy": str(proxy)})
         console = self._console(provider)
         following = asyncio.create_task(self._hold_follower.run()) if "submit" in self._only else None
+        watching = asyncio.create_task(self._watch_secret_files())
         try:
             if console is not None:
                 await console.start()
@@ -288,6 +294,7 @@ class Adapter:
                 self._engines = dict(self._make_engines(provider))
                 await self._run_engines(stop)
         finally:
+            watching.cancel()
             if following is not None:
                 following.cancel()
                 await asyncio.wait({following})
@@ -388,6 +395,21 @@ class Adapter:
             return None
         members = await group_members(self._connection, self._groups)
         return find_conflict(members, client_id=self._connection.client_id, topics=self._groups)
+
+    async def _watch_secret_files(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECRET_FILES_SECONDS)
+            self.look_at_secret_files()
+
+    def look_at_secret_files(self) -> None:
+        """Log what became wrong with secret files; what was read last stays in use, so nothing else shows it."""
+        before, now = self._secret_file_problems, wiring.unusable_secret_files(self._settings, self._merchants)
+        self._secret_file_problems = now
+        for problem in now:
+            if problem not in before:
+                _log.warning("secret-file-unusable", extra={"detail": problem})
+        if before and not now:
+            _log.info("secret-files-usable")
 
     async def _watch_cluster(self) -> None:
         """Log trouble that begins while the adapter runs. The adapter keeps running: a stop would help no order."""
@@ -667,6 +689,7 @@ class Adapter:
             "sinks": list(self._sink_runner.stuck()),
             "merchants": list(self._merchants.ids),
             "holds": {merchant: hold.model_dump(mode="json") for merchant, hold in self._holds.active().items()},
+            "secret_file_problems": list(self._secret_file_problems),
             "environment": self._settings.provider.environment,
             "fingerprint": self._fingerprint,
         }

@@ -49,6 +49,7 @@ from adapter.settings.checks import check_settings
 from adapter.settings.merchants import MerchantBook
 from adapter.settings.proxies import ProxyAddress, names_environment_proxy, proxy_address
 from adapter.settings.reloaded_secrets import ReloadedSecrets
+from adapter.settings.secret_files import read_setting_files
 from adapter.settings.signing_key import SigningKeyTexts
 
 PARTITIONS = 6
@@ -240,7 +241,28 @@ def number_history(settings: Settings, connection: KafkaConnection, merchants: M
 def merchant_book(settings: Settings) -> MerchantBook:
     """Return the merchants; a start calls `check` once."""
     return MerchantBook(
-        settings.merchants, settings.platforms, settings.secrets_dir, overriding_ids=settings.overriding_ids
+        settings.merchants,
+        settings.platforms,
+        settings.secrets_dir,
+        overriding_ids=settings.overriding_ids,
+        accept_old_seconds=settings.keys.accept_old_seconds,
+    )
+
+
+def unusable_secret_files(settings: Settings, merchants: MerchantBook) -> tuple[str, ...]:
+    """Return what is wrong with the secret files now, one sentence each and never with a secret.
+
+    A running adapter uses what it read last from such a file.
+    """
+    folder = settings.secrets_dir
+    return tuple(
+        dict.fromkeys(
+            (
+                *merchants.problems,
+                *_problems_of(signing_key_texts(settings).check),
+                *(read_setting_files(folder)[1] if folder is not None else ()),
+            )
+        )
     )
 
 
@@ -266,8 +288,12 @@ def base_url(settings: Settings) -> str:
     return known.get(settings.provider.environment) or (settings.provider.base_url or "").rstrip("/")
 
 
-def make_provider(settings: Settings, *, observer: ProviderObserver | None = None) -> EcticketClient:
+def make_provider(
+    settings: Settings, *, observer: ProviderObserver | None = None, merchants: MerchantBook | None = None
+) -> EcticketClient:
     """Return the ECTicket client. It belongs to one event loop, and the caller closes it.
+
+    With `merchants`, each envelope is sealed with the keys that count then, and not with those of the order's start.
 
     Raises SettingsError if a file of certificates or the proxy of the environment cannot be used.
     """
@@ -297,6 +323,7 @@ def make_provider(settings: Settings, *, observer: ProviderObserver | None = Non
             ),
         ),
         observer=observer,
+        current_keys=None if merchants is None else merchants.find,
     )
 
 

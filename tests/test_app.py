@@ -432,3 +432,31 @@ async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeyp
 
     assert turns == [pytest.approx(app.THREAD_SWITCH_SECONDS)]
     assert app.THREAD_SWITCH_SECONDS < 0.005
+
+
+def test_a_secret_file_that_breaks_while_the_adapter_runs_is_logged_and_counted(tmp_path: Path) -> None:
+    """What was read before stays in use, so nothing else would show it; once, and the repair is logged too."""
+    folder = tmp_path / "merchants" / "2"
+    for path in (folder, tmp_path / "provider"):
+        path.mkdir(parents=True)
+    for name in ("hash_key", "hash_iv"):
+        (folder / name).write_text("k" * 16)
+    adapter = Adapter(load(None, {"submit.operator": "web", "secrets_dir": str(tmp_path)}), ["submit"])
+    broken = {tmp_path / "signing_key": "MARKED-too-short", tmp_path / "provider" / "proxy_password": ""}
+
+    with capture_logs() as lines:
+        for path, text in broken.items():
+            path.write_text(text)
+        for _ in range(2):
+            adapter.look_at_secret_files()
+        found = adapter.info()["secret_file_problems"]
+        for path in broken:
+            path.unlink()
+        adapter.look_at_secret_files()
+
+    assert isinstance(found, list)
+    assert [sum(str(path) in problem for problem in found) for path in broken] == [1, 1]
+    assert [line["detail"] for line in lines if line["event"] == "secret-file-unusable"] == found
+    assert [line["event"] for line in lines].count("secret-files-usable") == 1
+    assert adapter.info()["secret_file_problems"] == []
+    assert "MARKED" not in str(lines)

@@ -52,8 +52,9 @@ class Merchant:
     """A merchant as ECPay knows it: its number, its keys, and its platform, if any.
 
     Platform merchants sign with the platform's keys (page 32155); which pair signs answers and notifications is not
-    documented, so both are accepted. `known_trade_no` is a number of either kind of which the operator
-    knows that ECTicket has it.
+    documented, so both are accepted. `retired` are pairs of either that were replaced not long ago: what ECTicket has
+    sealed with one of them may still arrive. `known_trade_no` is a number of either kind of which the operator knows
+    that ECTicket has it.
     """
 
     merchant_id: str
@@ -61,6 +62,7 @@ class Merchant:
     platform_id: str | None = None
     platform_credentials: Credentials | None = None
     known_trade_no: str | None = None
+    retired: tuple[Credentials, ...] = ()
 
     def __post_init__(self) -> None:
         """Reject a platform without number or without keys."""
@@ -74,7 +76,12 @@ class Merchant:
 
     @property
     def accepted(self) -> tuple[Credentials, ...]:
-        """The keys under which received messages are accepted, the signing ones first."""
+        """The keys under which received messages are accepted, the signing ones first, the retired ones last."""
+        return (*self.current, *self.retired)
+
+    @property
+    def current(self) -> tuple[Credentials, ...]:
+        """The merchant's keys and its platform's as they are now, the signing ones first."""
         if self.platform_credentials is None:
             return (self.credentials,)
         return (self.platform_credentials, self.credentials)

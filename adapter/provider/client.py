@@ -133,6 +133,10 @@ class EcticketClient:
     `base_url` is scheme and host (`endpoints.STAGE_URL`, `PRODUCTION_URL`, or a custom one); `transport` any of httpx's
     (see `transport.make_transport` and `exchange.HttpExchange`). One instance serves any number of merchants, on one
     event loop. A process has one, because `reports` keeps ECPay's limit of one report per merchant and minute.
+
+    `current_keys` returns a merchant as it is configured now: an order may have been started with keys that were
+    replaced meanwhile, and the next envelope must have the new ones. Without it, or if the merchant is no longer
+    configured, the keys of the call's own merchant are used.
     """
 
     def __init__(
@@ -145,7 +149,9 @@ class EcticketClient:
         report_limits: ReportLimits | None = None,
         observer: ProviderObserver | None = None,
         clock: TimeSource | None = None,
+        current_keys: Callable[[str], Merchant | None] | None = None,
     ) -> None:
+        self._current_keys = current_keys
         self._paths = {endpoint: path(endpoint, family) for endpoint in Endpoint}
         self._limits = limits or CallLimits()
         self._observer = observer or NullProviderObserver()
@@ -313,7 +319,7 @@ class EcticketClient:
         timing.admitted_at = self._clock.steady()
         answer = await self._exchange.post(
             self._paths[call.endpoint],
-            seal_request(call.payload, call.merchant, timestamp=int(self._clock.now().timestamp())),
+            seal_request(call.payload, self._as_it_is_now(call.merchant), timestamp=int(self._clock.now().timestamp())),
             headers=headers,
             max_bytes=max_bytes,
             authorize_send=call.authorize_send,
@@ -332,7 +338,7 @@ class EcticketClient:
     def _open(self, call: _Call, answer: HttpAnswer) -> Mapping[str, object]:
         """Open the envelope of a 200."""
         try:
-            response = open_response(answer.body, call.merchant)
+            response = open_response(answer.body, self._as_it_is_now(call.merchant))
         except EnvelopeError as unreadable:
             raise InDoubt(f"{call} returned an answer that cannot be trusted: {unreadable}") from unreadable
         if response.timestamp is not None and 0 <= response.timestamp < _LATEST_TIMESTAMP:
@@ -344,6 +350,10 @@ class EcticketClient:
             raise NotAccepted(f"{call} was not accepted: {code.rstrip('.')}. Keys, clock or this content are wrong.")
         self._channel(call.merchant.merchant_id).accepted()
         return response.payload
+
+    def _as_it_is_now(self, merchant: Merchant) -> Merchant:
+        """Return the merchant with its current keys."""
+        return merchant if self._current_keys is None else self._current_keys(merchant.merchant_id) or merchant
 
     async def _probe(self, channel: MerchantChannel, call: _Call) -> None:
         """Send a control query to find out whether ECTicket accepts this merchant's envelopes again.

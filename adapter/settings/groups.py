@@ -484,7 +484,7 @@ class KeySettings(Group):
     signing_key: SecretStr | None = None
     """Keys for `ecticket-signature`, one per line, the first signs; or a secret file."""
     accept_old_seconds: SecondsOrZero = 604_800.0
-    """Seconds for which a process accepts signatures of a removed key."""
+    """Seconds for which a process accepts what was signed or sealed with a key that was replaced."""
 
     _key = field_validator("signing_key", mode="before")(_not_blank)
 

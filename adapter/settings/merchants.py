@@ -6,6 +6,9 @@ number that ECTicket has). The settings can name a merchant, with its `known_tra
 Kubernetes swaps such files in place, so they are read again when a call needs them, at most once every few seconds.
 Command line and environment take precedence over these files, and these files over the settings file
 (docs/settings.md).
+
+A changed pair of keys seals from the next call on. The pair before it is still accepted on receipt for a time
+(`keys.accept_old_seconds`), because ECPay may have sealed a notification or an answer with it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -41,6 +44,7 @@ class MerchantBook:
     """Finds a merchant's keys by its id.
 
     `overriding_ids` has the ids (by `merchants` and `platforms`) whose settings take precedence over files.
+    `accept_old_seconds` is how long a replaced pair is accepted; a new process knows only the pair that is set then.
     """
 
     def __init__(
@@ -50,11 +54,14 @@ class MerchantBook:
         secrets_dir: Path | None = None,
         *,
         overriding_ids: Mapping[str, Collection[str]] | None = None,
+        accept_old_seconds: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._configured = {"merchants": dict(merchants), "platforms": dict(platforms)}
         self._secrets_dir = secrets_dir
         self._overriding_ids = overriding_ids or {}
+        self._accept_old_seconds = accept_old_seconds
+        self._retired: dict[str, dict[Credentials, float]] = {}
         self._monotonic = monotonic
         self._loaded_at = float("-inf")
         self._known: Mapping[str, Merchant] = {}
@@ -102,9 +109,27 @@ class MerchantBook:
             reading = self._read()
             # The files may be half-written now: for these merchants the keys that were read last are used.
             kept = {key: merchant for key, merchant in self._known.items() if key in reading.unread}
-            self._known = {**kept, **reading.known}
+            self._known = self._with_retired({**kept, **reading.known}, now)
             self._problems = reading.problems
         return self._known
+
+    def _with_retired(self, known: Mapping[str, Merchant], now: float) -> dict[str, Merchant]:
+        """Each merchant with the pairs that were replaced not too long ago, the newest first."""
+        for merchant_id, before in self._known.items():
+            self._retired.setdefault(merchant_id, {}).update(dict.fromkeys(before.current, now))
+        merchants = {}
+        for merchant_id, merchant in known.items():
+            replaced = self._retired.get(merchant_id, {})
+            kept = {
+                keys: last
+                for keys, last in replaced.items()
+                if keys not in merchant.current and now - last < self._accept_old_seconds
+            }
+            newest_first = sorted(kept, key=kept.__getitem__, reverse=True)
+            merchants[merchant_id] = replace(merchant, retired=tuple(newest_first))
+            self._retired[merchant_id] = kept
+        self._retired = {merchant_id: kept for merchant_id, kept in self._retired.items() if merchant_id in merchants}
+        return merchants
 
     def _read(self) -> _Reading:
         merchants, unread, problems = self._keys("merchants")

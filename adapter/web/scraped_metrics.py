@@ -166,6 +166,19 @@ class DroppedLogLineMetrics(Collector):
         return (CounterMetricFamily("ecticket_log_lines_dropped", "Log lines dropped.", value=self._dropped()),)
 
 
+class SecretFileMetrics(Collector):
+    """Secret files that cannot be used."""
+
+    def __init__(self, unusable: Callable[[], int]) -> None:
+        self._unusable = unusable
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the number of mistakes in secret files."""
+        value = self._unusable()
+        name = "ecticket_secret_file_problems"
+        return (GaugeMetricFamily(name, "Mistakes in secret files, found at the last reading.", value=value),)
+
+
 class StuckDeliveryMetrics(Collector):
     """Deliveries that do not end."""
 

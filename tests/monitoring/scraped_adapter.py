@@ -27,6 +27,7 @@ from adapter.web.scraped_metrics import (
     CollectingMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
+    SecretFileMetrics,
     StuckDeliveryMetrics,
 )
 
@@ -72,6 +73,7 @@ class ScrapedAdapter:
             ActiveHoldMetrics(lambda: self.holds, up_to_date=lambda: self.holds_known, is_configured=bool),
             CollectingMetrics(self._waiting, is_configured=bool, now=lambda: self.now),
             DroppedLogLineMetrics(lambda: self.dropped_lines),
+            SecretFileMetrics(lambda: 0),
             StuckDeliveryMetrics(lambda: {"chat": self.stuck_deliveries}),
             HookMetrics(HookCounters().snapshot, lambda: self.stuck_hooks),
         ):

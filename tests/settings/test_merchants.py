@@ -382,3 +382,94 @@ def test_folders_of_secrets_are_held_to_the_same_numbers(tmp_path: Path) -> None
 def test_the_longest_number_is_fine() -> None:
     """Ten digits, leading zeros kept."""
     MerchantBook({"0123456789": _keys(1, platform_id="9999999999")}, {"9999999999": _keys(2)}).check()
+
+
+def _accepted(book: MerchantBook, merchant_id: str = "1") -> list[str]:
+    merchant = book.find(merchant_id)
+    assert merchant is not None
+    return [keys.hash_key[-1] for keys in merchant.accepted]
+
+
+def test_a_replaced_pair_is_accepted_for_a_time(tmp_path: Path, clock: _Clock) -> None:
+    """The new one seals from the next call on; what ECPay sealed before still arrives."""
+    _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, accept_old_seconds=100.0, monotonic=clock)
+    book.check()
+    _write(tmp_path, "1", 2)
+    clock.until_files_are_looked_at_again()
+    replaced = _signs_with(book, "1"), _accepted(book)
+    clock.now += 99
+    late = _accepted(book)
+    clock.now += 2
+    clock.until_files_are_looked_at_again()
+
+    assert replaced == (f"{KEY}2", ["2", "1"])
+    assert late == ["2", "1"]
+    assert _accepted(book) == ["2"]
+
+
+def test_a_roll_back_of_keys_works_as_a_replacement(tmp_path: Path, clock: _Clock) -> None:
+    """The old pair seals again and is listed once; the newest of the replaced pairs comes first."""
+    book = MerchantBook({}, {}, tmp_path, accept_old_seconds=1000.0, monotonic=clock)
+    accepted = []
+    for number in (1, 2, 1, 3):
+        _write(tmp_path, "1", number)
+        clock.until_files_are_looked_at_again()
+        accepted.append(_accepted(book))
+
+    assert accepted == [["1"], ["2", "1"], ["1", "2"], ["3", "1", "2"]]
+
+
+def test_a_platforms_replaced_pair_is_accepted_by_its_merchants(tmp_path: Path, clock: _Clock) -> None:
+    """It signs for all of them."""
+    _write(tmp_path, "1", 1, platform_id="7")
+    _write(tmp_path, "7", 5, kind="platforms")
+    book = MerchantBook({}, {}, tmp_path, accept_old_seconds=100.0, monotonic=clock)
+    book.check()
+    _write(tmp_path, "7", 6, kind="platforms")
+    clock.until_files_are_looked_at_again()
+
+    assert _accepted(book) == ["6", "1", "5"]
+
+
+def test_without_a_time_a_replaced_pair_is_not_accepted(tmp_path: Path, clock: _Clock) -> None:
+    """After a theft."""
+    _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, accept_old_seconds=0.0, monotonic=clock)
+    book.check()
+    _write(tmp_path, "1", 2)
+    clock.until_files_are_looked_at_again()
+
+    assert _accepted(book) == ["2"]
+
+
+def test_a_removed_merchants_keys_are_not_accepted(tmp_path: Path, clock: _Clock) -> None:
+    """Nor are they when it comes back with others."""
+    folder = _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, accept_old_seconds=100.0, monotonic=clock)
+    book.check()
+    for name in ("hash_key", "hash_iv"):
+        (folder / name).unlink()
+    folder.rmdir()
+    clock.until_files_are_looked_at_again()
+    gone = book.find("1")
+    _write(tmp_path, "1", 2)
+    clock.until_files_are_looked_at_again()
+
+    assert gone is None
+    assert _accepted(book) == ["2"]
+
+
+def test_a_broken_file_leaves_replaced_pairs_accepted(tmp_path: Path, clock: _Clock) -> None:
+    """The last keys stay in use, and so does what was replaced before."""
+    folder = _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, accept_old_seconds=100.0, monotonic=clock)
+    book.check()
+    _write(tmp_path, "1", 2)
+    clock.until_files_are_looked_at_again()
+    book.check()
+    (folder / "hash_key").write_text("short")
+    clock.until_files_are_looked_at_again()
+
+    assert _accepted(book) == ["2", "1"]
+    assert len(book.problems) == 1

@@ -24,6 +24,7 @@ from adapter.web.scraped_metrics import (
     CollectingMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
+    SecretFileMetrics,
     StuckDeliveryMetrics,
 )
 
@@ -106,6 +107,7 @@ def observed_everything() -> Metrics:
         ActiveHoldMetrics(lambda: holds, up_to_date=lambda: True, is_configured=is_configured),
         CollectingMetrics(lambda: waiting, is_configured=is_configured, now=lambda: NOON + timedelta(seconds=90)),
         DroppedLogLineMetrics(lambda: 4),
+        SecretFileMetrics(lambda: 2),
         StuckDeliveryMetrics(lambda: {"chat": 3}),
         HookMetrics(hooks.snapshot, lambda: 2),
     ):

@@ -58,6 +58,7 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_hook_failures_total{hook="map_item",plugin="bundles"} 1.0',
         "ecticket_hook_stuck_threads 2.0",
         "ecticket_log_lines_dropped_total 4.0",
+        "ecticket_secret_file_problems 2.0",
         'ecticket_deliveries_total{outcome="delivered",sink="chat"} 1.0',
         'ecticket_deliveries_stuck{sink="chat"} 3.0',
         'ecticket_reconciliation_differences_total{kind="state",merchant_id="1"} 2.0',
