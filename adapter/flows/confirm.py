@@ -250,7 +250,13 @@ class ConfirmStage:
                 return Outcome(records=self._dead_letter(record, cause, confirmation))
 
     def _issued(self, record: Record, confirmation: Confirmation, step: Issued) -> ProducerRecord:
+        now = self._now()
         self._observer.issuance_published("issued", recovered=confirmation.recovered)
+        self._observer.issued_after(
+            confirmation.issuance.merchant_id,
+            since_paid=_seconds(confirmation.paid_at, now),
+            since_record=_seconds(confirmation.origin.timestamp, now),
+        )
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("issuance-issued", extra={**_fields(confirmation, record), "recovered": confirmation.recovered})
         data = IssuanceIssued(
@@ -350,6 +356,11 @@ def _fields(confirmation: Confirmation, record: Record) -> dict[str, object]:
 def _trade_no(confirmation: Confirmation) -> TradeNo:
     issuance = confirmation.issuance
     return TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=issuance.trade_no)
+
+
+def _seconds(since: datetime | None, now: datetime) -> float | None:
+    """The seconds from a time of another clock until now; 0 if it is ahead."""
+    return None if since is None else max(0.0, (now - since).total_seconds())
 
 
 def _readable(record: Record) -> Confirmation | None:

@@ -39,7 +39,7 @@ from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Su
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
 from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_part, encode_plan
-from adapter.issuance.state import WaitReason
+from adapter.issuance.state import PartState, WaitReason
 from adapter.protocol.issue import TradeNo
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome
@@ -74,6 +74,8 @@ class OrderRun:
     history: RecordHistory
     order_ref: OrderRef
     parts_done: int
+    paid_at: datetime | None = None
+    """The order's `paid_at`, as `record_history.storable` returns it."""
 
 
 class OrderOutcomes:
@@ -223,6 +225,8 @@ class OrderOutcomes:
                 continue
             match part_result.action.result:
                 case Submitted() as submitted:
+                    if submitted.recovered:
+                        self._report_found(run, result, part_result.state)
                     yield from self._submitted(run, part_result, submitted)
                 case Failed() as failed:
                     yield self._failed(run, part_result, failed)
@@ -247,12 +251,30 @@ class OrderOutcomes:
             recovered=submitted.recovered,
             submitted_at=submitted.at,
             not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),
-            origin=OriginData(topic=origin.topic, partition=origin.partition, offset=origin.offset),
+            origin=OriginData(
+                topic=origin.topic,
+                partition=origin.partition,
+                offset=origin.offset,
+                timestamp=run.history.origin_timestamp,
+            ),
+            paid_at=run.paid_at,
         )
         record = confirmation_record(
             confirmation, topic=self._topics.confirmations, traceparent=run.history.traceparent
         )
         yield self._signer.sign(record, run.order_ref.merchant_id)
+
+    def _report_found(self, run: OrderRun, result: RunResult, state: PartState) -> None:
+        """Report why a query found the part: its own Issue call or its process was lost, or its order came again."""
+        merchant_id = run.order_ref.merchant_id
+        if result.unverified is not None and result.unverified.issued_before:
+            self._observer.duplicate_avoided(merchant_id, "earlier_record")
+        elif state.history.first_attempt_at is not None:
+            self._observer.recovered(merchant_id, "doubt")
+        elif run.history.replays:
+            self._observer.duplicate_avoided(merchant_id, "replay")
+        else:
+            self._observer.recovered(merchant_id, "takeover")
 
     def _failed(self, run: OrderRun, part_result: PartResult, failed: Failed) -> ProducerRecord:
         self._observer.issuance_published("failed", recovered=False)
@@ -410,6 +432,7 @@ def _plan(run: OrderRun, result: RunResult, part_results: Sequence[PartResult]) 
         parts_done=_done(run, result),
         parts=tuple(deferred_part(each.state, _wait_reason(each.action)) for each in part_results),
         unverified=result.unverified,
+        paid_at=run.paid_at,
     )
 
 

@@ -107,6 +107,21 @@ class FlowObserver(Protocol):
     def issuance_published(self, event: str, *, recovered: bool) -> None:
         """An issuance's event is about to be published: `submitted`, `issued`, `failed` or `delayed`."""
 
+    def issued_after(self, merchant_id: str, *, since_paid: float | None, since_record: float | None) -> None:
+        """An issuance is issued, so many seconds after its order's `paid_at` and after its record was written; None
+        where that time is not known.
+        """
+
+    def recovered(self, merchant_id: str, after: str) -> None:
+        """A query found an issuance whose Issue call brought no answer (`doubt`), or which an earlier owner of its
+        partition may have sent (`takeover`).
+        """
+
+    def duplicate_avoided(self, merchant_id: str, reason: str) -> None:
+        """A part is not sent, because its tickets exist: an earlier record of its order was issued
+        (`earlier_record`), or the order was replayed and no Issue call of it is known (`replay`).
+        """
+
     def ignored(self, plugin: str, reason: str) -> None:
         """A plugin's parse_order ignored a record; `reason` is one of a few texts."""
 

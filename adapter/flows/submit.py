@@ -29,7 +29,14 @@ from adapter.flows.item_checks import ItemChecks
 from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.messages import dead_letter_causes
 from adapter.flows.messages.events import OrderRef, order_ref_of
-from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, shown_id, verified_history
+from adapter.flows.messages.record_history import (
+    PLAN,
+    VALUE_OMITTED,
+    RecordHistory,
+    shown_id,
+    storable,
+    verified_history,
+)
 from adapter.flows.messages.signatures import TRUSTED, KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_log import order_fields
@@ -71,6 +78,8 @@ class SubmitTask:
     order_ref: OrderRef
     order: Order | None
     plan: DeferredPlan | None
+    paid_at: datetime | None = None
+    """The order's `paid_at`, as `record_history.storable` returns it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +227,7 @@ class SubmitStage:
             history=task.history,
             order_ref=task.order_ref,
             parts_done=task.plan.parts_done if task.plan else 0,
+            paid_at=task.paid_at,
         )
         try:
             merchant = self._merchant(task.order_ref.merchant_id)
@@ -289,7 +299,7 @@ class SubmitStage:
         plan = with_notification_urls(
             plan, refund_notify_url=policy.refund_notify_url, use_status_notify_url=policy.use_status_notify_url
         )
-        return SubmitTask(history=history, order_ref=order_ref_of(plan), order=None, plan=plan)
+        return SubmitTask(history=history, order_ref=order_ref_of(plan), order=None, plan=plan, paid_at=plan.paid_at)
 
     def _ignored(self, ignored: IgnoredRecord, context: RecordContext) -> Outcome:
         """Settle the record without an event, unless another mapping may have sent it as an order before.
@@ -342,8 +352,8 @@ class SubmitStage:
             order = replace(order, received_at=None)  # the record does not say when it was written
         if not order.merchant_id and len(self._merchants.ids) == 1:
             order = replace(order, merchant_id=self._merchants.ids[0])
-        history = history.of_order(order.merchant_id, order.order_id)
-        return SubmitTask(history=history, order_ref=order_ref_of(order), order=order, plan=None)
+        history, paid_at = history.of_order(order.merchant_id, order.order_id), storable(order.paid_at)
+        return SubmitTask(history=history, order_ref=order_ref_of(order), order=order, plan=None, paid_at=paid_at)
 
     def _submission_run(
         self, task: SubmitTask, initial: _InitialState, merchant: Merchant, context: RecordContext

@@ -65,6 +65,8 @@ class DeferredPlan:
     parts_done: int
     parts: tuple[DeferredPart, ...]
     unverified: Unverified | None = None
+    paid_at: datetime | None = None
+    """The order's `paid_at`, aware, of a year in `times.YEARS`; for metrics."""
 
     @property
     def possibly_sent_at(self) -> datetime | None:
@@ -147,6 +149,7 @@ def encode_plan(plan: DeferredPlan) -> bytes:
         customer=_Pool(**pool),
         parts=parts,
         unverified=None if plan.unverified is None else _Unverified.model_validate(plan.unverified),
+        paid_at=plan.paid_at,
     )
     return json.dumps(document.model_dump(mode="json", exclude_defaults=True), separators=(",", ":")).encode("ascii")
 
@@ -165,6 +168,7 @@ def decode_plan(data: bytes) -> DeferredPlan:
             parts_done=document.parts_done,
             parts=tuple(_read(part, document) for part in document.parts),
             unverified=None if document.unverified is None else Unverified(**dict(document.unverified)),
+            paid_at=document.paid_at,
         )
         _ensure_consistent(plan)
     except ValidationError as error:
@@ -316,6 +320,7 @@ class _Plan(_Model):
     customer: _Pool
     parts: Annotated[list[_Part], Field(min_length=1, max_length=MAX_CALLS)]
     unverified: Annotated[_Unverified | None, Field(alias="unproven")] = None
+    paid_at: Instant | None = None
 
 
 class _Inconsistent(Exception):

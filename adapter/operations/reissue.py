@@ -140,9 +140,11 @@ def reissue(
     topic: str,
     now: datetime,
     settled: int,
+    paid_at: datetime | None = None,
     signer: RecordSigner | None = None,
 ) -> Reissue:
     """Build the deferred record with the failed parts; `settled` other parts of the order are published.
+    `paid_at` is the order's, as `record_history.storable` returns it.
 
     The numbers count as possibly sent, because the same command may have run before.
     """
@@ -153,6 +155,7 @@ def reissue(
         reference=order_ref.reference,
         parts_done=settled,
         parts=tuple(DeferredPart(part=part, history=PartHistory()) for part in renumbered_parts),
+        paid_at=paid_at,
     )
     history = RecordHistory(
         origin=origin_of(found[0].order_record) or record_origin(order_record),

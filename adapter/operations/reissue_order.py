@@ -15,9 +15,11 @@ from typing import Protocol
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows.messages.event_reader import PublishedEvent, may_concern, read_published_event
-from adapter.flows.messages.events import OrderRef, order_ref_of
+from adapter.flows.messages.events import order_ref_of
+from adapter.flows.messages.record_history import storable
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Merchants, Topics
+from adapter.issuance.order import Order
 from adapter.issuance.plan import Part, PlanPolicy, check, plan
 from adapter.operations.ports import Counting, TopicReader, no_counting, read_counted
 from adapter.operations.reissue import (
@@ -121,7 +123,8 @@ class ReissueOperation:
         if isinstance(found, NotReissued):
             raise NotReissuable(found.reason)
         record = await self._order_record(request, found[0])
-        parts, order_ref = await plan_order(record, merchant_id, self.make_planning())
+        parts, order = await plan_order(record, merchant_id, self.make_planning())
+        order_ref = order_ref_of(order)
         for failure in found:
             why = difference(parts, failure, order_ref, changed_items=request.changed_items)
             if why is not None:
@@ -136,6 +139,7 @@ class ReissueOperation:
             topic=self.topics.orders_deferred,
             now=datetime.now(UTC),
             settled=len(published_parts) - len(found),
+            paid_at=storable(order.paid_at),
             signer=self.make_signer(),
         )
         check(prepared.parts, datetime.now(TAIPEI).date())
@@ -190,8 +194,8 @@ class ReissueOperation:
         return read_counted(self.reader, topics, counting=self.counting, what=what, since=since)
 
 
-async def plan_order(record: Record, merchant_id: str, planning: Planning) -> tuple[tuple[Part, ...], OrderRef]:
-    """The order's parts under today's mapping.
+async def plan_order(record: Record, merchant_id: str, planning: Planning) -> tuple[tuple[Part, ...], Order]:
+    """The order and its parts under today's mapping.
 
     Raises NotReissuable when a plugin ignores or skips it, OrderError when it cannot be planned.
     """
@@ -215,4 +219,4 @@ async def plan_order(record: Record, merchant_id: str, planning: Planning) -> tu
         await hook_runner.aclose()
     if isinstance(ready, Skip):
         raise NotReissuable(f"Plugin {ready.plugin} skips this order, so it gets no tickets: {ready.reason}.")
-    return ready, order_ref_of(order)
+    return ready, order

@@ -76,6 +76,15 @@ class RecordingObserver:
     def issuance_published(self, event: str, *, recovered: bool) -> None:
         self.all.append(("issuance_published", event, str(recovered)))
 
+    def issued_after(self, merchant_id: str, *, since_paid: float | None, since_record: float | None) -> None:
+        self.all.append(("issued_after", merchant_id, str(since_paid), str(since_record)))
+
+    def recovered(self, merchant_id: str, after: str) -> None:
+        self.all.append(("recovered", merchant_id, after))
+
+    def duplicate_avoided(self, merchant_id: str, reason: str) -> None:
+        self.all.append(("duplicate_avoided", merchant_id, reason))
+
     def ignored(self, plugin: str, reason: str) -> None:
         self.all.append(("ignored", plugin, reason))
 

@@ -28,7 +28,11 @@ OTHER_MERCHANT = "other"
 
 _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 _TRANSACTION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
-
+_ORDER_BUCKETS = (
+    *(1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0),
+    *(1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0),
+)
+"""From a second to a day; finest where a first query after half a minute finds most issuances."""
 
 _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 
@@ -254,6 +258,38 @@ class FlowMetrics:
             "ecticket_issuances", "Issuances published by event.", ("event", "recovered"), registry=registry
         )
         self._orders, self._issuances = cache(orders.labels), cache(issuances.labels)
+        since_paid = Histogram(
+            "ecticket_paid_to_issued_seconds",
+            "Seconds from an order's paid_at to issued.",
+            ("merchant_id",),
+            buckets=_ORDER_BUCKETS,
+            registry=registry,
+        )
+        since_record = Histogram(
+            "ecticket_record_to_issued_seconds",
+            "Seconds from the time of an order's record to issued.",
+            ("merchant_id",),
+            buckets=_ORDER_BUCKETS,
+            registry=registry,
+        )
+        self._since_paid, self._since_record = (
+            _ByMerchant(since_paid, is_configured),
+            _ByMerchant(since_record, is_configured),
+        )
+        recovered = Counter(
+            "ecticket_recovered",
+            "Issuances that a query found after their answer or their process was lost.",
+            ("merchant_id", "after"),
+            registry=registry,
+        )
+        duplicates = Counter(
+            "ecticket_duplicates_avoided",
+            "Parts that are not sent because their tickets exist.",
+            ("merchant_id", "reason"),
+            registry=registry,
+        )
+        self._recovered = _ByMerchant(recovered, is_configured)
+        self._duplicates = _ByMerchant(duplicates, is_configured)
         self._ignored = Counter(
             "ecticket_ignored", "Records that a plugin's parse_order ignored.", ("plugin", "reason"), registry=registry
         )
@@ -310,6 +346,18 @@ class FlowMetrics:
 
     def issuance_published(self, event: str, *, recovered: bool) -> None:
         self._issuances(event, str(recovered).lower()).inc()
+
+    def issued_after(self, merchant_id: str, *, since_paid: float | None, since_record: float | None) -> None:
+        if since_paid is not None:
+            self._since_paid.of(merchant_id).observe(since_paid)
+        if since_record is not None:
+            self._since_record.of(merchant_id).observe(since_record)
+
+    def recovered(self, merchant_id: str, after: str) -> None:
+        self._recovered.of(merchant_id, after).inc()
+
+    def duplicate_avoided(self, merchant_id: str, reason: str) -> None:
+        self._duplicates.of(merchant_id, reason).inc()
 
     def ignored(self, plugin: str, reason: str) -> None:
         self._ignored.labels(plugin, reason).inc()

@@ -71,7 +71,7 @@ async def test_tickets_that_exist_are_published(harness: Harness) -> None:
     assert times == [pytest.approx(30, abs=0.1)]
     assert (result.confirmations, result.dead_letters) == ([], [])
     assert harness.ecticket.purposes == {Purpose.CONFIRM: 1}
-    assert harness.observer.all == [("issuance_published", "issued", "False")]
+    assert harness.observer.of("issuance_published") == [("issued", "False")]
 
 
 async def test_a_job_that_failed_is_published_with_its_remark(harness: Harness) -> None:

@@ -26,6 +26,7 @@ from web.observed_metrics import CHANNEL, CONFIGURED, is_configured, observed_ev
 
 BOUNDED: Mapping[str, str] = {
     "merchant_id": "the configured merchants, and one for all others",
+    "after": "doubt and takeover",
     "commit": "one",
     "encoder": "the percent-encoders of the protocol",
     "endpoint": "the endpoints of ECTicket",
@@ -75,6 +76,7 @@ def _arguments(method: Callable[..., object], merchant_id: str) -> dict[str, obj
     values: dict[object, object] = {
         int: 1,
         float: 0.5,
+        float | None: 0.5,
         bool: True,
         datetime: NOON,
         Mapping[str, int]: {"state": 1},

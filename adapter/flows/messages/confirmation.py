@@ -20,12 +20,13 @@ from adapter.trace_context import TRACEPARENT
 
 
 class OriginData(BaseModel):
-    """Coordinates of the order record."""
+    """Coordinates of the order record, and when it was written; None if that is not known."""
 
     model_config = ConfigDict(frozen=True)
     topic: str
     partition: int
     offset: int
+    timestamp: Moment | None = None
 
 
 class AwaitedIssuance(IssuanceData):
@@ -46,6 +47,8 @@ class Confirmation(BaseModel):
     delayed: bool = False
     not_before: Moment
     origin: OriginData
+    paid_at: Moment | None = None
+    """The order's own time of payment."""
 
     @property
     def order_record(self) -> Origin:

@@ -115,6 +115,15 @@ class RecordHistory:
         return replace(self, first_seen=min(later(self.first_seen, held_seconds), now), held_at=None)
 
 
+def storable(moment: datetime | None) -> datetime | None:
+    """A time that an order brings, in UTC; None if it is none that a record of the adapter may hold."""
+    try:
+        in_utc = None if moment is None else moment.astimezone(UTC)
+    except OverflowError:
+        return None
+    return None if in_utc is None or in_utc.year not in YEARS else in_utc
+
+
 def read_history(record: Record, now: datetime) -> RecordHistory:
     """The record's history from its headers; a record without `ecticket-*` headers has none.
 
