@@ -37,6 +37,7 @@ from adapter.flows.confirm import ConfirmStage
 from adapter.flows.holds import Holds, Knowledge
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.messages.events import Notified
+from adapter.flows.open_work import KINDS
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
@@ -59,6 +60,7 @@ from adapter.settings.checks import check_settings
 from adapter.sink_runner import SinkRunner
 from adapter.stream.engine import Engine
 from adapter.stream.engine_thread import StageRunner
+from adapter.stream.snapshot import OpenRecord
 from adapter.stream.stage import Stage
 from adapter.web.admin import admin_app
 from adapter.web.callbacks import ReceiveStage, callbacks_app
@@ -72,8 +74,10 @@ from adapter.web.scraped_metrics import (
     CollectingMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
+    OpenWorkMetrics,
     SecretFileMetrics,
     StuckDeliveryMetrics,
+    WaitingDeliveryMetrics,
 )
 from adapter.web.server import WebServer
 
@@ -217,6 +221,7 @@ class Adapter:
         self._now = now
         self._signer = wiring.record_signer(settings, self._merchants)
         self._metrics = Metrics(self._is_configured)
+        self._scraped_merchants = wiring.merchant_book(settings)  # one belongs to one thread
         self._hook_runner = wiring.make_hook_runner(settings, self._merchants)
         self._connection = wiring.kafka_connection(settings, plugins=lambda: self._hook_runner.plugins)
         _log_plugins(self._hook_runner.plugins)
@@ -235,14 +240,6 @@ class Adapter:
         )
         if set(only) == {"reconcile"} and not settings.reconcile.at:
             raise SettingsError("--only names reconcile, but reconcile.at is empty. Set it to a time, such as 05:00.")
-        for collector in (
-            BuildMetrics(version=_version(), commit=_commit()),
-            DroppedLogLineMetrics(dropped_log_lines),
-            SecretFileMetrics(lambda: len(self._secret_file_problems)),
-            StuckDeliveryMetrics(self._sink_runner.stuck),
-            HookMetrics(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads),
-        ):
-            self._metrics.registry.register(collector)
         self._only = only
         self._groups = wiring.consumer_groups(settings, only, sinks)
         self._receiving = self._receive_stage()
@@ -258,20 +255,55 @@ class Adapter:
             holds = ActiveHoldMetrics(
                 self._holds.active,
                 up_to_date=lambda: self._hold_follower.up_to_date,
-                is_configured=self._is_configured,
+                is_configured=self._is_configured_at_scrape,
             )
             self._metrics.registry.register(holds)
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
         self._secret_file_problems: tuple[str, ...] = ()
+        self._register_scraped_metrics(dropped_log_lines)
 
     def _is_configured(self, merchant_id: str) -> bool:
         return self._merchants.find(merchant_id) is not None
 
+    def _is_configured_at_scrape(self, merchant_id: str) -> bool:
+        return self._scraped_merchants.find(merchant_id) is not None
+
+    def _register_scraped_metrics(self, dropped_log_lines: Callable[[], int]) -> None:
+        """Register what is read on the thread of the metrics; the other parts add theirs when they are built."""
+        settings, merchants = self._settings, self._scraped_merchants
+        for collector in (
+            BuildMetrics(version=_version(), commit=_commit()),
+            DroppedLogLineMetrics(dropped_log_lines),
+            SecretFileMetrics(lambda: len(self._secret_file_problems)),
+            StuckDeliveryMetrics(self._sink_runner.stuck),
+            WaitingDeliveryMetrics(self._open_deliveries, now=self._now),
+            HookMetrics(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads),
+            OpenWorkMetrics(
+                self._open_records,
+                kinds=lambda: [kind for stage in KINDS for kind in KINDS[stage] if stage in self._engines],
+                merchants=lambda: merchants.ids,
+                deferred_topic=settings.topics.orders_deferred,
+                now=self._now,
+            ),
+        ):
+            self._metrics.registry.register(collector)
+
+    def _open_records(self) -> Iterator[OpenRecord]:
+        for name, stage in self._inspected().items():
+            if name in KINDS:
+                yield from stage.open_records()
+
+    def _open_deliveries(self) -> Mapping[str, Iterator[OpenRecord]]:
+        engines = self._inspected()
+        found = {sink: engines.get(f"sink.{sink}") for sink in self._sink_runner.plugins}
+        return {sink: iter(()) if engine is None else engine.open_records() for sink, engine in found.items()}
+
     async def run(self, stop: asyncio.Event, on_wait: OnWait = _no_report) -> None:
         """Run until `stop` is set. Raises the error that prevents the start or ends a stage."""
+        reading = DaemonExecutor(1, name="metrics")
         admin = WebServer(
-            admin_app(self, self._metrics.registry),
+            admin_app(self, self._metrics.registry, executor=reading),
             host=self._settings.admin.host,
             port=self._settings.admin.port,
             purpose="admin",
@@ -279,7 +311,9 @@ class Adapter:
         await admin.start()
         provider = wiring.make_provider(self._settings, observer=self._metrics.provider, merchants=self._merchants)
         self._metrics.registry.register(ClockMetrics(lambda: provider.clock_offset_seconds))
-        self._metrics.registry.register(ChannelMetrics(provider.channel_states, is_configured=self._is_configured))
+        self._metrics.registry.register(
+            ChannelMetrics(provider.channel_states, is_configured=self._is_configured_at_scrape)
+        )
         if (proxy := wiring.ecticket_proxy(self._settings)) is not None:
             _log.info("proxy-used", extra={"proxy": str(proxy)})
         console = self._console(provider)
@@ -308,6 +342,7 @@ class Adapter:
             if console is not None:
                 await console.stop()
             await admin.stop()
+            reading.shutdown()
 
     async def _wait_until_startable(self, stop: asyncio.Event, on_wait: OnWait) -> bool:
         """Wait for the broker and for other deployments; return False if the adapter is stopped meanwhile.
@@ -454,7 +489,7 @@ class Adapter:
             yield "confirm", self._engine(self._confirm_stage(provider))
         if "collect" in self._only and self._settings.collect.issue_types:
             stage = self._collect_stage(provider)
-            waiting = CollectingMetrics(stage.waiting, is_configured=self._is_configured, now=self._now)
+            waiting = CollectingMetrics(stage.waiting, is_configured=self._is_configured_at_scrape, now=self._now)
             self._metrics.registry.register(waiting)
             self._collecting = stage.waiting
             yield "collect", self._engine(stage)

@@ -1,7 +1,8 @@
 """Counts what is open in this process by kind and merchant, with the oldest time of each. Pure.
 
-Counted on demand from the engines' open records, so nothing is counted while no browser shows it. What an order waits
-for is what its record and its plan say; a call that is on the wire at this moment is not in doubt yet.
+Counted on demand from the engines' open records, so nothing is counted while neither a browser nor Prometheus asks.
+What an order waits for is what its record and its plan say; a call that is on the wire at this moment is not in doubt
+yet.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ class OpenKind(StrEnum):
     """An issuance whose result is awaited."""
     DELAYED = "delayed"
     """The same, after `delayed` was published."""
+
+
+KINDS: Mapping[str, tuple[OpenKind, ...]] = {
+    "submit": (OpenKind.IN_WORK, OpenKind.IN_DOUBT, OpenKind.DEFERRED),
+    "confirm": (OpenKind.SUBMITTED, OpenKind.DELAYED),
+}
+"""What the open records of each stage can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

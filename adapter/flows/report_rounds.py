@@ -116,8 +116,8 @@ class ReportRounds:
         self._by_merchant.setdefault(pending.merchant_id, _Merchant()).waiting.add(pending)
 
     def waiting(self) -> Mapping[str, WaitingTickets]:
-        """What waits now, by merchant."""
-        return {merchant_id: _waiting(merchant.waiting) for merchant_id, merchant in self._by_merchant.items()}
+        """What waits now, by merchant; any thread may call it."""
+        return {merchant_id: _waiting(merchant.waiting) for merchant_id, merchant in [*self._by_merchant.items()]}
 
     async def check(self, pending: PendingTickets) -> datetime | None:
         """Look for an issuance that is due, in the running round or a new one; None once that is done.
@@ -214,8 +214,17 @@ def _oddities(rows: ReportRows[TicketRow], results: Iterable[TicketsResult]) -> 
 
 
 def _waiting(all_pending: Iterable[PendingTickets]) -> WaitingTickets:
-    since = [each.progress.since for each in _open(all_pending)]
+    since = [each.progress.since for each in _open(_copied(all_pending))]
     return WaitingTickets(count=len(since), oldest=min(since, default=None))
+
+
+def _copied(all_pending: Iterable[PendingTickets]) -> list[PendingTickets]:
+    """A copy; a set that its own thread changes meanwhile is read again."""
+    while True:
+        try:
+            return list(all_pending)
+        except RuntimeError:  # "Set changed size during iteration"
+            continue
 
 
 def _open(all_pending: Iterable[PendingTickets]) -> Iterator[PendingTickets]:

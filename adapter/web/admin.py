@@ -7,7 +7,9 @@ shows customer data or keys, so the port needs no password inside a pod.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -33,8 +35,12 @@ class Health(Protocol):
         ...
 
 
-def admin_app(health: Health, registry: CollectorRegistry) -> Starlette:
-    """Return the application of the admin server."""
+def admin_app(health: Health, registry: CollectorRegistry, *, executor: Executor | None = None) -> Starlette:
+    """Return the application of the admin server.
+
+    Metrics are read on `executor`, by default the loop's: what 50,000 records wait for takes longer to count than an
+    order may be held up.
+    """
 
     async def livez(_request: Request) -> Response:
         return _health_response(health.liveness_problems())
@@ -43,7 +49,8 @@ def admin_app(health: Health, registry: CollectorRegistry) -> Starlette:
         return _health_response(health.readiness_problems())
 
     async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        text = await asyncio.get_running_loop().run_in_executor(executor, generate_latest, registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def info(_request: Request) -> Response:
         return JSONResponse(dict(health.info()))

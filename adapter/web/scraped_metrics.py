@@ -1,5 +1,6 @@
 """Metrics that are read from the running parts when Prometheus asks, so that nothing counts them in between.
 
+They are read on another thread than that of the parts, so that no order waits for it; see `admin.admin_app`.
 Each collector is registered in `Metrics.registry`. As in `metrics`, a merchant that is not configured is
 `OTHER_MERCHANT`; several of them become one series.
 """
@@ -7,7 +8,7 @@ Each collector is registered in `Metrics.registry`. As in `metrics`, a merchant 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -16,11 +17,13 @@ from prometheus_client.registry import Collector
 
 from adapter.extensions.invocation import HookCount
 from adapter.flows.messages.hold import MerchantHold
+from adapter.flows.open_work import OpenKind, count_open_work
 from adapter.flows.ports import Clock
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.provider.breaker import BreakerState
 from adapter.provider.call_limiter import Purpose
 from adapter.provider.merchant_channel import ChannelState
+from adapter.stream.snapshot import OpenRecord
 from adapter.web.metrics import OTHER_MERCHANT
 
 _T = TypeVar("_T")
@@ -153,6 +156,61 @@ class ActiveHoldMetrics(Collector):
             "ecticket_holds_known", "1: this process knows all holds, now.", value=int(self._up_to_date())
         )
         return held, since, known
+
+
+class OpenWorkMetrics(Collector):
+    """What the open records wait for; `kinds` are those that the stages of this process can have."""
+
+    def __init__(
+        self,
+        records: Callable[[], Iterable[OpenRecord]],
+        *,
+        kinds: Callable[[], Iterable[OpenKind]],
+        merchants: Callable[[], Sequence[str]],
+        deferred_topic: str,
+        now: Clock,
+    ) -> None:
+        self._records = records
+        self._kinds = kinds
+        self._merchants = merchants
+        self._deferred_topic = deferred_topic
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the number and the age of the oldest, by what they wait for; 0 for a merchant without any."""
+        labels = ["merchant_id", "state"]
+        count = GaugeMetricFamily("ecticket_open_work", "Open orders and issuances, now.", labels=labels)
+        oldest = GaugeMetricFamily("ecticket_open_work_oldest_seconds", "Age of the oldest of them.", labels=labels)
+        merchants, now = self._merchants(), self._now()
+        work = count_open_work(self._records(), merchants=merchants, deferred_topic=self._deferred_topic)
+        for kind in self._kinds():
+            for merchant_id in (*merchants, None):
+                found = work.counts.get((kind, merchant_id))
+                if found is not None or merchant_id is not None:
+                    series = [merchant_id or OTHER_MERCHANT, kind.value]
+                    count.add_metric(series, found.count if found else 0)
+                    oldest.add_metric(series, _age(found.oldest if found else None, now))
+        return count, oldest
+
+
+class WaitingDeliveryMetrics(Collector):
+    """The events that wait for each sink; `records` are the open records by sink."""
+
+    def __init__(self, records: Callable[[], Mapping[str, Iterable[OpenRecord]]], *, now: Clock) -> None:
+        self._records = records
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """Return how many events are read and not settled, and the age of the oldest one."""
+        waiting = GaugeMetricFamily(
+            "ecticket_deliveries_waiting", "Events that are read and not settled, now.", labels=["sink"]
+        )
+        oldest = GaugeMetricFamily("ecticket_deliveries_oldest_seconds", "Age of the oldest of them.", labels=["sink"])
+        for sink, records in self._records().items():
+            times = [record.timestamp for record in records]
+            waiting.add_metric([sink], len(times))
+            oldest.add_metric([sink], _age(min(times, default=None), self._now()))
+        return waiting, oldest
 
 
 class DroppedLogLineMetrics(Collector):

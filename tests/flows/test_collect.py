@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -11,6 +12,7 @@ import pytest
 from log_lines import capture_logs
 
 from adapter.errors import NotAccepted, OutcomeTooLarge
+from adapter.flows.report_rounds import PendingTickets, _copied
 from adapter.protocol.order_detail import ReportType
 from adapter.testing.clock import NOON
 from adapter.testing.fakes import TOPICS, FakeRecordContext
@@ -416,3 +418,17 @@ async def test_no_number_is_shown_anywhere(collecting: Collecting) -> None:
 
     assert [each.topic for each in records if SECRET.encode() in (each.value or b"")] == [TOPICS.collected]
     assert not [each for each in shown if SECRET in each]
+
+
+def test_what_waits_can_be_counted_while_it_changes() -> None:
+    """A scrape reads on another thread than the stage's, and a set that changes cannot be iterated."""
+    changes = iter((True, True, False))
+
+    class Changing(set[PendingTickets]):
+        def __iter__(self) -> Iterator[PendingTickets]:
+            if next(changes):
+                raise RuntimeError("Set changed size during iteration")
+            return super().__iter__()
+
+    assert _copied(Changing()) == []
+    assert next(changes, None) is None

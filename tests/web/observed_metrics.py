@@ -5,15 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from adapter.extensions.invocation import HookCounters
+from adapter.flows.confirm import PendingQuery
 from adapter.flows.messages.hold import MerchantHold
+from adapter.flows.open_work import OpenKind
 from adapter.flows.report_rounds import WaitingTickets
+from adapter.issuance.confirm import Awaited
+from adapter.issuance.state import Phase
 from adapter.protocol.endpoints import Endpoint
+from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.provider.breaker import BreakerState
 from adapter.provider.call_limiter import LimiterUsage, Purpose
 from adapter.provider.merchant_channel import ChannelState
 from adapter.provider.observer import CallFinished, CallOutcome
 from adapter.stream.observer import Gauges
+from adapter.stream.owned_partition import WorkPhase
 from adapter.stream.port import TopicPartition
+from adapter.stream.snapshot import OpenRecord
 from adapter.testing.clock import NOON
 from adapter.web.metrics import Metrics
 from adapter.web.scraped_metrics import (
@@ -24,8 +31,10 @@ from adapter.web.scraped_metrics import (
     CollectingMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
+    OpenWorkMetrics,
     SecretFileMetrics,
     StuckDeliveryMetrics,
+    WaitingDeliveryMetrics,
 )
 
 CHANNEL = ChannelState(
@@ -36,6 +45,24 @@ CHANNEL = ChannelState(
     last_accepted=None,
 )
 """A channel whose breaker is not closed."""
+SUBMITTED = OpenRecord(
+    topic="confirmations",
+    phase=WorkPhase.WAITING,
+    timestamp=NOON,
+    subject=PendingQuery(
+        "1",
+        Awaited(
+            trade_no=TradeNo(kind=TradeNoKind.MERCHANT, value="T1"),
+            issue_type=IssueType.ELECTRONIC,
+            submitted_at=NOON,
+            phase=Phase.SUBMITTED,
+            queries=0,
+        ),
+        NOON,
+    ),
+    possibly_sent=False,
+)
+"""A record of an issuance whose result is awaited since noon."""
 CONFIGURED = ("1", "2")
 
 
@@ -110,6 +137,16 @@ def observed_everything() -> Metrics:
         ActiveHoldMetrics(lambda: holds, up_to_date=lambda: True, is_configured=is_configured),
         CollectingMetrics(lambda: waiting, is_configured=is_configured, now=lambda: NOON + timedelta(seconds=90)),
         DroppedLogLineMetrics(lambda: 4),
+        OpenWorkMetrics(
+            lambda: [SUBMITTED],
+            kinds=lambda: [OpenKind.SUBMITTED, OpenKind.DELAYED],
+            merchants=lambda: ("1",),
+            deferred_topic="deferred",
+            now=lambda: NOON + timedelta(seconds=90),
+        ),
+        WaitingDeliveryMetrics(
+            lambda: {"chat": [SUBMITTED, SUBMITTED], "log": []}, now=lambda: NOON + timedelta(seconds=30)
+        ),
         SecretFileMetrics(lambda: 2),
         StuckDeliveryMetrics(lambda: {"chat": 3}),
         HookMetrics(hooks.snapshot, lambda: 2),

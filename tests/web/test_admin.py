@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from adapter.errors import SettingsError
 from adapter.web.admin import admin_app
@@ -51,6 +54,26 @@ async def test_live_and_ready_are_separate() -> None:
 async def test_a_stuck_loop_is_not_live() -> None:
     """A problem that only a restart fixes fails the liveness probe."""
     assert (await _get(_Health(live=("stuck",)), "/livez")).status_code == 503
+
+
+async def test_metrics_are_read_beside_the_event_loop() -> None:
+    """Counting what tens of thousands of records wait for must not hold up an order."""
+    threads: list[threading.Thread] = []
+
+    class Slow(Collector):
+        def collect(self) -> Iterable[Metric]:
+            threads.append(threading.current_thread())
+            return ()
+
+    registry = CollectorRegistry()
+    registry.register(Slow())
+    threads.clear()
+    transport = httpx.ASGITransport(app=admin_app(_Health(), registry))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        await client.get("/metrics")
+
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
 
 
 async def test_metrics_are_prometheus_text() -> None:

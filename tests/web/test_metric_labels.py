@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import cast, get_type_hints
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from adapter.flows.confirm import PendingQuery
 from adapter.flows.messages.hold import MerchantHold
+from adapter.flows.open_work import OpenKind
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.query_issue_result import IssueStatus
@@ -21,8 +24,8 @@ from adapter.testing.fakes import RecordingObserver
 from adapter.testing.harness import StageHarness
 from adapter.testing.orders import MERCHANT, Orders, order_bytes
 from adapter.web.metrics import OTHER_MERCHANT, FlowMetrics, Metrics
-from adapter.web.scraped_metrics import ActiveHoldMetrics, ChannelMetrics, CollectingMetrics
-from web.observed_metrics import CHANNEL, CONFIGURED, is_configured, observed_everything
+from adapter.web.scraped_metrics import ActiveHoldMetrics, ChannelMetrics, CollectingMetrics, OpenWorkMetrics
+from web.observed_metrics import CHANNEL, CONFIGURED, SUBMITTED, is_configured, observed_everything
 
 BOUNDED: Mapping[str, str] = {
     "merchant_id": "the configured merchants, and one for all others",
@@ -134,6 +137,18 @@ def test_scraped_metrics_have_one_series_for_all_other_merchants() -> None:
     channels = dict.fromkeys(ids, CHANNEL)
     registry.register(ChannelMetrics(lambda: channels, is_configured=is_configured))
     registry.register(CollectingMetrics(lambda: waiting, is_configured=is_configured, now=lambda: NOON))
+
+    query = cast("PendingQuery", SUBMITTED.subject)
+    submitted = [replace(SUBMITTED, subject=replace(query, merchant_id=each)) for each in ids]
+    registry.register(
+        OpenWorkMetrics(
+            lambda: submitted,
+            kinds=lambda: OpenKind,
+            merchants=lambda: ("1",),
+            deferred_topic="deferred",
+            now=lambda: NOON,
+        )
+    )
 
     for family in registry.collect():
         if family.name != "ecticket_holds_known":
