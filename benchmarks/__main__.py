@@ -23,6 +23,7 @@ from benchmarks import (
     flood,
     hooks,
     order_path,
+    paced,
     profiles,
     quick,
     reconciling,
@@ -89,6 +90,18 @@ async def _flood(here: Ground, asked: argparse.Namespace, console: Console) -> R
     return await flood.measure(here, console, seconds=asked.seconds)
 
 
+async def _paced(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await paced.measure(
+        here,
+        console,
+        rates=asked.rates,
+        seconds=asked.seconds,
+        rounds=asked.alternations,
+        before=asked.before,
+        changes=dict(each.split("=", 1) for each in asked.set),
+    )
+
+
 async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await sinks.measure(here, console, orders=asked.issued, rounds=asked.turns)
 
@@ -141,6 +154,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "explain": (_explain, "what the command explain needs among a million records"),
     "callbacks": (_callbacks, "notifications a second, and the time of each"),
     "sizing": (_sizing, "what an order costs the whole adapter: calls, CPU, memory, bytes on the topics"),
+    "paced": (_paced, "what an order costs at a shop's own pace, from paid to issued; also before and after a change"),
     "flood": (_flood, "genuine notifications during attacks on their port"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),
@@ -180,6 +194,12 @@ def _parser() -> argparse.ArgumentParser:
         "--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks, sizing: so many (%(default)s)"
     )
     parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
+    parser.add_argument("--rates", type=float, nargs="+", default=paced.RATES, metavar="N", help="paced: orders/s")
+    parser.add_argument("--alternations", type=int, default=paced.ROUNDS, metavar="N", help="paced: rounds")
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT", help="paced: compare with the adapter in this folder"
+    )
+    parser.add_argument("--set", nargs="+", default=(), metavar="NAME=VALUE", help="paced: settings of the adapter")
     parser.add_argument("--tickets", type=int, default=reports.TICKETS, metavar="N", help="report: (%(default)s)")
 
     parser.add_argument(

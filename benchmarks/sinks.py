@@ -25,11 +25,11 @@ from adapter.dev.sandbox.running import RunningSandbox
 from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
+from benchmarks.added_latency import send_evenly, waited
 from benchmarks.arrivals import Arrivals
 from benchmarks.contenders import PATIENCE_SECONDS, ResultsDisagreeError
 from benchmarks.ground import Ground
 from benchmarks.measuring import percentile
-from benchmarks.paced import send_evenly, waited
 from benchmarks.reporting import Aim, Cell, Report
 from benchmarks.subjects import START_SECONDS, Subject, SubjectFailedError
 

@@ -18,10 +18,10 @@ from adapter.dev.sandbox.running import RunningSandbox
 from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.kafka.reader import read_to_end
 from benchmarks import subjects
+from benchmarks.added_latency import send_evenly
 from benchmarks.arrivals import Arrivals
 from benchmarks.contenders import PATIENCE_SECONDS, ResultsDisagreeError
 from benchmarks.ground import Ground
-from benchmarks.paced import send_evenly
 from benchmarks.reporting import Aim, Cell, Report
 from benchmarks.sinks import ISSUED
 from benchmarks.subjects import SubjectFailedError

@@ -114,15 +114,20 @@ class Subject:
 
 @asynccontextmanager
 async def adapter(
-    ground: Ground, values: Mapping[str, str], *, command: Sequence[str], profile: Path | None = None
+    ground: Ground,
+    values: Mapping[str, str],
+    *,
+    command: Sequence[str],
+    profile: Path | None = None,
+    checkout: Path = ROOT,
 ) -> AsyncIterator[Subject]:
-    """Run the adapter with these settings, pinned to the measured core, until the end of the `with`."""
+    """Run the adapter of `checkout` with these settings, pinned to the measured core, until the end of the `with`."""
     port = free_ports(1)[0]
     published = {**values, "admin.port": str(port)}
     variables = {variable(key): value for key, value in published.items()}
     if profile is not None:
         variables[profiled.FILE] = str(profile)
-    process, log = _start(ground, command, variables)
+    process, log = _start(ground, command, variables, checkout)
     try:
         yield Subject(process=process, log=log, admin=f"http://127.0.0.1:{port}")
     finally:
@@ -139,9 +144,12 @@ async def plain_loop(ground: Ground, options: Mapping[str, object]) -> AsyncIter
         process.kill()
 
 
-def _start(ground: Ground, command: Sequence[str], variables: Mapping[str, str]) -> tuple[Supervised, Path]:
+def _start(
+    ground: Ground, command: Sequence[str], variables: Mapping[str, str], checkout: Path = ROOT
+) -> tuple[Supervised, Path]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
-    environment |= {"PYTHONPATH": str(ROOT), **variables}
+    # A safe path: the working folder, which has this checkout, does not come before another one.
+    environment |= {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1", **variables}
     log = ground.folder / f"subject-{len(list(ground.folder.iterdir()))}.log"
     process = Supervised([sys.executable, *command], log=log, environment=environment, remove_when_orphaned=None)
     pin(process.pid, ground.core)

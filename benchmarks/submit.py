@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
+from benchmarks.added_latency import SHARE, Added, Pace, added_latency
 from benchmarks.capacity import stub_alone
 from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, Contender, ResultsDisagreeError
 from benchmarks.ground import Ground
-from benchmarks.paced import SHARE, Added, Pace, added_latency
 from benchmarks.reporting import Aim, Cell, Report
 from benchmarks.subjects import SubjectFailedError
 from benchmarks.throughput import Load, Throughput, throughput

@@ -77,6 +77,7 @@ class CollectStage:
     sends = False
     starts_at_latest = False
     fingerprint = ""
+    linger_seconds = 0.0
 
     def __init__(
         self,

@@ -90,6 +90,7 @@ class ConfirmStage:
         now: Clock,
         jitter: Callable[[], float] = random.random,
         max_waiting: int = 50_000,
+        linger_seconds: float = 0.0,
         number_history: NumberHistory | None = None,
         signer: RecordSigner | None = None,
     ) -> None:
@@ -98,6 +99,7 @@ class ConfirmStage:
         self.topics = (topics.confirmations,)
         self.max_in_flight = concurrency
         self.max_waiting = max_waiting
+        self.linger_seconds = linger_seconds
         self._topics = topics
         self._merchants = merchants
         self._ecticket = ecticket

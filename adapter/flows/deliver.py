@@ -70,6 +70,7 @@ class DeliverStage:
     sends = False
     starts_at_latest = True
     fingerprint = ""
+    linger_seconds = 0.0
 
     def __init__(
         self,

@@ -124,6 +124,7 @@ class SubmitStage:
         number_history: NumberHistory | None = None,
         signer: RecordSigner | None = None,
         longest_wait_seconds: float = LONGEST_DEFERRAL_SECONDS,
+        linger_seconds: float = 0.0,
         item_checks: ItemChecks | None = None,
         holds: Holds | None = None,
     ) -> None:
@@ -135,6 +136,7 @@ class SubmitStage:
         self._topics = topics
         self.max_in_flight = concurrency
         self.max_waiting = 16 * concurrency
+        self.linger_seconds = linger_seconds
         self.fingerprint = fingerprint
         self._merchants = merchants
         self._hook_runner = hook_runner

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 
 from adapter.errors import StreamError
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
-from adapter.stream.committer import MAX_TRANSACTION_BYTES
-from adapter.stream.partition_state import CommitBatch, PartitionState
+from adapter.stream.partition_state import MAX_TRANSACTION_BYTES, CommitBatch, PartitionState
 from adapter.stream.port import (
     BatchTooLarge,
     Commit,

@@ -139,7 +139,7 @@ class BlockedPartitions(Generic[S]):
 
     def _continue_behind(self, member: Member, owned: OwnedPartition[S], last: int) -> None:
         owned.state.skip_to(last + 1)
-        owned.commit_due.set()
+        owned.request_commit()
         owned.blockage = None
         _reset_position(member, owned)
 

@@ -3,9 +3,11 @@
 A commit hands off records if its metadata is too long, then publishes, and settles only after that. If a transaction
 fails, the caller drops the partition.
 
-Batches form by themselves: what finishes while one transaction runs goes into the next, up to a number of bytes. A
-transaction that timed out would time out again, so after a failure the next transactions of its partition are smaller,
-down to one outcome. They grow again while they succeed.
+Batches form by themselves: what finishes while one transaction runs goes into the next, up to a number of bytes. At a
+low pace they form while the first outcome lingers (`commit_linger`).
+
+A transaction that timed out would time out again, so after a failure the next transactions of its partition are
+smaller, down to one outcome. They grow again while they succeed.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Generic, TypeVar
 from adapter.errors import OutcomeTooLarge
 from adapter.stream.observer import StreamObserver
 from adapter.stream.owned_partition import OwnedPartition
-from adapter.stream.partition_state import CommitBatch
+from adapter.stream.partition_state import MAX_TRANSACTION_BYTES, CommitBatch
 from adapter.stream.port import BatchTooLarge, KafkaClientError, RecordsTooLarge, TopicPartition
 from adapter.stream.records import ProducerRecord
 from adapter.stream.revoked_work import MAX_REFUSALS
@@ -33,10 +35,6 @@ HAND_OFF_ABOVE = 3600
 
 HAND_OFF_DOWN_TO = 2700
 """... until it is this short, so that this does not happen at every commit."""
-
-
-MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
-"""The most that one transaction publishes: with the default time-out, 280 kB/s are enough for it."""
 
 _MIN_GROWTH_BYTES = 16 * 1024
 
@@ -70,6 +68,7 @@ class Committer(Generic[S]):
             return 0
         began = time.perf_counter()
         size = owned.state.bytes_of(batch)
+        left_over = len(batch.outcomes) < len(owned.state.finished())
         try:
             produced = await self._publish(owned, batch)
         except BatchTooLarge:
@@ -82,7 +81,7 @@ class Committer(Generic[S]):
             raise KafkaClientError("a topic rejects an outcome as too large; the outcome is replaced") from refusal
         self._observer.transaction_took(self._stage.name, time.perf_counter() - began)
         self._grow(owned.partition)
-        self._settle(owned, batch, produced)
+        self._settle(owned, batch, produced, left_over=left_over)
         return len(batch.outcomes)
 
     def _next_batch(self, owned: OwnedPartition[S], *, final: bool) -> CommitBatch | None:
@@ -114,7 +113,8 @@ class Committer(Generic[S]):
         await owned.producer.publish(produced, offset=batch.offset, metadata=batch.metadata)
         return len(produced)
 
-    def _settle(self, owned: OwnedPartition[S], batch: CommitBatch, produced: int) -> None:
+    def _settle(self, owned: OwnedPartition[S], batch: CommitBatch, produced: int, *, left_over: bool) -> None:
+        """Settle a batch that is committed; `left_over`: it had no room for some outcomes."""
         owned.state.settle(batch)
         owned.has_committed = True
         for offset in batch.outcomes:
@@ -123,8 +123,8 @@ class Committer(Generic[S]):
             owned.remove_item(item)
         if batch.outcomes:
             self._observer.outcomes_committed(self._stage.name, owned.partition.topic, len(batch.outcomes), produced)
-        if batch.outcomes and owned.state.finished():
-            owned.commit_due.set()
+        if left_over:
+            owned.request_commit()
         self._scheduler.reserved(owned)
 
     def _hand_off(self, owned: OwnedPartition[S], *, final: bool) -> None:

@@ -395,7 +395,7 @@ class Engine(Generic[S]):
                 self._blocked.passed(owned, position)
                 if partition not in batches and owned.state.commit_is_behind:
                     owned.state.catch_up()
-                    owned.commit_due.set()
+                    owned.request_lingering_commit()
 
     async def _admit(self, owned: OwnedPartition[S], items: Sequence[WorkItem[S]]) -> None:
         try:

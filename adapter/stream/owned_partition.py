@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from adapter.errors import LeaseLost
 from adapter.stream.blockages import Blockage
-from adapter.stream.partition_state import PartitionState
+from adapter.stream.commit_linger import CommitDemand, commit_delay
+from adapter.stream.partition_state import MAX_TRANSACTION_BYTES, PartitionState
 from adapter.stream.port import Lease, TopicPartition, TransactionalProducer
 from adapter.stream.records import Record
 from adapter.stream.recovery import OwnSends
@@ -158,7 +159,7 @@ class OwnedPartition(Generic[S]):
     """A partition that this process owns under `generation` of its group.
 
     `max_open`: how many records may be open before reading stops, without those that are not due or queue in their
-    lane.
+    lane. `linger_seconds`: see `commit_linger`.
     """
 
     def __init__(
@@ -173,6 +174,7 @@ class OwnedPartition(Generic[S]):
         fenced_at: datetime,
         sends: bool,
         max_open: int,
+        linger_seconds: float = 0.0,
     ) -> None:
         self.partition = partition
         self.topic_id = topic_id
@@ -198,6 +200,7 @@ class OwnedPartition(Generic[S]):
         self.has_committed = False
         """Whether a transaction has succeeded."""
         self.commit_due = asyncio.Event()
+        """Set while a commit is to start; see `request_commit` and `request_lingering_commit`."""
         self.commits: asyncio.Task[None] | None = None
         self.idle = asyncio.Event()
         self.idle.set()
@@ -206,6 +209,8 @@ class OwnedPartition(Generic[S]):
         """When the last other owner that may have sent something was fenced."""
         self._sends = sends
         self._max_open = max_open
+        self._linger_seconds = linger_seconds
+        self._linger: asyncio.TimerHandle | None = None
         self._sends_allowed = True
         self._bytes = 0
         self._counts = [0] * len(WorkPhase)
@@ -240,15 +245,47 @@ class OwnedPartition(Generic[S]):
         """Whether a send could begin now; always True for a stage that sends nothing."""
         return not self._sends or (self._sends_allowed and self._lease.holds(self.generation))
 
+    def stop_handlers(self) -> None:
+        """Start no handler from now on, and commit outcomes at once."""
+        self.working = False
+        self.request_commit()
+
     def stop_new_work(self) -> None:
         """Authorize no send and start no handler from now on."""
         self._sends_allowed = False
-        self.working = False
+        self.stop_handlers()
 
     def release(self) -> None:
         """Mark the partition as no longer owned."""
         self.stop_new_work()
         self.active = False
+
+    def request_commit(self) -> None:
+        """Start the next commit as soon as no other is running."""
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        self.commit_due.set()
+
+    def request_lingering_commit(self) -> None:
+        """Start the next commit when its linger is over, or at once if something waits for it."""
+        if self.commit_due.is_set():
+            return
+        seconds = commit_delay(self._commit_demand(), self._linger_seconds) if self._linger_seconds else 0.0
+        if not seconds:
+            self.request_commit()
+        elif self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(seconds, self.request_commit)
+
+    def _commit_demand(self) -> CommitDemand:
+        return CommitDemand(
+            reservation=bool(self.awaiting_reservation) or self.state.reservation_is_short,
+            release=not self.working,
+            open_records=self._open_records,
+            max_open=self._max_open,
+            finished_bytes=self.state.finished_bytes,
+            max_bytes=MAX_TRANSACTION_BYTES,
+        )
 
     def add_item(self, item: WorkItem[S]) -> None:
         """Add a record that is being processed."""
@@ -279,9 +316,15 @@ class OwnedPartition(Generic[S]):
     def busy(self) -> bool:
         """Whether reading must wait until some of its records have progressed."""
         queued = self._counts[WorkPhase.QUEUED]
-        at_work = len(self.items) - self._counts[WorkPhase.WAITING] - queued
-        too_many = at_work >= self._max_open or queued >= MAX_QUEUED or self.state.finished_bytes >= MAX_BYTES
+        too_many = (
+            self._open_records >= self._max_open or queued >= MAX_QUEUED or self.state.finished_bytes >= MAX_BYTES
+        )
         return self.preparing or self.out_of_range or too_many
+
+    @property
+    def _open_records(self) -> int:
+        """How many of its records count towards `max_open`."""
+        return len(self.items) - self._counts[WorkPhase.WAITING] - self._counts[WorkPhase.QUEUED]
 
     @property
     def memory_full(self) -> bool:

@@ -128,7 +128,7 @@ class PartitionManager(Generic[S]):
         for task in self._take_overs.values():
             task.cancel()
         for owned in self.partitions.values():
-            owned.working = False
+            owned.stop_handlers()
 
     async def all_idle(self) -> None:
         """Wait until no handler is running."""
@@ -193,7 +193,7 @@ class PartitionManager(Generic[S]):
         self._bump_epoch()
         owned.commits = asyncio.create_task(self._committer.keep_committing(owned))
         owned.commits.add_done_callback(lambda task: self._commits_ended(owned, task))
-        owned.commit_due.set()
+        owned.request_commit()
         self._observer.partition_taken_over(self._stage.name, partition.topic, partition.partition)
 
     def _recover(
@@ -260,6 +260,7 @@ class PartitionManager(Generic[S]):
             fenced_at=recovered.fenced_at or fenced_at,
             sends=self._stage.sends,
             max_open=max_open_for(self._stage.max_in_flight),
+            linger_seconds=self._stage.linger_seconds,
         )
 
     def _back_off(self, partition: TopicPartition) -> float:
@@ -281,7 +282,7 @@ class PartitionManager(Generic[S]):
                 return
             if lost := owned.state.skip_to(offset_range.start):
                 self._lost(owned.partition, lost, offset_range.start)
-                owned.commit_due.set()
+                owned.request_commit()
             member.seek(owned.partition, owned.state.next_offset)
             owned.out_of_range = False
         except (KafkaClientError, BrokerUnavailable) as error:
@@ -317,7 +318,7 @@ class PartitionManager(Generic[S]):
         if self._require_member().lease.holds(owned.generation):
             await _until(owned.idle.wait(), drain_timeout)
         owned.closing = True
-        owned.commit_due.set()
+        owned.request_commit()
         if owned.commits is not None:
             await asyncio.wait({owned.commits}, timeout=commit_seconds)
 

@@ -20,6 +20,9 @@ from adapter.stream.ledger import OffsetLedger
 from adapter.stream.recovery import OwnSends, RecoveredState
 from adapter.stream.stage import Outcome
 
+MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
+"""The most that one transaction publishes: with the default time-out, 280 kB/s are enough for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitBatch:
@@ -148,6 +151,11 @@ class PartitionState:
     def reserved(self, offset: int) -> bool:
         """Whether the last commit allows this record to be sent."""
         return self._ahead == 0 or offset < self._reserved_until
+
+    @property
+    def reservation_is_short(self) -> bool:
+        """Whether half of what is reserved ahead is used up: without a commit, records will soon wait for one."""
+        return self._requested_until + self._ahead // 2 > self._reserved_until and self._ahead > 0
 
     def begin_send(self, offset: int) -> None:
         """Record that a send of this record begins."""

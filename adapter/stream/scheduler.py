@@ -152,7 +152,7 @@ class RecordScheduler(Generic[S]):
         self._leave_bulkhead(item)
         item.step(WorkPhase.FINISHED)
         item.owned.state.finish(item.offset, outcome)
-        item.owned.commit_due.set()
+        item.owned.request_lingering_commit()
         if entered_its_lane:
             self._leave_lane(item)
 
@@ -170,7 +170,7 @@ class RecordScheduler(Generic[S]):
             else:
                 item.step(WorkPhase.AWAITING_RESERVATION)
                 item.owned.awaiting_reservation.append(item)
-                item.owned.commit_due.set()
+                item.owned.request_commit()
 
     def _make_ready(self, item: WorkItem[S]) -> None:
         item.step(WorkPhase.READY)
@@ -400,6 +400,7 @@ class RecordScheduler(Generic[S]):
             if len(self._handed_off_lanes) > MAX_HANDED_OFF_LANES:
                 del self._handed_off_lanes[next(iter(self._handed_off_lanes))]
         self.finish(item, outcome)
+        item.owned.request_commit()  # its memory is needed
         return True
 
     def _mark_possibly_sent(self, item: WorkItem[S]) -> None:
@@ -434,6 +435,7 @@ class RecordScheduler(Generic[S]):
         if outcome is None:
             return False
         self.finish(item, outcome)
+        item.owned.request_commit()  # it has waited for a take-over
         return True
 
     def wait_for_predecessor(self, item: WorkItem[S]) -> None:

@@ -95,6 +95,7 @@ class Stage(Protocol[S]):
 
     `sends`: whether handling has effects outside Kafka; only then are reservations committed first. `max_in_flight`:
     records handled at once, per process. `max_waiting`: records of one topic that are not due yet, per process.
+    `linger_seconds`: how long a commit that nothing waits for may wait for more outcomes (`commit_linger`).
     `starts_at_latest`: whether a group that has never committed starts at the end of the logs. `fingerprint`:
     identifies everything that turns a record into a plan; kept with every commit.
     """
@@ -111,6 +112,8 @@ class Stage(Protocol[S]):
     def max_in_flight(self) -> int: ...
     @property
     def max_waiting(self) -> int: ...
+    @property
+    def linger_seconds(self) -> float: ...
     @property
     def starts_at_latest(self) -> bool: ...
     @property

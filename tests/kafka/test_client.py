@@ -266,6 +266,7 @@ class Copies:
     name = "copies"
     sends = True
     starts_at_latest = False
+    linger_seconds = 0.0
     max_in_flight = 10
     max_waiting = 10
     fingerprint = "one"

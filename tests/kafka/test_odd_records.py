@@ -37,6 +37,7 @@ class Copies:
     name = "copies"
     sends = False
     starts_at_latest = False
+    linger_seconds = 0.0
     max_in_flight = 8
     max_waiting = 10
     fingerprint = "1"

@@ -181,6 +181,7 @@ class ModelStage:
     max_in_flight = 100
     max_waiting = 100
     starts_at_latest = False
+    linger_seconds = 0.0
 
     def __init__(self, process: Process) -> None:
         self.fingerprint = process.mapping

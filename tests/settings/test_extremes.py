@@ -17,9 +17,11 @@ from adapter.settings.groups import LONGEST_HOURS, LONGEST_SECONDS
 ZERO_MEANS_SOMETHING = {
     "provider.keep_alive_seconds",
     "provider.max_calls_per_second",
+    "submit.linger_ms",
     "submit.reissue_after_seconds",
     "submit.refusal_final_after_seconds",
     "confirm.first_query_seconds",
+    "confirm.linger_ms",
     "reports.interval_seconds",
     "callbacks.port",
     "admin.port",

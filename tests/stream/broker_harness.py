@@ -60,6 +60,7 @@ class SendsOnce:
     name = "sends-once"
     sends = True
     starts_at_latest = False
+    linger_seconds = 0.0
     max_in_flight = 32
     max_waiting = 10
     fingerprint = "one"

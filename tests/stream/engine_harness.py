@@ -56,6 +56,7 @@ class StageOfTests:
         self.topics: tuple[str, ...] = ("paid", "deferred")
         self.sends = True
         self.starts_at_latest = False
+        self.linger_seconds = 0.0
         self.max_in_flight = 8
         self.max_waiting = 100
         self.bulkheads = True

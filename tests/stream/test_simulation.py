@@ -48,6 +48,7 @@ class Sender:
     def __init__(self, remote: Remote, chance: random.Random) -> None:
         self._remote = remote
         self._chance = chance
+        self.linger_seconds = chance.choice([0.0, 0.01, 0.05])
         self.alive = True
 
     async def prepare(self, record: Record) -> PreparedRecord[str]:

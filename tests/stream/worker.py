@@ -36,6 +36,7 @@ class SendOnce:
     name = "send-once"
     sends = True
     starts_at_latest = False
+    linger_seconds = 0.0
     max_waiting = 2000
     fingerprint = "test"
 
