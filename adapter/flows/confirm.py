@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from adapter.errors import CallError, OrderError
@@ -48,9 +48,11 @@ from adapter.issuance.confirm import (
     resume_query_at,
     with_answer,
 )
+from adapter.issuance.job_times import JobTimes
 from adapter.issuance.order import ISSUE_TYPES
 from adapter.issuance.park_messages import other_order_message
 from adapter.issuance.state import Phase
+from adapter.issuance.times import later
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.client import Purpose
 from adapter.stream.records import ProducerRecord, Record, encode_headers
@@ -107,6 +109,7 @@ class ConfirmStage:
         self._observer = observer
         self._now = now
         self._jitter = jitter
+        self._job_times = JobTimes(policy)
         self._number_history = number_history or NumberHistory()
         self._signer = signer or RecordSigner(KeyRing(merchants))
         self._untrusted_headers = UntrustedHeaders(self.name, observer)
@@ -136,6 +139,9 @@ class ConfirmStage:
         # Without a valid signature the result is still queried, but the claimed time does not delay that.
         signed = trust is Trust.VALID
         not_before = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
+        if signed and not (awaited.queries or confirmation.delayed or history.replays):
+            awaited = self._planned(issuance.merchant_id, awaited, now)
+            not_before = max(not_before, later(awaited.submitted_at, awaited.first_query_seconds or 0.0))
         due = resume_query_at(not_before, now, self._policy, jitter=self._jitter())
         return PreparedRecord(
             lane=None,
@@ -145,6 +151,11 @@ class ConfirmStage:
             may_hand_off=True,
         )
 
+    def _planned(self, merchant_id: str, awaited: Awaited, now: datetime) -> Awaited:
+        """Plan the first query for the age at which an answer is likely; an issuance that is older is overdue."""
+        seconds = self._job_times.first_query_seconds(merchant_id, awaited.issue_type)
+        return replace(awaited, first_query_seconds=seconds) if now < later(awaited.submitted_at, seconds) else awaited
+
     async def handle(
         self, pending: PendingQuery | None, context: RecordContext
     ) -> Outcome | RetryLater[PendingQuery | None]:
@@ -152,7 +163,11 @@ class ConfirmStage:
         if pending is None:
             return Outcome()
         awaited = with_answer(pending.awaited, await self._query(pending))
-        step = next_confirm_step(awaited, self._now(), self._policy, jitter=self._jitter())
+        now, merchant_id = self._now(), pending.merchant_id
+        if awaited.phase is Phase.ISSUED:
+            self._job_times.record(merchant_id, awaited, now)
+        likely_seconds = self._job_times.likely_seconds(merchant_id, awaited.issue_type)
+        step = next_confirm_step(awaited, now, self._policy, jitter=self._jitter(), likely_seconds=likely_seconds)
         if isinstance(step, QueryAgain):
             return RetryLater(not_before=step.at, subject=PendingQuery(pending.merchant_id, awaited, step.at))
         confirmation = read_confirmation(context.record.value)

@@ -49,6 +49,20 @@ class ConfirmPolicy:
         intervals = self.first_query_seconds, self.query_interval_seconds * DOUBLINGS, self.delayed_interval_seconds
         return max(*intervals, LONGEST_RETRY_SECONDS)
 
+    @property
+    def longest_first_query_seconds(self) -> float:
+        """How late an issuance is queried for the first time at most: a longest interval later than set, and not after
+        the age at which it may be delayed.
+        """
+        latest_seconds = min(
+            self.first_query_seconds + self.query_interval_seconds * DOUBLINGS, self.delayed_after_seconds
+        )
+        return max(self.first_query_seconds, latest_seconds)
+
+    def first_query_seconds_of(self, issue_type: IssueType) -> float:
+        """Return the age at which an issuance is queried for the first time at the earliest; paper is at once."""
+        return 0.0 if issue_type is IssueType.PAPER else self.first_query_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Awaited:
@@ -65,6 +79,8 @@ class Awaited:
     """The latest consecutive queries without an answer, including those that could not be sent."""
     retry_at: datetime | None = None
     """The last query was refused until this time."""
+    first_query_seconds: float | None = None
+    """The age for which the first query was planned; None if an earlier process may have queried, or it is overdue."""
     remark: str | None = None
     """ECTicket's explanation of a failure."""
 
@@ -96,7 +112,7 @@ ResultAnswer = Known | NotFound | QueryUnanswered | BreakerIsOpen
 
 def first_query_at(issue_type: IssueType, submitted_at: datetime, policy: ConfirmPolicy) -> datetime:
     """Return when to query for the first time: at once for paper, which is issued during the call."""
-    return later(submitted_at, _first_query_seconds(issue_type, policy))
+    return later(submitted_at, policy.first_query_seconds_of(issue_type))
 
 
 def resume_query_at(not_before: datetime, now: datetime, policy: ConfirmPolicy, *, jitter: float) -> datetime:
@@ -142,9 +158,12 @@ def mark_delayed(awaited: Awaited) -> Awaited:
     return _moved(awaited, Phase.DELAYED)
 
 
-def next_confirm_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, jitter: float) -> ConfirmStep:
+def next_confirm_step(
+    awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, jitter: float, likely_seconds: float = 0.0
+) -> ConfirmStep:
     """Return what follows after a query; `jitter` is random in [0, 1).
 
+    `likely_seconds`: the age at which its job is probably done (`job_times`); it is not queried again before.
     An issuance is published as delayed only after a query at that age. It is given up only after an answer, or after
     several queries without one: after an outage of days all issuances are too old and the first queries come in a
     rush, and a query that fails in it is no reason to involve a person.
@@ -166,13 +185,14 @@ def next_confirm_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *,
     if age >= policy.delayed_after_seconds:
         return PublishDelayed(query_at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))
     border = min(policy.delayed_after_seconds, policy.give_up_after_seconds)
-    return QueryAgain(at=_next(awaited, now, _interval(awaited, age, policy) * shortened, border))
+    interval = _interval(awaited, age, policy, likely_seconds) * shortened
+    return QueryAgain(at=_next(awaited, now, max(interval, likely_seconds - age), border))
 
 
-def _interval(awaited: Awaited, age: float, policy: ConfirmPolicy) -> float:
+def _interval(awaited: Awaited, age: float, policy: ConfirmPolicy, likely_seconds: float) -> float:
     """Return the seconds to the next query, which double: one interval at first, then as long as already waited."""
-    waited = max(0.0, age - _first_query_seconds(awaited.issue_type, policy))
-    return min(policy.query_interval_seconds + waited, policy.query_interval_seconds * DOUBLINGS)
+    expected = max(policy.first_query_seconds_of(awaited.issue_type), likely_seconds)
+    return min(policy.query_interval_seconds + max(0.0, age - expected), policy.query_interval_seconds * DOUBLINGS)
 
 
 def _next(awaited: Awaited, now: datetime, interval: float, border_seconds: float) -> datetime:
@@ -180,10 +200,6 @@ def _next(awaited: Awaited, now: datetime, interval: float, border_seconds: floa
     border = later(awaited.submitted_at, border_seconds)
     at = min(later(now, interval), border)
     return latest(at, awaited.retry_at) or at
-
-
-def _first_query_seconds(issue_type: IssueType, policy: ConfirmPolicy) -> float:
-    return 0.0 if issue_type is IssueType.PAPER else policy.first_query_seconds
 
 
 def _moved(awaited: Awaited, phase: Phase) -> Awaited:

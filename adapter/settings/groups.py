@@ -348,7 +348,7 @@ class ConfirmSettings(Group):
     """How the adapter waits for the result of a submitted issuance."""
 
     first_query_seconds: SecondsOrZero = 30.0
-    """Seconds from submission to the first query; none for paper."""
+    """Seconds from submission to the first query, none for paper; more while jobs are seen to take longer."""
     query_interval_seconds: Seconds = 30.0
     """Seconds to the next query, doubled up to eight times as long."""
     concurrency: Annotated[int, Field(ge=1, le=10_000), NO_TRUTH] = 64
