@@ -83,7 +83,7 @@ async def test_an_upgrade_and_a_roll_back_between_versions_of_the_metadata_repea
 
 def _unreadable_commits(worker: Worker) -> int:
     """How often it took a partition over from a commit of another version."""
-    return sum("no metadata in this format" in str(line["event"]) for line in worker.log_lines)
+    return sum("no metadata in this format" in str(line.get("detail")) for line in worker.log_lines)
 
 
 async def test_sigterm_in_the_middle_of_a_rebalance_loses_and_repeats_nothing(
