@@ -104,7 +104,7 @@ def _layers(transport: httpx.AsyncBaseTransport, url: str) -> dict[str, Call]:
     return {
         "transport": by_transport,
         "exchange": lambda: exchange.post(
-            "/path", BODY, headers={}, max_bytes=1_000_000, authorize_send=lambda: None, what="a call"
+            "/path", BODY, headers=(), max_bytes=1_000_000, authorize_send=lambda: None, what="a call"
         ),
         "provider": lambda: provider.query(MERCHANT, TRADE_NO, purpose=Purpose.CONFIRM),
     }

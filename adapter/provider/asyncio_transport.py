@@ -18,9 +18,11 @@ It keeps the promises of `transport` as follows:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
 import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -40,7 +42,16 @@ time.
 PAUSE_ABOVE_BYTES = 256 * 1024
 """The size of an unread body above which reading from the connection pauses."""
 
-_Origin = tuple[str, str, int]
+Origin = tuple[str, str, int]
+"""Scheme, host and port."""
+
+
+class WholeAnswer(NamedTuple):
+    """An answer with its whole body, as it was received."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 class AsyncioTransport(httpx.AsyncBaseTransport):
@@ -58,20 +69,61 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         self._tls = tls
         self._proxy = proxy
         self._pool = _Pool(keep_alive_seconds)
+        self._deadlines: dict[float, _Deadlines] = {}
+
+    async def post(
+        self,
+        origin: Origin,
+        data: bytes,
+        *,
+        authorize_send: Callable[[], None],
+        waits_for: Callable[[str], None],
+        connect_seconds: float,
+        answer_seconds: float,
+        max_bytes: int,
+    ) -> WholeAnswer:
+        """Write `data`, a complete request, and wait for the whole answer.
+
+        It costs a third of what `handle_async_request` and its objects cost. `waits_for` is called with what a call
+        without a connection waits for.
+
+        Raises:
+            TimeoutError: no connection in `connect_seconds`, or no whole answer in `answer_seconds` after the write.
+            httpx.HTTPError: as from `handle_async_request`; or the answer's body is larger than `max_bytes`.
+        """
+        connection = self._pool.acquire(origin)
+        if connection is None:
+            async with asyncio.timeout(connect_seconds):
+                connection = await self._connect(origin, waits_for)
+        response = connection.send_or_close(data, authorize_send)
+        deadlines = self._deadlines.get(answer_seconds)
+        if deadlines is None:
+            deadlines = self._deadlines[answer_seconds] = _Deadlines(answer_seconds)
+        deadlines.add(response)
+        try:
+            while not response.complete:
+                connection.resume_reading()
+                await response.wait_for_data()
+                if len(response.unread) > max_bytes:
+                    raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
+        finally:
+            deadlines.remove(response)
+            connection.close_unless_complete(response)
+        return WholeAnswer(response.status, response.headers, bytes(response.unread))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and wait for the head of its answer; honours the extension `authorize_send`."""
         data = _serialized(request, await request.aread())
-        origin = _origin(request.url)
+        origin = origin_of(request.url)
         connection = self._pool.acquire(origin) or await self._connect(
             origin, request.extensions.get("waits_for", _drop)
         )
+        response = connection.send_or_close(data, request.extensions.get("authorize_send"))
         try:
-            response = connection.send_request(data, request.extensions.get("authorize_send"))
             while not response.has_head:
                 await response.wait_for_data()
         except BaseException:
-            connection.close()
+            connection.close_unless_complete(response)
             raise
         return httpx.Response(response.status, headers=response.headers, stream=_Stream(response, connection))
 
@@ -79,7 +131,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         """Close every connection; later requests raise `httpx.ConnectError`."""
         self._pool.close()
 
-    async def _connect(self, origin: _Origin, waits_for: Callable[[str], None]) -> _Connection:
+    async def _connect(self, origin: Origin, waits_for: Callable[[str], None]) -> _Connection:
         self._pool.raise_if_closed()
         loop = asyncio.get_running_loop()
         if not isinstance(loop, asyncio.SelectorEventLoop):
@@ -110,7 +162,7 @@ class _Pool:
     def __init__(self, keep_alive_seconds: float) -> None:
         self._keep_alive_seconds = keep_alive_seconds
         self._open: set[_Connection] = set()
-        self._idle: dict[_Origin, deque[tuple[_Connection, float]]] = {}
+        self._idle: dict[Origin, deque[tuple[_Connection, float]]] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -124,7 +176,7 @@ class _Pool:
         """Remove a connection."""
         self._open.discard(connection)
 
-    def acquire(self, origin: _Origin) -> _Connection | None:
+    def acquire(self, origin: Origin) -> _Connection | None:
         """Return the idle connection that was used last, so that the others can expire; None if there is none."""
         idle = self._idle.get(origin)
         oldest = asyncio.get_running_loop().time() - self._keep_alive_seconds
@@ -165,8 +217,45 @@ class _Pool:
         self._sweep = loop.call_later(self._keep_alive_seconds, self._close_expired) if any_left else None
 
 
+class _Deadlines:
+    """Fails the answers that are not whole in time.
+
+    All of them get the same time, so the one that was added first is due first, and one timer is enough.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._due: dict[_Response, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, response: _Response) -> None:
+        """Give an answer its time, from now on."""
+        due = self._loop.time() + self._seconds
+        self._due[response] = due
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._fail_late)
+
+    def remove(self, response: _Response) -> None:
+        """Take back an answer for which nothing waits any more."""
+        self._due.pop(response, None)
+
+    def _fail_late(self) -> None:
+        now = self._loop.time()
+        self._timer = None
+        late = list(itertools.takewhile(lambda response: self._due[response] <= now, self._due))
+        for response in late:
+            del self._due[response]
+            response.fail(TimeoutError())
+        for due in self._due.values():
+            self._timer = self._loop.call_at(due, self._fail_late)
+            break
+
+
 class _Response:
     """The received part of one answer."""
+
+    __slots__ = ("_failure", "_waiter", "body_bytes", "complete", "has_head", "headers", "status", "unread")
 
     def __init__(self) -> None:
         self.status = 0
@@ -175,11 +264,11 @@ class _Response:
         self.complete = False
         self.unread = bytearray()
         self.body_bytes = 0
-        self._failure: httpx.TransportError | None = None
+        self._failure: httpx.TransportError | TimeoutError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def wait_for_data(self) -> None:
-        """Wait for more data. Raises httpx.TransportError if no more can come."""
+        """Wait for more data. Raises httpx.TransportError if no more can come, and TimeoutError if it is too late."""
         if self._failure is not None:
             raise self._failure
         self._waiter = asyncio.get_running_loop().create_future()
@@ -188,7 +277,7 @@ class _Response:
         finally:
             self._waiter = None
 
-    def fail(self, failure: httpx.TransportError) -> None:
+    def fail(self, failure: httpx.TransportError | TimeoutError) -> None:
         """Record that no more data comes."""
         if not self.complete and self._failure is None:
             self._failure = failure
@@ -207,7 +296,7 @@ class _Connection(asyncio.Protocol):
     The methods `on_*` are llhttp's callbacks.
     """
 
-    def __init__(self, origin: _Origin, pool: _Pool) -> None:
+    def __init__(self, origin: Origin, pool: _Pool) -> None:
         self.origin = origin
         self._pool = pool
         self._transport: asyncio.Transport | None = None
@@ -240,6 +329,19 @@ class _Connection(asyncio.Protocol):
         self._ends_with_connection = True
         self._transport.write(data)
         return self._response
+
+    def send_or_close(self, data: bytes, authorize_send: Callable[[], None] | None) -> _Response:
+        """Call `send_request`, and close the connection if that raises."""
+        try:
+            return self.send_request(data, authorize_send)
+        except BaseException:
+            self.close()
+            raise
+
+    def close_unless_complete(self, response: _Response) -> None:
+        """Close it after its answer failed; a complete answer has released it, and another call may use it."""
+        if not response.complete:
+            self.close()
 
     def close(self) -> None:
         """Close it at once; unwritten data is dropped, and the rest of an answer is missing."""
@@ -373,11 +475,10 @@ class _Stream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Close the connection unless the answer is complete; the connection may then have another request."""
-        if not self._response.complete:
-            self._connection.close()
+        self._connection.close_unless_complete(self._response)
 
 
-def _origin(url: httpx.URL) -> _Origin:
+def origin_of(url: httpx.URL) -> Origin:
     """Return scheme, host and port; raise httpx.UnsupportedProtocol for another scheme."""
     if url.scheme not in ("http", "https"):
         raise httpx.UnsupportedProtocol("the address is neither http nor https")

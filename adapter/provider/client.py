@@ -20,12 +20,11 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import string
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import httpx
 
@@ -48,7 +47,7 @@ from adapter.protocol.order_detail import ReportRequest
 from adapter.protocol.query_issue_result import ResultReply, ResultRequest
 from adapter.protocol.query_item_info import ItemReply, ItemRequest
 from adapter.provider.call_limiter import Purpose
-from adapter.provider.exchange import HttpExchange
+from adapter.provider.exchange import Headers, HttpExchange
 from adapter.provider.http_status import HttpAnswer, classify
 from adapter.provider.limits import CallLimits, ReportLimits
 from adapter.provider.merchant_channel import ChannelState, MerchantChannel
@@ -70,12 +69,12 @@ _LATEST_TIMESTAMP = 2**33
 _CONTROL_LENGTH = 20  # fits both numbers: MerchantTradeNo String(25), FreeTradeNo String(20)
 _CONTROL_ALPHABET = string.ascii_uppercase + string.digits
 
-_HEADERS = {
-    "Content-Type": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "ecticket-adapter",
-}
-_HEADERS_HTML = {"Accept": "text/html", **_HEADERS}  # for all calls but OrderDetail (docs/ecticket-protocol.md, 1.6)
+_HEADERS = (
+    ("Content-Type", "application/json"),
+    ("Accept-Encoding", "identity"),
+    ("User-Agent", "ecticket-adapter"),
+)
+_HEADERS_HTML = (("Accept", "text/html"), *_HEADERS)  # for all calls but OrderDetail (docs/ecticket-protocol.md, 1.6)
 
 _STOPS_ORDERS = frozenset({Endpoint.ISSUE, Endpoint.QUERY_ISSUE_RESULT})
 """The endpoints whose rejections open the breaker."""
@@ -119,12 +118,39 @@ class _Call:
         return f"{self.endpoint.value} of merchant {self.merchant.merchant_id} about {about}"
 
 
-@dataclass(slots=True, kw_only=True)
-class _CallTiming:
-    """The times of a call that are reported to the observer."""
+class _Observed:
+    """Reports one call to the observer at the end of a `with`."""
 
-    started_at: float
-    admitted_at: float | None = None
+    __slots__ = ("_call", "_clock", "_observer", "_started_at", "admitted_at")
+
+    def __init__(self, call: _Call, observer: ProviderObserver, clock: TimeSource) -> None:
+        self._call = call
+        self._observer = observer
+        self._clock = clock
+        self._started_at = clock.steady()
+        self.admitted_at: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            outcome = CallOutcome.ANSWERED
+        elif isinstance(error, CallError):
+            outcome = next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
+        else:
+            outcome = CallOutcome.CANCELLED
+        now = self._clock.steady()
+        admitted_at = now if self.admitted_at is None else self.admitted_at
+        self._observer.call_finished(
+            CallFinished(
+                merchant_id=self._call.merchant.merchant_id,
+                endpoint=self._call.endpoint,
+                outcome=outcome,
+                waited_seconds=admitted_at - self._started_at,
+                seconds=now - admitted_at,
+            )
+        )
 
 
 class EcticketClient:
@@ -277,7 +303,7 @@ class EcticketClient:
                 raise InDoubt(f"{call} was answered with a report that ends within a line: it was cut off.")
 
     async def _send_and_parse(
-        self, call: _Call, timing: _CallTiming, read: Callable[[Mapping[str, object]], _R]
+        self, call: _Call, timing: _Observed, read: Callable[[Mapping[str, object]], _R]
     ) -> tuple[HttpAnswer, _R]:
         """Send a call and parse the reply in its answer."""
         answer = await self._send(call, timing, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS_HTML)
@@ -290,10 +316,10 @@ class EcticketClient:
     async def _send(
         self,
         call: _Call,
-        timing: _CallTiming,
+        timing: _Observed,
         *,
         max_bytes: int,
-        headers: dict[str, str],
+        headers: Headers,
         download: ReportDownload | None = None,
     ) -> HttpAnswer:
         """Pass the breaker and the limiter, seal the call, send it, and classify the answer's status."""
@@ -311,9 +337,9 @@ class EcticketClient:
         self,
         channel: MerchantChannel,
         call: _Call,
-        timing: _CallTiming,
+        timing: _Observed,
         max_bytes: int,
-        headers: dict[str, str],
+        headers: Headers,
         download: ReportDownload | None = None,
     ) -> HttpAnswer:
         timing.admitted_at = self._clock.steady()
@@ -323,10 +349,10 @@ class EcticketClient:
             headers=headers,
             max_bytes=max_bytes,
             authorize_send=call.authorize_send,
-            what=str(call),
+            what=call,
             download=download,
         )
-        error = classify(answer, what=str(call), limits=self._limits, now=self._clock.now())
+        error = classify(answer, what=call, limits=self._limits, now=self._clock.now())
         if error is None:
             return answer
         if answer.status == HTTPStatus.FORBIDDEN and isinstance(error, Throttled) and call.endpoint in _LOCKS_OUT:
@@ -420,29 +446,9 @@ class EcticketClient:
             )
         return channel
 
-    @contextmanager
-    def _observed(self, call: _Call) -> Iterator[_CallTiming]:
+    def _observed(self, call: _Call) -> _Observed:
         """Report to the observer how a call ended."""
-        timing = _CallTiming(started_at=self._clock.steady())
-        outcome = CallOutcome.CANCELLED
-        try:
-            yield timing
-            outcome = CallOutcome.ANSWERED
-        except CallError as error:
-            outcome = next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
-            raise
-        finally:
-            now = self._clock.steady()
-            admitted_at = now if timing.admitted_at is None else timing.admitted_at
-            self._observer.call_finished(
-                CallFinished(
-                    merchant_id=call.merchant.merchant_id,
-                    endpoint=call.endpoint,
-                    outcome=outcome,
-                    waited_seconds=admitted_at - timing.started_at,
-                    seconds=now - admitted_at,
-                )
-            )
+        return _Observed(call, self._observer, self._clock)
 
 
 def _require_echo(call: _Call, rtn_code: int, echoed: object, expected: object) -> None:

@@ -22,18 +22,23 @@ from typing import Protocol
 import httpx
 
 from adapter.errors import InDoubt, NotSent
+from adapter.provider.asyncio_transport import AsyncioTransport, Origin, origin_of
 from adapter.provider.connection_failures import describe_failure
 from adapter.provider.http_status import HttpAnswer
 from adapter.provider.limits import CallLimits, DownloadTimeouts
 from adapter.provider.time_source import TimeSource
+
+Headers = tuple[tuple[str, str], ...]
+"""Names and values, in ASCII."""
 
 
 class SendBoundary:
     """The instant at which one request is written.
 
     Before the write it calls the engine's `authorize_send`, which checks that this process still owns the partition and
-    may raise to forbid the write. `deadline` guards the whole call: until the write it limits the wait for a
-    connection, and from then on it allows `answer_seconds` for the whole answer, or for its next piece (`piece_came`).
+    may raise to forbid the write. `deadline`, unless the transport keeps the time itself, guards the whole call: until
+    the write it limits the wait for a connection, and from then on it allows `answer_seconds` for the whole answer, or
+    for its next piece (`piece_came`).
     `at` and `at_steady` are the instant, once it is past.
     """
 
@@ -41,8 +46,8 @@ class SendBoundary:
         self,
         *,
         authorize_send: Callable[[], None],
-        deadline: asyncio.Timeout,
-        answer_seconds: float,
+        deadline: asyncio.Timeout | None = None,
+        answer_seconds: float = 0.0,
         total_seconds: float | None = None,
         clock: TimeSource,
     ) -> None:
@@ -70,18 +75,23 @@ class SendBoundary:
         """
         if self.at is not None:
             raise httpx.WriteError("a transport tried to write the same request a second time")
-        try:
-            now = asyncio.get_running_loop().time()
-            self._ends_at = now + (self._total_seconds or self._answer_seconds)
-            self._deadline.reschedule(min(now + self._answer_seconds, self._ends_at))
-        except RuntimeError as over:
-            raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
+        if self._deadline is not None:
+            self._limit_answer(self._deadline)
         self._authorize_send()
         self.at, self.at_steady = self._clock.now(), self._clock.steady()
 
     def piece_came(self) -> None:
         """Allow `answer_seconds` for the next piece of the answer, within `total_seconds` for all of it."""
-        self._deadline.reschedule(min(asyncio.get_running_loop().time() + self._answer_seconds, self._ends_at))
+        if self._deadline is not None:
+            self._deadline.reschedule(min(asyncio.get_running_loop().time() + self._answer_seconds, self._ends_at))
+
+    def _limit_answer(self, deadline: asyncio.Timeout) -> None:
+        now = asyncio.get_running_loop().time()
+        self._ends_at = now + (self._total_seconds or self._answer_seconds)
+        try:
+            deadline.reschedule(min(now + self._answer_seconds, self._ends_at))
+        except RuntimeError as over:
+            raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
 
     async def trace(self, event: str, info: Mapping[str, object]) -> None:
         """Be the `trace` extension of httpx's own transports, which announces the write of the headers."""
@@ -89,7 +99,7 @@ class SendBoundary:
         if event.endswith(".send_request_headers.started") and not tunnel:
             self.authorize_send()
 
-    def classify_failure(self, failure: Exception, what: str) -> NotSent | InDoubt:
+    def classify_failure(self, failure: Exception, what: object) -> NotSent | InDoubt:
         """Return the error that a failed call means; `what` names the call in the message."""
         found = describe_failure(failure)
         if self.at is None:
@@ -134,8 +144,10 @@ class HttpExchange:
         if not calls_it:
             raise TypeError(f"{type(transport).__name__} does not call authorize_send before it writes.")
         self._transport = transport
+        self._direct = transport if isinstance(transport, AsyncioTransport) else None
         self._base_url = base_url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
+        self._heads: dict[tuple[str, Headers], tuple[Origin, bytes]] = {}
         self._limits = limits
         self._clock = clock
 
@@ -144,22 +156,24 @@ class HttpExchange:
         path: str,
         body: bytes,
         *,
-        headers: dict[str, str],
+        headers: Headers,
         max_bytes: int,
         authorize_send: Callable[[], None],
-        what: str,
+        what: object,
         download: AnswerDownload | None = None,
     ) -> HttpAnswer:
         """Send `body` and read the whole answer; the body of a 200 goes to the `download`, if there is one.
 
         `authorize_send` is called once, just before the first byte is written; what it raises passes through, and
-        nothing was written. `what` names the call in messages.
+        nothing was written. The text of `what` names the call in messages.
 
         Raises:
             NotSent: nothing was written.
             InDoubt: writing had begun, and no whole answer of at most `max_bytes` bytes came in time.
             ReportNotStored: or whatever else the `download` raised.
         """
+        if self._direct is not None and download is None:
+            return await self._post_directly(self._direct, path, body, headers, max_bytes, authorize_send, what)
         limits = self._limits
         connect = limits.connect_timeout_seconds if download is None else download.timeouts.connect_seconds
         answer = limits.timeout_seconds if download is None else download.timeouts.read_seconds
@@ -179,11 +193,50 @@ class HttpExchange:
         except FAILURES as failure:
             raise boundary.classify_failure(failure, what) from failure
 
+    async def _post_directly(
+        self,
+        transport: AsyncioTransport,
+        path: str,
+        body: bytes,
+        headers: Headers,
+        max_bytes: int,
+        authorize_send: Callable[[], None],
+        what: object,
+    ) -> HttpAnswer:
+        """Do without httpx's objects, which take longer than the call's own work."""
+        boundary = SendBoundary(authorize_send=authorize_send, clock=self._clock)
+        try:
+            origin, head = self._head(path, headers)
+            answer = await transport.post(
+                origin,
+                b"%s%d\r\n\r\n%s" % (head, len(body), body),
+                authorize_send=boundary.authorize_send,
+                waits_for=boundary.waits_for,
+                connect_seconds=self._limits.connect_timeout_seconds,
+                answer_seconds=self._limits.timeout_seconds,
+                max_bytes=max_bytes,
+            )
+            received = httpx.Headers(answer.headers)
+            text = _decoded(answer.body, received, max_bytes)
+        except FAILURES as failure:
+            raise boundary.classify_failure(failure, what) from failure
+        return _http_answer(answer.status, received, text, boundary, what)
+
+    def _head(self, path: str, headers: Headers) -> tuple[Origin, bytes]:
+        """Return where a request goes, and its head up to the length of its body."""
+        found = self._heads.get((path, headers))
+        if found is None:
+            url = self._url(path)
+            lines = [(b"Host", url.netloc), *_encoded(headers), (b"Content-Length", b"")]
+            text = b"\r\n".join([b"POST %s HTTP/1.1" % url.raw_path, *(b"%s: %s" % line for line in lines)])
+            found = self._heads[path, headers] = (origin_of(url), text)
+        return found
+
     def _request(
         self,
         path: str,
         body: bytes,
-        headers: dict[str, str],
+        headers: Headers,
         boundary: SendBoundary,
         timeouts: Mapping[str, float],
     ) -> httpx.Request:
@@ -212,7 +265,12 @@ class HttpExchange:
         return url
 
     async def _send_and_read(
-        self, request: httpx.Request, boundary: SendBoundary, max_bytes: int, what: str, download: AnswerDownload | None
+        self,
+        request: httpx.Request,
+        boundary: SendBoundary,
+        max_bytes: int,
+        what: object,
+        download: AnswerDownload | None,
     ) -> HttpAnswer:
         response = await self._transport.handle_async_request(request)
         try:
@@ -223,23 +281,21 @@ class HttpExchange:
                 await _pass_on(response, boundary, download)
         finally:
             await response.aclose()
-        if boundary.at is None:
-            raise InDoubt(f"{what} was sent by a transport that never called authorize_send; it must not be used.")
-        return HttpAnswer(
-            status=response.status_code,
-            headers=response.headers,
-            body=body,
-            sent_at=boundary.at,
-            sent_steady=boundary.at_steady,
-        )
+        return _http_answer(response.status_code, response.headers, body, boundary, what)
 
     async def close(self) -> None:
         """Close the transport and its connections."""
         await self._transport.aclose()
 
 
-def _encoded(headers: dict[str, str]) -> Iterator[tuple[bytes, bytes]]:
-    return ((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items())
+def _http_answer(status: int, headers: httpx.Headers, body: bytes, boundary: SendBoundary, what: object) -> HttpAnswer:
+    if boundary.at is None:
+        raise InDoubt(f"{what} was sent by a transport that never called authorize_send; it must not be used.")
+    return HttpAnswer(status=status, headers=headers, body=body, sent_at=boundary.at, sent_steady=boundary.at_steady)
+
+
+def _encoded(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
+    return ((name.encode("ascii"), value.encode("ascii")) for name, value in headers)
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
@@ -254,14 +310,14 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
         body += piece
         if len(body) > max_bytes:
             raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
-    return _decoded(bytes(body), response, max_bytes)
+    return _decoded(bytes(body), response.headers, max_bytes)
 
 
 async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: AnswerDownload) -> None:
     """Pass a body to the download, and count the time-outs from each piece on."""
     if not isinstance(response.stream, httpx.AsyncByteStream):
         raise httpx.StreamError("the transport's answer cannot be read asynchronously")
-    inflater = zlib.decompressobj(_GZIP) if _is_gzip(response) else None
+    inflater = zlib.decompressobj(_GZIP) if _is_gzip(response.headers) else None
     async for piece in response.stream:
         boundary.piece_came()
         if inflater is None:
@@ -283,9 +339,9 @@ async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: A
         raise httpx.DecodingError("the answer's gzip is cut short")
 
 
-def _is_gzip(response: httpx.Response) -> bool:
+def _is_gzip(headers: httpx.Headers) -> bool:
     """Whether a server compressed although it was asked not to; anything else but identity is unreadable."""
-    encoding = response.headers.get("Content-Encoding", "").lower()
+    encoding = headers.get("Content-Encoding", "").lower()
     if encoding in ("gzip", "x-gzip"):
         return True
     if encoding not in ("", "identity"):
@@ -293,9 +349,9 @@ def _is_gzip(response: httpx.Response) -> bool:
     return False
 
 
-def _decoded(body: bytes, response: httpx.Response, max_bytes: int) -> bytes:
+def _decoded(body: bytes, headers: httpx.Headers, max_bytes: int) -> bytes:
     """Undo the gzip of a body that is complete."""
-    if not _is_gzip(response):
+    if not _is_gzip(headers):
         return body
     inflater = zlib.decompressobj(_GZIP)
     try:

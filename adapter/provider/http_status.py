@@ -32,8 +32,8 @@ class HttpAnswer:
     """The same instant in seconds of a steady clock."""
 
 
-def classify(answer: HttpAnswer, *, what: str, limits: CallLimits, now: datetime) -> CallError | None:
-    """Return None for status 200, else the error to raise; `what` names the call in its message."""
+def classify(answer: HttpAnswer, *, what: object, limits: CallLimits, now: datetime) -> CallError | None:
+    """Return None for status 200, else the error to raise; the text of `what` names the call."""
     if answer.status == HTTPStatus.OK:
         return None
     answered = f"{what} was answered with HTTP {answer.status}"

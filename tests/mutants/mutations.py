@@ -719,6 +719,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         "client",
     ),
     _provider(
+        "a failed call closes a connection that another call uses",
+        "asyncio_transport",
+        "        if not response.complete:\n            self.close()\n",
+        "        self.close()\n",
+        "asyncio_transport",
+    ),
+    _provider(
+        "an answer may come at any time",
+        "asyncio_transport",
+        "            response.fail(TimeoutError())\n",
+        "            pass\n",
+        "asyncio_transport",
+    ),
+    _provider(
+        "only the first late answer is noticed",
+        "asyncio_transport",
+        "            self._timer = self._loop.call_at(due, self._fail_late)\n            break\n",
+        "            break\n",
+        "asyncio_transport",
+    ),
+    _provider(
         "an answer with another number is accepted",
         "client",
         "    if echoed == expected or (echoed is None and rtn_code != RTN_OK):\n",

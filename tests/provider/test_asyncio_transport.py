@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapter.errors import InDoubt, NotSent
-from adapter.provider.asyncio_transport import MAX_HEAD_BYTES, PAUSE_ABOVE_BYTES, AsyncioTransport
+from adapter.provider.asyncio_transport import MAX_HEAD_BYTES, PAUSE_ABOVE_BYTES, AsyncioTransport, _Connection
 from adapter.provider.exchange import HttpExchange
 from adapter.provider.http_status import HttpAnswer
 from adapter.provider.time_source import TimeSource
@@ -30,7 +30,7 @@ async def exchange(server: RawServer, tls: ssl.SSLContext) -> AsyncIterator[Http
 
 async def _post(exchange: HttpExchange, body: bytes = b"question", *, max_bytes: int = 4_000_000) -> HttpAnswer:
     return await exchange.post(
-        "/path", body, headers={}, max_bytes=max_bytes, authorize_send=lambda: None, what="a call"
+        "/path", body, headers=(), max_bytes=max_bytes, authorize_send=lambda: None, what="a call"
     )
 
 
@@ -199,3 +199,49 @@ async def test_an_idle_connection_is_closed_when_it_is_too_old(server: RawServer
 
     await server.until(lambda: server.open_connections == 0)
     await transport.aclose()
+
+
+async def test_a_call_that_fails_with_a_complete_answer_does_not_close_the_next_calls_connection(
+    server: RawServer, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The complete answer has released the connection, and another call may be under way on it."""
+    transport = AsyncioTransport(tls=tls, keep_alive_seconds=3.0)
+    exchange = HttpExchange(transport, base_url=server.url, limits=QUICK, clock=TimeSource())
+    _responds(server, SIZED)
+    following: list[asyncio.Task[HttpAnswer]] = []
+    release = transport._pool.release
+
+    def release_and_take(connection: _Connection) -> None:
+        release(connection)
+        if not following:  # this task runs before the first call looks at its answer
+            following.append(asyncio.create_task(_post(exchange)))
+
+    monkeypatch.setattr(transport._pool, "release", release_and_take)
+    with pytest.raises(InDoubt):
+        await _post(exchange, max_bytes=3)
+
+    assert (await following[0]).body == b"fine"
+    assert (server.connections, len(server.visits)) == (1, 2)
+    await exchange.close()
+
+
+async def test_each_answer_has_its_own_time(server: RawServer, exchange: HttpExchange) -> None:
+    """One timer serves all: it fails those that are late, one after another, and no other."""
+    held = asyncio.Event()
+
+    async def respond(visit: Visit) -> None:
+        if visit.body == b"late":
+            await held.wait()
+        visit.writer.write(SIZED)
+
+    server.behave = respond
+    late = [asyncio.create_task(_post(exchange, b"late"))]
+    halfway = asyncio.get_running_loop().time() + QUICK.timeout_seconds / 2
+    while asyncio.get_running_loop().time() < halfway:
+        assert (await _post(exchange)).body == b"fine"
+    late.append(asyncio.create_task(_post(exchange, b"late")))
+    done, _ = await asyncio.wait(late, timeout=60 * QUICK.timeout_seconds)
+    held.set()
+
+    assert done == set(late)
+    assert [type(call.exception()) for call in late] == [InDoubt, InDoubt]

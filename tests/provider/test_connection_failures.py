@@ -139,7 +139,7 @@ def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) ->
 async def _not_sent(exchange: HttpExchange) -> NotSent:
     with pytest.raises(NotSent) as caught:
         await exchange.post(
-            "/", b"question", headers={}, max_bytes=100, authorize_send=lambda: pytest.fail("asked"), what="a call"
+            "/", b"question", headers=(), max_bytes=100, authorize_send=lambda: pytest.fail("asked"), what="a call"
         )
     await exchange.close()
     return caught.value
@@ -211,7 +211,7 @@ async def test_tls_1_2_and_newer_are_spoken(
             make_transport(kind, tls=trusting), base_url=server.url, limits=QUICK, clock=TimeSource()
         )
         reply = await exchange.post(
-            "/", b"question", headers={}, max_bytes=100, authorize_send=lambda: None, what="a call"
+            "/", b"question", headers=(), max_bytes=100, authorize_send=lambda: None, what="a call"
         )
         await exchange.close()
 

@@ -48,7 +48,7 @@ class _Failing(httpx.AsyncBaseTransport):
 
 async def _call(transport: httpx.AsyncBaseTransport) -> None:
     exchange = HttpExchange(transport, base_url="http://ecticket.example", limits=QUICK, clock=TimeSource())
-    await exchange.post("/", b"", headers={}, max_bytes=1, authorize_send=lambda: None, what="a call")
+    await exchange.post("/", b"", headers=(), max_bytes=1, authorize_send=lambda: None, what="a call")
 
 
 def test_the_list_is_not_empty() -> None:

@@ -59,7 +59,7 @@ async def exchange(
 
 async def _post(exchange: HttpExchange) -> HttpAnswer:
     return await exchange.post(
-        "/path", b"question", headers={}, max_bytes=MAX_BYTES, authorize_send=lambda: None, what="a call"
+        "/path", b"question", headers=(), max_bytes=MAX_BYTES, authorize_send=lambda: None, what="a call"
     )
 
 

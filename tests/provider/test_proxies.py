@@ -68,7 +68,7 @@ class Way:
     async def post(self, body: bytes = b"question", authorize_send: Callable[[], None] = lambda: None) -> HttpAnswer:
         """Call the server."""
         return await self.exchange.post(
-            "/path", body, headers={}, max_bytes=100_000, authorize_send=authorize_send, what="a call"
+            "/path", body, headers=(), max_bytes=100_000, authorize_send=authorize_send, what="a call"
         )
 
 
@@ -216,7 +216,7 @@ async def test_a_proxy_that_is_not_reached_is_named(trusting: ssl.SSLContext, ho
     exchange = HttpExchange(transport, base_url="https://ecticket.test", limits=QUICK, clock=TimeSource())
 
     with pytest.raises(NotSent) as caught:
-        await exchange.post("/", b"", headers={}, max_bytes=1, authorize_send=lambda: None, what="a call")
+        await exchange.post("/", b"", headers=(), max_bytes=1, authorize_send=lambda: None, what="a call")
 
     assert cause in str(caught.value)
     assert str(proxy) in str(caught.value)

@@ -44,7 +44,12 @@ async def _post(
     exchange: HttpExchange, body: bytes = b"question", authorize_send: Callable[[], None] = _always_authorized
 ) -> HttpAnswer:
     return await exchange.post(
-        "/path", body, headers={"Accept": "text/html"}, max_bytes=100_000, authorize_send=authorize_send, what="a call"
+        "/path",
+        body,
+        headers=(("Accept", "text/html"),),
+        max_bytes=100_000,
+        authorize_send=authorize_send,
+        what="a call",
     )
 
 
