@@ -41,7 +41,7 @@ from benchmarks.reporting import Aim, Report
 from benchmarks.sealing import MERCHANT
 from benchmarks.stub import Stub
 
-MOST_FILES = 44
+MOST_FILES = 46
 """Of the stage."""
 MOST_HOPS = 169
 """Of the stage."""
