@@ -15,6 +15,7 @@ from adapter.log_limits import LIBRARY
 
 PAGE = ROOT / "docs" / "logs.md"
 EVENT = re.compile(r"[a-z]+(-[a-z]+)*")
+_LINE = re.compile(r"\bline `([a-z]+(?:-[a-z]+)+)`")
 OF_EVERY_LINE = {"event", "level", "timestamp", "logger", "exception", "message"}
 """Fields that the format adds."""
 RESERVED = {*vars(logging.makeLogRecord({})), "message", "asctime", *OF_EVERY_LINE}
@@ -78,6 +79,15 @@ def test_the_page_explains_exactly_the_fields() -> None:
 def test_the_page_explains_lines_of_others() -> None:
     """Those of libraries and plugins."""
     assert f"`{LIBRARY}`" in PAGE.read_text(encoding="utf-8")
+
+
+def test_pages_name_lines_that_exist() -> None:
+    """Where the manual sends an operator to a line of the log, the line has that name."""
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if page != PAGE]
+    named = {name for page in pages for name in _LINE.findall(page.read_text(encoding="utf-8"))}
+
+    assert len(named) > 5
+    assert named <= _by_event().keys()
 
 
 def test_commands_log_their_name() -> None:
