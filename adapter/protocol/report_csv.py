@@ -120,6 +120,8 @@ class ReportRows(Generic[_Row_co]):
         """The documented columns that the report lacks, by header."""
         self.additional_columns = len(header) - len(indexes)
         """How many columns are not documented, and ignored."""
+        self.rows_read = 0
+        """How many rows came so far."""
         self.ends_open = False
         """Whether the row that came last ends the file without a line end or quote: its last cell may be cut off."""
         if self._table.cut_off and self.missing_columns:
@@ -153,6 +155,7 @@ class ReportRows(Generic[_Row_co]):
             UnreadableReply: the file is cut off, its quoting is broken, or it is another merchant's.
         """
         for line, cells in self._table:
+            self.rows_read += 1
             if cells is None or len(cells) < self.width or any(cells[self.width :]):
                 if self._table.cut_off:
                     raise UnreadableReply(

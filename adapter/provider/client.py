@@ -184,7 +184,7 @@ class EcticketClient:
         self._clock = clock or TimeSource()
         self._exchange = HttpExchange(transport, base_url=base_url, limits=self._limits, clock=self._clock)
         self._channels: dict[str, MerchantChannel] = {}
-        self.reports = ReportSource(self._fetch_report, report_limits or ReportLimits(), self._clock)
+        self.reports = ReportSource(self._fetch_report, report_limits or ReportLimits(), self._clock, self._observer)
         """Where reports come from: the only way to OrderDetail."""
         self.clock_offset_seconds: float | None = None
         """ECTicket's clock minus this one at the last envelope with a Timestamp, which need not be an accepted one.

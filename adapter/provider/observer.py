@@ -10,6 +10,7 @@ from enum import StrEnum, unique
 from typing import Protocol
 
 from adapter.protocol.endpoints import Endpoint
+from adapter.protocol.order_detail import ReportType
 from adapter.provider.breaker import BreakerState
 
 
@@ -45,11 +46,30 @@ class CallFinished:
     """From then until it ended; 0 if it got no slot."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportEnded:
+    """One report whose caller has finished with it, or whose download failed."""
+
+    merchant_id: str
+    report_type: ReportType
+    downloaded: bool
+    seconds: float
+    """Of the download, without the wait for the merchant's turn."""
+    size: int
+    """Bytes of the report; 0 if the download failed."""
+    rows: int
+    """Rows that the caller has read."""
+
+
 class ProviderObserver(Protocol):
     """Receives reports. Its methods are called on the event loop, so they must be quick and never raise."""
 
     def call_finished(self, call: CallFinished) -> None:
         """Called after every call, with any outcome."""
+        return
+
+    def report_ended(self, report: ReportEnded) -> None:
+        """Called after every report for which ECTicket was called."""
         return
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:

@@ -33,6 +33,12 @@ class ReportFile:
         """What was requested."""
         self.size = size
         """Bytes."""
+        self._readings: list[ReportRows[OrderRow] | ReportRows[TicketRow]] = []
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows were read in all readings; any thread may call it."""
+        return sum(each.rows_read for each in self._readings)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the report's bytes as they came; each call begins at the start."""
@@ -46,11 +52,15 @@ class ReportFile:
         Raises:
             UnreadableReply: this is no orders report; see `ReportRows`.
         """
-        return order_rows(self.pieces(), merchant_id=self.request.merchant_id)
+        rows = order_rows(self.pieces(), merchant_id=self.request.merchant_id)
+        self._readings.append(rows)
+        return rows
 
     def ticket_rows(self) -> ReportRows[TicketRow]:
         """Read a tickets report, as `order_rows` does."""
-        return ticket_rows(self.pieces(), merchant_id=self.request.merchant_id)
+        rows = ticket_rows(self.pieces(), merchant_id=self.request.merchant_id)
+        self._readings.append(rows)
+        return rows
 
 
 class ReportDownload:

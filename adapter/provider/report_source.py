@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from adapter.errors import NotSent
+from adapter.errors import CallError, NotSent
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.order_detail import ReportRequest
 from adapter.provider.limits import ReportLimits
+from adapter.provider.observer import NullProviderObserver, ProviderObserver, ReportEnded
 from adapter.provider.report_file import ReportDownload, ReportFile, temporary_file
 from adapter.provider.time_source import TimeSource
 
@@ -56,8 +57,11 @@ class ReportSource:
     Belongs to one event loop.
     """
 
-    def __init__(self, fetch: Fetch, limits: ReportLimits, clock: TimeSource) -> None:
+    def __init__(
+        self, fetch: Fetch, limits: ReportLimits, clock: TimeSource, observer: ProviderObserver | None = None
+    ) -> None:
         self._fetch = fetch
+        self._observer = observer or NullProviderObserver()
         self._limits = limits
         self._clock = clock
         self._turns: defaultdict[str, _Turns] = defaultdict(_Turns)
@@ -86,8 +90,12 @@ class ReportSource:
         file = temporary_file() if into is None else into
         try:
             report_download = ReportDownload(file, self._limits.timeouts, watcher.received)
-            await self._take_turn(merchant, request, report_download, watcher)
-            yield ReportFile(file, request, report_download.size)
+            seconds = await self._take_turn(merchant, request, report_download, watcher)
+            report = ReportFile(file, request, report_download.size)
+            try:
+                yield report
+            finally:
+                self._report(request, downloaded=True, seconds=seconds, size=report.size, rows=report.rows_read)
         finally:
             if into is None:
                 file.close()
@@ -99,7 +107,8 @@ class ReportSource:
 
     async def _take_turn(
         self, merchant: Merchant, request: ReportRequest, report_download: ReportDownload, watcher: DownloadWatcher
-    ) -> None:
+    ) -> float:
+        """Download when the turn has come; return the seconds of the download."""
         turns = self._turns[merchant.merchant_id]
         seconds = self.expected_wait(merchant.merchant_id)
         if seconds or turns.callers:
@@ -109,20 +118,34 @@ class ReportSource:
             async with turns.lock:
                 while (left := turns.free_at - self._clock.steady()) > 0:
                     await self._clock.sleep(left)
-                await self._download(turns, merchant, request, report_download)
+                return await self._download(turns, merchant, request, report_download)
         finally:
             turns.callers -= 1
 
     async def _download(
         self, turns: _Turns, merchant: Merchant, request: ReportRequest, report_download: ReportDownload
-    ) -> None:
+    ) -> float:
         """Use the turn. The interval begins when the answer has ended: ECPay does not say from when it counts."""
-        used = True
+        used, started_at = True, self._clock.steady()
         try:
             await self._fetch(merchant, request, report_download)
-        except NotSent:
-            used = False
+        except CallError as error:
+            used = not isinstance(error, NotSent)
+            self._report(request, downloaded=False, seconds=self._clock.steady() - started_at, size=0, rows=0)
             raise
         finally:
             if used:
                 turns.free_at = self._clock.steady() + self._limits.interval_seconds
+        return self._clock.steady() - started_at
+
+    def _report(self, request: ReportRequest, *, downloaded: bool, seconds: float, size: int, rows: int) -> None:
+        self._observer.report_ended(
+            ReportEnded(
+                merchant_id=request.merchant_id,
+                report_type=request.report_type,
+                downloaded=downloaded,
+                seconds=seconds,
+                size=size,
+                rows=rows,
+            )
+        )

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from adapter.provider.breaker import BreakerState
-from adapter.provider.observer import CallFinished
+from adapter.provider.observer import CallFinished, ReportEnded
 from adapter.stream.observer import Gauges
 from adapter.stream.port import TopicPartition
 
@@ -28,6 +28,7 @@ OTHER_MERCHANT = "other"
 
 _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 _TRANSACTION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_DOWNLOAD_BUCKETS = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0)
 _ORDER_BUCKETS = (
     *(1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0),
     *(1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0),
@@ -187,6 +188,21 @@ class ProviderMetrics:
         )
         self._calls, self._waited = _ByMerchant(calls, is_configured), _ByMerchant(waited, is_configured)
         self._seconds = cache(seconds.labels)
+        reports = (*labels[:1], "type")
+        downloads = Counter(
+            "ecticket_report_downloads", "Reports by outcome.", (*reports, "outcome"), registry=registry
+        )
+        size = Counter("ecticket_report_bytes", "Bytes of downloaded reports.", reports, registry=registry)
+        rows = Counter("ecticket_report_rows", "Rows read from reports.", reports, registry=registry)
+        self._downloads = _ByMerchant(downloads, is_configured)
+        self._report_bytes, self._report_rows = _ByMerchant(size, is_configured), _ByMerchant(rows, is_configured)
+        self._download_seconds = Histogram(
+            "ecticket_report_download_duration_seconds",
+            "Seconds of one download.",
+            ("type",),
+            buckets=_DOWNLOAD_BUCKETS,
+            registry=registry,
+        )
         openings = Counter(
             "ecticket_breaker_openings",
             "How often a breaker opened, failed probes included.",
@@ -200,6 +216,13 @@ class ProviderMetrics:
         self._calls.of(call.merchant_id, endpoint, call.outcome.value).inc()
         self._waited.of(call.merchant_id, endpoint).inc(call.waited_seconds)
         self._seconds(endpoint).observe(call.seconds)
+
+    def report_ended(self, report: ReportEnded) -> None:
+        kind = report.report_type.name.lower()
+        self._downloads.of(report.merchant_id, kind, "downloaded" if report.downloaded else "failed").inc()
+        self._report_bytes.of(report.merchant_id, kind).inc(report.size)
+        self._report_rows.of(report.merchant_id, kind).inc(report.rows)
+        self._download_seconds.labels(kind).observe(report.seconds)
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
         if state is BreakerState.OPEN:

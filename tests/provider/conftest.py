@@ -15,7 +15,7 @@ from adapter.protocol.endpoints import Family
 from adapter.provider.breaker import BreakerState
 from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits, ReportLimits
-from adapter.provider.observer import CallFinished
+from adapter.provider.observer import CallFinished, ReportEnded
 from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 
@@ -91,11 +91,16 @@ class Noted:
 
     def __init__(self) -> None:
         self.calls: list[CallFinished] = []
+        self.reports: list[ReportEnded] = []
         self.states: list[tuple[str, BreakerState]] = []
 
     def call_finished(self, call: CallFinished) -> None:
         """Keep it."""
         self.calls.append(call)
+
+    def report_ended(self, report: ReportEnded) -> None:
+        """Keep it."""
+        self.reports.append(report)
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
         """Keep it."""

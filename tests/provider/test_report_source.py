@@ -15,7 +15,7 @@ from adapter.provider.limits import ReportLimits
 from adapter.provider.report_file import ReportDownload
 from adapter.provider.report_source import DownloadWatcher, ReportSource
 
-from .conftest import FakeClock
+from .conftest import FakeClock, Noted
 from .ecticket import MERCHANT, OTHER
 
 MINUTE = 60.0
@@ -236,3 +236,21 @@ async def test_without_an_interval_downloads_still_follow_each_other(ecpay: Ecti
 
     assert bodies == [BODY] * 3
     assert [watcher.waits for watcher in watchers] == [[], [0], [0]]
+
+
+async def test_the_wait_for_the_turn_is_no_part_of_the_download(
+    ecpay: EcticketReports, time: FakeClock, noted: Noted
+) -> None:
+    """A report that takes long is ECTicket's; a caller that waits long is one of many."""
+    source = ReportSource(ecpay.fetch, ReportLimits(interval_seconds=MINUTE), time.clock, noted)
+
+    async def slow(_: ReportDownload) -> None:
+        time.pass_by(7)
+
+    ecpay.answer = slow
+    await _download(source)
+    second = asyncio.create_task(_download(source))
+    await _passes(time, MINUTE)
+    await second
+
+    assert [report.seconds for report in noted.reports] == [7, 7]

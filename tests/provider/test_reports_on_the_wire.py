@@ -21,6 +21,7 @@ from adapter.provider.report_source import ReportSource
 from adapter.provider.time_source import TimeSource
 from adapter.testing.clock import NOON, Clock
 
+from .conftest import Noted
 from .ecticket import MERCHANT
 
 ORDERS = 12
@@ -43,7 +44,11 @@ async def sandbox(clock: Clock) -> AsyncIterator[RunningSandbox]:
 
 
 def _client(
-    sandbox: RunningSandbox, transport: httpx.AsyncBaseTransport, clock: Clock, interval_seconds: float
+    sandbox: RunningSandbox,
+    transport: httpx.AsyncBaseTransport,
+    clock: Clock,
+    interval_seconds: float,
+    observer: Noted | None = None,
 ) -> EcticketClient:
     return EcticketClient(
         base_url=sandbox.base_url,
@@ -51,6 +56,7 @@ def _client(
         transport=transport,
         limits=CallLimits(max_calls_per_second=0),
         report_limits=ReportLimits(interval_seconds=interval_seconds),
+        observer=observer,
         clock=TimeSource(now=clock, steady=lambda: clock.time.timestamp(), sleep=clock.sleep),
     )
 
@@ -101,6 +107,26 @@ async def test_all_users_of_a_process_get_their_reports_one_per_minute(
     assert first == third
     assert (clock.time - NOON).total_seconds() == 2 * MINUTE
     assert sandbox.stats.calls[Endpoint.ORDER_DETAIL] == {"accepted": 3}
+
+
+async def test_the_observer_learns_of_every_report(
+    sandbox: RunningSandbox, transport: httpx.AsyncBaseTransport, clock: Clock, noted: Noted
+) -> None:
+    """Its size and the rows that its caller read; a refused one has neither."""
+    client = _client(sandbox, transport, clock, MINUTE - 1, noted)
+    await _issue(client)
+    sizes = []
+    async with client.reports.download(MERCHANT, _request(ReportType.ORDERS)) as report:
+        sizes.append(report.size)
+        assert len(list(report.order_rows())) == ORDERS
+    with pytest.raises(NotAccepted):
+        await _ticket_numbers(client.reports)
+
+    first, second = noted.reports
+    assert (first.merchant_id, first.report_type, first.downloaded) == (MERCHANT.merchant_id, ReportType.ORDERS, True)
+    assert ([first.size], first.rows) == (sizes, ORDERS)
+    assert (second.report_type, second.downloaded) == (ReportType.TICKETS, False)
+    assert (second.size, second.rows) == (0, 0)
 
 
 async def test_ecticket_refuses_what_comes_too_soon(

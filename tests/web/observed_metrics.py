@@ -13,10 +13,11 @@ from adapter.issuance.confirm import Awaited
 from adapter.issuance.state import Phase
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
+from adapter.protocol.order_detail import ReportType
 from adapter.provider.breaker import BreakerState
 from adapter.provider.call_limiter import LimiterUsage, Purpose
 from adapter.provider.merchant_channel import ChannelState
-from adapter.provider.observer import CallFinished, CallOutcome
+from adapter.provider.observer import CallFinished, CallOutcome, ReportEnded
 from adapter.stream.observer import Gauges
 from adapter.stream.owned_partition import WorkPhase
 from adapter.stream.port import TopicPartition
@@ -100,6 +101,10 @@ def observed_everything() -> Metrics:
         merchant_id="1", endpoint=Endpoint.ISSUE, outcome=CallOutcome.IN_DOUBT, waited_seconds=0.5, seconds=0.2
     )
     provider.call_finished(call)
+    report = ReportEnded(
+        merchant_id="1", report_type=ReportType.TICKETS, downloaded=True, seconds=2.5, size=4096, rows=17
+    )
+    provider.report_ended(report)
     provider.breaker_changed("1", BreakerState.OPEN)
     flows.order_settled("submitted")
     flows.issuance_published("submitted", recovered=True)

@@ -16,9 +16,10 @@ from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.open_work import OpenKind
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.protocol.endpoints import Endpoint
+from adapter.protocol.order_detail import ReportType
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.provider.breaker import BreakerState
-from adapter.provider.observer import CallFinished, CallOutcome
+from adapter.provider.observer import CallFinished, CallOutcome, ReportEnded
 from adapter.testing.clock import NOON
 from adapter.testing.fakes import RecordingObserver
 from adapter.testing.harness import StageHarness
@@ -51,6 +52,7 @@ BOUNDED: Mapping[str, str] = {
     "state": "an enumeration in each metric",
     "topic": "the topics of the settings",
     "trust": "the results of a signature's check",
+    "type": "orders and tickets",
     "version": "one",
     "where": "the methods of a stage",
 }
@@ -85,6 +87,9 @@ def _arguments(method: Callable[..., object], merchant_id: str) -> dict[str, obj
         Mapping[str, int]: {"state": 1},
         CallFinished: call,
         BreakerState: BreakerState.OPEN,
+        ReportEnded: ReportEnded(
+            merchant_id=merchant_id, report_type=ReportType.ORDERS, downloaded=True, seconds=1, size=1, rows=1
+        ),
     }
     hints = {name: hint for name, hint in get_type_hints(method).items() if name != "return"}
     return {name: merchant_id if name == "merchant_id" else values.get(hint, "text") for name, hint in hints.items()}
@@ -102,7 +107,7 @@ def test_no_observer_is_called_with_the_identity_of_an_order() -> None:
     given = {
         name for method in _observer_methods(Metrics(is_configured)) for name in inspect.signature(method).parameters
     }
-    given |= set(inspect.signature(CallFinished).parameters)
+    given |= {*inspect.signature(CallFinished).parameters, *inspect.signature(ReportEnded).parameters}
 
     assert "merchant_id" in given
     assert not {name for name in given if any(word in name for word in ("order", "trade", "ticket", "subject", "key"))}
@@ -114,7 +119,7 @@ def test_merchants_that_are_not_configured_share_one_label() -> None:
     called = 0
     for method in _observer_methods(metrics):
         parameters = inspect.signature(method).parameters
-        if not {"merchant_id", "call"}.isdisjoint(parameters):
+        if not {"merchant_id", "call", "report"}.isdisjoint(parameters):
             called += 1
             for merchant_id in (*_HOSTILE, *CONFIGURED):
                 method(**_arguments(method, merchant_id))
