@@ -25,7 +25,7 @@ _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Handle signals, then import and run the command; return its exit code.
+    """Handle signals, forbid core dumps, then import and run the command; return its exit code.
 
     `run` ends with exit code 0 at once until it has something to finish; then it installs its own handlers. Other
     commands keep what Python does, and end at a SIGTERM also as the first process of a container.
@@ -36,6 +36,9 @@ def main() -> int:
     elif os.getpid() == _FIRST_PROCESS:
         signal.signal(signal.SIGTERM, _terminate)
     try:
+        from adapter.cli.core_dumps import forbid_core_dumps
+
+        forbid_core_dumps()
         from adapter.cli import main as run_command
     except KeyboardInterrupt:
         return _INTERRUPTED
