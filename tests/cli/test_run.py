@@ -101,7 +101,7 @@ def test_an_absent_broker_is_waited_for(run: Commands) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         entries = (json.loads(line) for line in process.stderr if line.startswith("{"))
-        waiting = next(entry for entry in entries if "broker" in entry["event"] and CLOSED_PORT in str(entry))
+        waiting = next(entry for entry in entries if entry["event"] == "start-waits" and CLOSED_PORT in str(entry))
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
 

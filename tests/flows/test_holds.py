@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from log_lines import capture_logs
 
 from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing, Unreadable
 from adapter.flows.holds import SILENCE_SECONDS, HoldFollower, Holds, HoldTable, Knowledge
@@ -332,12 +333,16 @@ async def test_a_silent_broker_makes_the_knowledge_old() -> None:
 
 
 async def test_records_that_are_no_holds_are_counted_and_change_nothing() -> None:
-    """Another program wrote to the topic."""
+    """Another program wrote to the topic; each is a warning without a traceback."""
     holds = Holds(Clock())
     script = Script([[batch(written("A", held()), raw(b"A", b"odd"), raw(None, b"odd"))]])
-    await script.play(holds)
+    with capture_logs() as lines:
+        await script.play(holds)
 
     assert (list(holds.active()), script.invalid) == (["A"], 2)
+    ignored = [line for line in lines if line["event"] == "control-record-ignored"]
+    assert [line["log_level"] for line in ignored] == ["warning"] * 2
+    assert not [line for line in lines if "exc_info" in line]
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 import pytest
+from log_lines import capture_logs
 from provider.server import RawServer, Visit, unused_port
 
 from adapter.issuance.decide import SubmitPolicy
@@ -326,12 +327,19 @@ async def test_trans_code_for_all_opens_the_breaker_until_the_control_query_is_a
 @pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("what", EVERYTHING_UNCLEAR)
 async def test_in_doubt_and_known_is_recovered(what: str, kind: TransportKind) -> None:
-    """The call had its effect and its answer was no good: queried at once, published as submitted, sent once."""
+    """The call had its effect and its answer was no good: queried at once, published as submitted, sent once.
+
+    The log has the doubt as a warning, without a traceback.
+    """
     async with wired(kind=kind, limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
         wire.ecticket.faults = [Fault(EVERYTHING_UNCLEAR[what], effect=True)]
+        with capture_logs() as lines:
+            await _once(wire, await wire.harness.work(wire.harness.order()), recovered=True)
 
-        await _once(wire, await wire.harness.work(wire.harness.order()), recovered=True)
         assert wire.issue_calls == 1
+        doubts = [(line["log_level"], line["trade_no"]) for line in lines if line["event"] == "issuance-in-doubt"]
+        assert doubts == [("warning", derived())]
+        assert not [line for line in lines if line["log_level"] == "error" or "exc_info" in line]
 
 
 @pytest.mark.parametrize("what", EVERYTHING_UNCLEAR)

@@ -83,8 +83,9 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         headers = {name: value.decode() for name, value in dead_letter.headers if name.startswith("ecticket-")}
         assert (headers["ecticket-reason"], headers["ecticket-offsets"]) == ("unreadable", f"{lost[0]}-{lost[0] + 1}")
         assert WHY in headers["ecticket-message"]
-        warned = [line for line in worker.log_lines if ref in str(line) and line["level"] == "error"]
+        warned = [line for line in worker.log_lines if line["event"] == "batch-unreadable"]
         assert 0 < len(warned) < 10
+        assert {(line["level"], line["topic"], line["offset"]) for line in warned} == {("error", topic, lost[0])}
         assert await worker.dismiss() == 0
 
 
