@@ -147,10 +147,7 @@ def signing_key(secret: str, *, merchant_id: str | None = None) -> SigningKey:
 
 
 def _mac(secret: bytes, key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> bytes:
-    mac = hmac.new(secret, digestmod=hashlib.sha256)
-    for each in _signed_text(key, value, headers):
-        mac.update(each)
-    return mac.digest()
+    return hmac.digest(secret, b"".join(_signed_text(key, value, headers)), "sha256")
 
 
 def _signed_text(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> Iterator[bytes]:
@@ -237,9 +234,10 @@ class KeyRing:
         Without an own key, the first merchant's key signs a record whose merchant is unknown.
         """
         self._refresh()
-        merchants = sorted(owner for owner in self._signing if owner is not None)
-        owners = (None, *([merchant_id] if merchant_id is not None else []), *merchants)
-        return next((self._known[self._signing[owner]].key for owner in owners if owner in self._signing), None)
+        key_id = self._signing.get(None) or self._signing.get(merchant_id)
+        if key_id is None and self._signing:
+            key_id = self._signing[min(owner for owner in self._signing if owner is not None)]
+        return None if key_id is None else self._known[key_id].key
 
     def accepted(self, key_id: str) -> SigningKey | None:
         """The key of this id, if it is among the settings or was until not too long ago."""
