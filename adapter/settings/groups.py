@@ -480,7 +480,7 @@ class PluginSettings(Group):
     """Files or folders to load as plugins."""
     disabled: Names = ()
     """Plugins not to load, by name."""
-    settings: dict[str, dict[str, object]] = {}
+    settings: Annotated[dict[str, dict[str, object]], Field(repr=False)] = {}
     """Settings by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` sets one plugin's."""
     budget_ms: Annotated[int, Field(ge=1, le=600_000), NO_TRUTH] = 2000
     """Milliseconds of CPU time and blocking for an order's hooks: once for `parse_order`, once for all others."""

@@ -54,3 +54,23 @@ def test_secrets_of_every_source_are_listed(tmp_path: Path) -> None:
         "pass%2Bword",
         "https://chat.example/secret",
     }
+
+
+def test_no_secret_shows_in_the_settings_own_text(tmp_path: Path) -> None:
+    """An error may quote it; of plugins' settings only the plugin knows which are secret, so none shows."""
+    keys = {"3085676": {"hash_key": "key-of-merchant!", "hash_iv": "iv-of-merchant!!"}}
+    settings = load(
+        None,
+        {
+            "merchants": json.dumps(keys),
+            "kafka.sasl_password": "password-of-kafka",
+            "provider.proxy": "http://proxy.example:3128",
+            "provider.proxy_username": "user-of-proxy",
+            "provider.proxy_password": "password-of-proxy",
+            "plugins.settings": json.dumps({"webhook": {"endpoints": {"shop": {"secrets": ["secret-of-a-webhook"]}}}}),
+        },
+    )
+    secrets = secret_texts(settings)
+
+    assert len(secrets) == 5
+    assert [secret for secret in secrets if secret in f"{settings!r} {settings} {settings.plugins!r}"] == []
