@@ -33,6 +33,11 @@ from adapter.provider.proxy import Proxy, open_tunnel
 MAX_HEAD_BYTES = 64 * 1024
 """The limit of an answer's status line and headers, interim answers included; llhttp sets no limit."""
 
+MAX_HEADERS = 100
+"""The limit of an answer's headers, with those of interim answers and of trailers; Python's own client has the same. A
+short one needs thirty times its bytes on the wire.
+"""
+
 FRAMING_PER_BODY_BYTE = 16
 """The limit of what is around a body in chunks, for each of its bytes and beyond `MAX_HEAD_BYTES`; a chunk of one byte
 needs 5. Without it, extensions and trailers could go on until the call's time is up, and parsing them takes quadratic
@@ -290,6 +295,10 @@ class _Response:
             self._waiter.set_result(None)
 
 
+class _TooManyHeaders(Exception):
+    """Stops the parser, which reports it as an HttpParserError."""
+
+
 class _Connection(asyncio.Protocol):
     """One connection, with at most one request in progress.
 
@@ -303,6 +312,7 @@ class _Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._response: _Response | None = None
         self._received = 0
+        self._headers = 0
         self._ends_with_connection = False
         self._keep_alive = False
         self._unusable = False
@@ -325,7 +335,7 @@ class _Connection(asyncio.Protocol):
         if authorize_send is not None:
             authorize_send()
         self._response = _Response()
-        self._received = 0
+        self._received = self._headers = 0
         self._ends_with_connection = True
         self._transport.write(data)
         return self._response
@@ -406,7 +416,10 @@ class _Connection(asyncio.Protocol):
             self._unusable = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header of the head; ignore the trailer of a chunked body."""
+        """Keep one header of the head; ignore the trailer of a chunked body. Raises _TooManyHeaders."""
+        self._headers += 1
+        if self._headers > MAX_HEADERS:
+            raise _TooManyHeaders
         if self._response is None or self._response.has_head:
             return
         self._response.headers.append((name, value))

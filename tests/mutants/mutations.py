@@ -1275,6 +1275,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "order_detail",
     ),
     # --- hostile senders ------------------------------------------------------------------------------------------
+    _provider(
+        "what is around an answer's body has no limit",
+        "asyncio_transport",
+        "        elif self._received > MAX_HEAD_BYTES + FRAMING_PER_BODY_BYTE * response.body_bytes:\n",
+        "        elif False:\n",
+        "hostile_answers",
+    ),
+    _provider(
+        "an answer has as many headers as it likes",
+        "asyncio_transport",
+        "        if self._headers > MAX_HEADERS:\n",
+        "        if False:\n",
+        "hostile_answers",
+    ),
     _web(
         "a full server keeps every silent client",
         "connection_limits",

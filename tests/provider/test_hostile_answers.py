@@ -15,6 +15,13 @@ from dataclasses import replace
 import pytest
 
 from adapter.errors import InDoubt
+from adapter.provider.asyncio_transport import (
+    FRAMING_PER_BODY_BYTE,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    _Connection,
+    _Pool,
+)
 from adapter.provider.exchange import HttpExchange
 from adapter.provider.http_status import HttpAnswer
 from adapter.provider.time_source import TimeSource
@@ -24,7 +31,7 @@ from .conftest import QUICK
 from .server import RawServer, Visit
 
 PATIENT = replace(QUICK, timeout_seconds=300.0)
-"""For our own transport, which must not need the time of a call to end an endless answer."""
+"""Where the time of a call must decide nothing."""
 MAX_BYTES = 1_000_000
 MIB = 1024 * 1024
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -89,6 +96,89 @@ async def test_an_endless_answer_is_in_doubt_and_not_kept(server: RawServer, exc
     server.behave = respond
     assert await _peak_of_doubt(exchange) < 16 * MIB
     await server.until(lambda: server.open_connections == 0)
+
+
+FRAMING = [name for name in ENDLESS if "body" not in name and name != "chunks"]
+"""What is around a body; a body itself ends with the size that its caller allows."""
+
+
+class _Wire(asyncio.Transport):
+    """A connection that is only looked at."""
+
+    aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Nothing."""
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def _fed_until_refused(begin: bytes, piece: bytes, read_bytes: int) -> tuple[int, int]:
+    """Feed an answer until the transport refuses it; return the bytes fed, and the most that were in memory."""
+    wire, connection = _Wire(), _Connection(("http", "host", 80), _Pool(1.0))
+    connection.connection_made(wire)
+    response = connection.send_request(b"question", None)
+    wanted = 4 * (MAX_HEAD_BYTES + FRAMING_PER_BODY_BYTE * 4)
+    data = begin + piece * (wanted // len(piece) + 1)
+    tracemalloc.start()
+    try:
+        fed = 0
+        while not wire.aborted and fed < wanted:
+            connection.data_received(data[fed : fed + read_bytes])
+            fed += read_bytes
+        assert response._failure is not None
+        assert not response.complete
+        return fed, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("read_bytes", [16, 256 * 1024])
+@pytest.mark.parametrize("what", [*FRAMING, "short headers", "trailer of short headers", "a folded header"])
+def test_what_is_around_a_body_is_refused_by_its_size(what: str, read_bytes: int) -> None:
+    """By nothing else: no time passes here, and no caller counts. So a slow one is refused as well, piece by piece."""
+    begin, piece = {
+        **ENDLESS,
+        "short headers": (OK, b"a:\r\n"),
+        "trailer of short headers": (CHUNKED + b"0\r\n", b"a:\r\n"),
+        "a folded header": (OK + b"x: y", b"\r\n z"),
+    }[what]
+
+    fed, peak = _fed_until_refused(begin, piece, read_bytes)
+
+    assert fed <= MAX_HEAD_BYTES + FRAMING_PER_BODY_BYTE * len(b"fine") + read_bytes
+    assert peak < MIB
+
+
+@pytest.mark.parametrize("count", [MAX_HEADERS, MAX_HEADERS + 1])
+@pytest.mark.parametrize("place", ["head", "interim answers", "trailer"])
+async def test_an_answer_has_a_limited_number_of_headers(
+    server: RawServer, tls: ssl.SSLContext, count: int, place: str
+) -> None:
+    """However short they are."""
+    extra = b"a:b\r\n" * (count - 1)
+    whole = {
+        "head": OK + extra + b"Content-Length: 4\r\n\r\nfine",
+        "interim answers": b"HTTP/1.1 103 X\r\n%s\r\n" % extra + OK + b"Content-Length: 4\r\n\r\nfine",
+        "trailer": CHUNKED + b"0\r\n" + extra + b"\r\n",
+    }[place]
+
+    async def respond(visit: Visit) -> None:
+        visit.writer.write(whole)
+
+    server.behave = respond
+    transport = make_transport(TransportKind.DIRECT, tls=tls)
+    exchange = HttpExchange(transport, base_url=server.url, limits=PATIENT, clock=TimeSource())
+    if count > MAX_HEADERS:
+        with pytest.raises(InDoubt):
+            await _post(exchange)
+    else:
+        assert (await _post(exchange)).body == b"fine"
+    await exchange.close()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "br", "deflate", "gzip, gzip"])
