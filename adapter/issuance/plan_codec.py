@@ -32,7 +32,7 @@ from pydantic import (
 from adapter.errors import InvalidOrder, Unreadable
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS
 from adapter.issuance.next_step import Unverified
-from adapter.issuance.order import Voucher
+from adapter.issuance.order import REFERENCE_MAX_DEPTH, Voucher, nests_too_deep
 from adapter.issuance.packing import MAX_CALLS
 from adapter.issuance.plan import Part, PlannedItem
 from adapter.issuance.state import IssueRefusal, PartHistory, PartState, WaitReason, initial_state
@@ -301,13 +301,15 @@ class _Unverified(_Model):
     plan_lost: bool = False
 
 
-def _finite(reference: JsonValue) -> JsonValue:
-    """Raises ValueError for NaN and infinities, which Python reads and JSON does not define: readers would fail."""
+def _readable(reference: JsonValue) -> JsonValue:
+    """Raises ValueError for what readers of later events could not read: NaN and infinities, and deep nesting."""
     json.dumps(reference, allow_nan=False)
+    if nests_too_deep(reference):
+        raise ValueError(f"nested deeper than {REFERENCE_MAX_DEPTH} lists and objects")
     return reference
 
 
-Reference = Annotated[JsonValue, AfterValidator(_finite)]
+Reference = Annotated[JsonValue, AfterValidator(_readable)]
 """An order's `reference`, read from a record of the adapter's own."""
 
 

@@ -10,6 +10,7 @@ write beside this one while it is rolled out, so unknown types are events too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from adapter.stream.records import ProducerRecord, Record
 from adapter.strict_json import parse_json
 
 _PREFIX = "ce_"
+_NAME = re.compile(r"[!-~]{1,255}")
+"""An id or a type: the adapter's own are ASCII without blanks, and sinks put them into the headers of protocols."""
 _NOT_EXTENSIONS = frozenset(
     {"specversion", "id", "type", "source", "subject", "time", "datacontenttype", "dataschema", "partitionkey"}
 )
@@ -50,7 +53,8 @@ def decode_event(record: Record) -> Event | None:
     attributes, data = cloud_event(record)
     source, time = attributes.get("source", ""), _time(attributes.get("time"))
     is_adapter_event = attributes.get("specversion") == "1.0" and (source == SOURCE or source.startswith(f"{SOURCE}/"))
-    if not is_adapter_event or time is None or data is None or not (attributes.get("id") and attributes.get("type")):
+    is_named = _NAME.fullmatch(attributes.get("id", "")) and _NAME.fullmatch(attributes.get("type", ""))
+    if not is_adapter_event or not is_named or time is None or data is None:
         return None
     extensions = {name: text for name, text in attributes.items() if name not in _NOT_EXTENSIONS}
     return Event(

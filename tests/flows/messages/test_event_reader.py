@@ -69,6 +69,11 @@ def saying(name: str, text: bytes | None) -> Callable[[Record], Record]:
         without("ce_specversion"),
         saying("ce_specversion", b"0.3"),
         without("ce_id"),
+        *(
+            saying(name, text)
+            for name in ("ce_id", "ce_type")
+            for text in (b"a\r\nx: y", b"a b", b"\0", "王".encode(), b"\xff", b"a" * 256, b"", None)
+        ),
         without("ce_type"),
         without("ce_source"),
         saying("ce_source", b"/shop"),
@@ -81,6 +86,8 @@ def saying(name: str, text: bytes | None) -> Callable[[Record], Record]:
         lambda record: replace(record, value=b"{"),
         lambda record: replace(record, value=b"[" * 100_000),
         lambda record: replace(record, value=b'"text"'),
+        lambda record: replace(record, value=b'{"reference": NaN}'),
+        lambda record: replace(record, value=b'{"reference": 1e999}'),
         lambda record: replace(record, headers=()),
     ],
 )
@@ -89,6 +96,17 @@ async def test_what_is_no_event_of_ours_is_none(harness: Harness, change: Callab
     record, _ = await submitted(harness)
 
     assert decode_event(change(record)) is None
+
+
+async def test_an_event_of_ours_can_be_written_whatever_its_texts_hold(harness: Harness) -> None:
+    """Half a surrogate pair, which no text with it can be encoded with, becomes a replacement character."""
+    record, _ = await submitted(harness)
+
+    event = decode_event(replace(record, value=b'{"order_id": "\\ud83d", "\\udc00": "\\u0000"}'))
+
+    assert event is not None
+    assert event.data == {"order_id": "\N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}": "\0"}
+    event.to_json().encode()
 
 
 async def test_a_type_of_a_newer_version_is_an_event(harness: Harness) -> None:
