@@ -116,6 +116,12 @@ _GZIP = 16 + zlib.MAX_WBITS
 INFLATED_BYTES = 256 * 1024
 """The largest piece that is inflated at once."""
 
+INFLATED_PER_BYTE = 100
+SMALL_BYTES = 4 * 1024 * 1024
+"""The limit of a download in gzip: so many bytes for each that came, and so many more. Reports of real orders inflate
+tenfold, and a bomb thousandfold: it would fill the disk within the time of a download.
+"""
+
 
 class AnswerDownload(Protocol):
     """Takes a body of any size, piece by piece."""
@@ -318,6 +324,7 @@ async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: A
     if not isinstance(response.stream, httpx.AsyncByteStream):
         raise httpx.StreamError("the transport's answer cannot be read asynchronously")
     inflater = zlib.decompressobj(_GZIP) if _is_gzip(response.headers) else None
+    received = inflated = 0
     async for piece in response.stream:
         boundary.piece_came()
         if inflater is None:
@@ -325,6 +332,7 @@ async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: A
             boundary.piece_came()  # how long it took to write it is no silence of the server
             continue
         rest = piece
+        received += len(piece)
         while rest:
             if inflater.eof:  # a gzip file may have several members
                 inflater = zlib.decompressobj(_GZIP)
@@ -332,6 +340,9 @@ async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: A
                 text = inflater.decompress(rest, INFLATED_BYTES)
             except zlib.error as broken:
                 raise httpx.DecodingError("the answer has Content-Encoding gzip, but is not gzip") from broken
+            inflated += len(text)
+            if inflated > SMALL_BYTES + INFLATED_PER_BYTE * received:
+                raise httpx.DecodingError("the answer's gzip inflates beyond what any report does")
             rest = inflater.unconsumed_tail or inflater.unused_data
             await download.write(text)
             boundary.piece_came()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import random
 import resource
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import pytest
 from adapter.errors import InDoubt, NotAccepted, NotSent, ReportNotStored, UnreadableReply
 from adapter.protocol.order_detail import ORDER_COLUMNS, ReportRequest, ReportType
 from adapter.provider.client import EcticketClient
+from adapter.provider.exchange import INFLATED_PER_BYTE, SMALL_BYTES
 from adapter.provider.limits import CallLimits, DownloadTimeouts, ReportLimits
 from adapter.provider.observer import CallOutcome
 from adapter.provider.report_file import MAX_ENVELOPE_BYTES
@@ -91,7 +93,7 @@ async def test_a_compressed_report_is_inflated_in_pieces(
     members: int, server: RawServer, provider: EcticketClient
 ) -> None:
     """A server may compress although it was asked not to, and a gzip file may have several members."""
-    body = CSV + b"x" * 3_000_000
+    body = CSV + random.Random(1).randbytes(3_000_000).hex().encode()
     _answering(server, gzip.compress(body) * members, **{"Content-Encoding": "gzip"})
 
     assert await _bytes(provider) == body * members
@@ -111,6 +113,18 @@ async def test_a_report_with_broken_gzip_is_in_doubt(
 
     with pytest.raises(InDoubt):
         await _bytes(provider)
+
+
+async def test_a_report_that_inflates_enormously_is_in_doubt(
+    server: RawServer, provider: EcticketClient, tmp_path: Path
+) -> None:
+    """It would fill the disk within the time of a download; little more than the limit is written."""
+    _answering(server, gzip.compress(CSV + b"x" * 64 * 1024 * 1024), **{"Content-Encoding": "gzip"})
+
+    with (tmp_path / "report.csv").open("w+b") as file:
+        with pytest.raises(InDoubt):
+            await _bytes(provider, into=file)
+        assert file.seek(0, 2) < SMALL_BYTES + INFLATED_PER_BYTE * 80_000
 
 
 async def test_a_report_is_written_into_the_callers_file(
