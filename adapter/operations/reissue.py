@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapter.flows.messages.event_reader import PublishedEvent
-from adapter.flows.messages.events import OrderRef, Origin, issuance_fields, record_origin
-from adapter.flows.messages.record_history import RecordHistory, foreign_headers, history_headers
+from adapter.flows.messages.events import OrderRef, issuance_fields, record_origin
+from adapter.flows.messages.record_history import RecordHistory, foreign_headers, history_headers, read_coordinates
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.issuance.plan import Part, renumbered
 from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, encode_plan
@@ -158,7 +158,7 @@ def reissue(
         paid_at=paid_at,
     )
     history = RecordHistory(
-        origin=origin_of(found[0].order_record) or record_origin(order_record),
+        origin=read_coordinates(found[0].order_record) or record_origin(order_record),
         origin_timestamp=order_record.timestamp,
         raw_origin_timestamp_ms=order_record.raw_timestamp_ms,
         first_seen=now,
@@ -175,15 +175,6 @@ def reissue(
     )
     signed = producer_record if signer is None else signer.sign(producer_record, order_ref.merchant_id)
     return Reissue(parts=renumbered_parts, producer_record=signed)
-
-
-def origin_of(order_record: str | None) -> Origin | None:
-    """The coordinates in `topic/partition/offset`; None if the text is not of that form."""
-    topic, _, rest = (order_record or "").partition("/")
-    partition, _, offset = rest.partition("/")
-    if not (topic and partition.isdigit() and offset.isdigit()):
-        return None
-    return Origin(topic=topic, partition=int(partition), offset=int(offset))
 
 
 def plan_contains(record: Record, trade_nos: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows.messages.event_reader import PublishedEvent, may_concern, read_published_event
 from adapter.flows.messages.events import order_ref_of
-from adapter.flows.messages.record_history import storable
+from adapter.flows.messages.record_history import read_coordinates, storable
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Merchants, Topics
 from adapter.issuance.order import Order
@@ -29,7 +29,6 @@ from adapter.operations.reissue import (
     difference,
     final_failures,
     orders_named,
-    origin_of,
     plan_contains,
     reissue,
 )
@@ -158,7 +157,7 @@ class ReissueOperation:
 
     async def _order_record(self, request: ReissueRequest, failure: FailedPart) -> Record:
         """The order as the shop sent it, from the request or from its topic."""
-        origin = origin_of(failure.order_record)
+        origin = read_coordinates(failure.order_record)
         if request.order is not None:
             return Record(
                 topic=self.topics.orders_paid,

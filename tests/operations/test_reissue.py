@@ -13,7 +13,7 @@ from flows.harness import SERIAL, Harness, derived, line, plan_of
 from key_words import mentions
 
 from adapter.flows.messages.event_reader import PublishedEvent
-from adapter.flows.messages.events import OrderRef, Origin
+from adapter.flows.messages.events import OrderRef
 from adapter.flows.submit import SubmitTask
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.trade_numbers import derive_trade_no
@@ -24,7 +24,6 @@ from adapter.operations.reissue import (
     final_failures,
     next_part,
     orders_named,
-    origin_of,
     plan_contains,
     reissue,
 )
@@ -336,18 +335,3 @@ async def test_another_orders_record_is_refused(harness: Harness) -> None:
     why = await _difference(harness, harness.order(), order_ref=other, changed_items=True)
 
     assert mentions(str(why), f"A-1 {MERCHANT} --order")
-
-
-@pytest.mark.parametrize(
-    ("text", "origin"),
-    [
-        ("orders.paid/2/17", Origin(topic="orders.paid", partition=2, offset=17)),
-        ("orders.paid", None),
-        ("orders.paid/x/1", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_coordinates_are_read(text: str | None, origin: Origin | None) -> None:
-    """As events write them."""
-    assert origin_of(text) == origin

@@ -14,6 +14,7 @@ from adapter.flows.messages.record_history import (
     RecordHistory,
     foreign_headers,
     history_headers,
+    read_coordinates,
     read_history,
     read_history_leniently,
 )
@@ -205,3 +206,21 @@ def test_the_trace_goes_on(name: str) -> None:
 def test_a_broken_trace_is_only_dropped(value: bytes | None) -> None:
     """No order is parked for a trace."""
     assert read_history(_record(("traceparent", value)), NOW).traceparent is None
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("orders.paid/2/17", Origin(topic="orders.paid", partition=2, offset=17)),
+        ("orders.paid", None),
+        ("orders.paid/x/1", None),
+        ("orders.paid/\N{SUPERSCRIPT TWO}/1", None),
+        ("orders.paid/1/" + "1" * 5000, None),
+        ("orders.paid/-1/1", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_coordinates_are_read(text: str | None, origin: Origin | None) -> None:
+    """As events write them; what another program wrote there is none."""
+    assert read_coordinates(text) == origin
