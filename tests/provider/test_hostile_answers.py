@@ -102,8 +102,8 @@ FRAMING = [name for name in ENDLESS if "body" not in name and name != "chunks"]
 """What is around a body; a body itself ends with the size that its caller allows."""
 
 
-class _Wire(asyncio.Transport):
-    """A connection that is only looked at."""
+class _OpenTransport(asyncio.Transport):
+    """A connection that sends nothing and can be closed."""
 
     aborted = False
 
@@ -119,7 +119,7 @@ class _Wire(asyncio.Transport):
 
 def _fed_until_refused(begin: bytes, piece: bytes, read_bytes: int) -> tuple[int, int]:
     """Feed an answer until the transport refuses it; return the bytes fed, and the most that were in memory."""
-    wire, connection = _Wire(), _Connection(("http", "host", 80), _Pool(1.0))
+    wire, connection = _OpenTransport(), _Connection(("http", "host", 80), _Pool(1.0))
     connection.connection_made(wire)
     response = connection.send_request(b"question", None)
     wanted = 4 * (MAX_HEAD_BYTES + FRAMING_PER_BODY_BYTE * 4)
