@@ -36,6 +36,7 @@ from aiokafka.structs import OffsetAndMetadata
 from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.admin import admin_session
 from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.fetch_connection import fetch_apart
 from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely
 from adapter.kafka.lease import HeartbeatLease
 from adapter.kafka.producers import (
@@ -108,6 +109,7 @@ class AioKafka:
         try:
             async with _bounded_request("connecting"):
                 await consumer.start()
+            fetch_apart(consumer)
             member.budget = decode_safely(consumer)
             lease.watch(consumer._coordinator)
         except BaseException:
