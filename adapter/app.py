@@ -72,6 +72,7 @@ from adapter.web.scraped_metrics import (
     ChannelMetrics,
     ClockMetrics,
     CollectingMetrics,
+    DeadLetterAgeMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
     OpenWorkMetrics,
@@ -251,6 +252,7 @@ class Adapter:
         self._hold_follower = wiring.hold_follower(
             settings, self._connection, holds=self._holds, observer=self._metrics.holds
         )
+        self._dead_letter_age = wiring.dead_letter_age(settings, self._connection)
         if "submit" in only:
             holds = ActiveHoldMetrics(
                 self._holds.active,
@@ -258,6 +260,7 @@ class Adapter:
                 is_configured=self._is_configured_at_scrape,
             )
             self._metrics.registry.register(holds)
+            self._metrics.registry.register(DeadLetterAgeMetrics(lambda: self._dead_letter_age.found, now=now))
         self._engines: Mapping[str, RunningStage] = {}
         self._startup_problem: str | None = "starting"
         self._secret_file_problems: tuple[str, ...] = ()
@@ -318,6 +321,7 @@ class Adapter:
             _log.info("proxy-used", extra={"proxy": str(proxy)})
         console = self._console(provider)
         following = asyncio.create_task(self._hold_follower.run()) if "submit" in self._only else None
+        aging = asyncio.create_task(self._dead_letter_age.run()) if "submit" in self._only else None
         watching = asyncio.create_task(self._watch_secret_files())
         try:
             if console is not None:
@@ -329,9 +333,10 @@ class Adapter:
                 await self._run_engines(stop)
         finally:
             watching.cancel()
-            if following is not None:
-                following.cancel()
-                await asyncio.wait({following})
+            for task in (following, aging):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.wait({task})
             if self._receiving is not None:
                 await self._receiving.stop(self._settings.shutdown.grace_seconds)
             if self._item_checks is not None:

@@ -32,12 +32,14 @@ from adapter.flows.ports import Clock, FlowObserver, Topics
 from adapter.flows.reconcile import OrderReports, Reconciler
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.issuance.reconciliation import ReconcilePolicy
+from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
 from adapter.kafka.follow_topic import follow_topic
 from adapter.kafka.producers import exclusive_producer
-from adapter.kafka.reader import read_tail, read_to_end
+from adapter.kafka.reader import first_records, read_tail, read_to_end
 from adapter.kafka.tokens import ClientCredentials, TokenEndpoint, TokenProvider
 from adapter.kafka.topics import TopicSpec
+from adapter.operations.oldest_dead_letter import DeadLetterAge
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits, DownloadTimeouts, ReportLimits
@@ -110,6 +112,16 @@ def reconciler(
 def dead_letter_group(settings: Settings) -> str:
     """The consumer group whose commits say which dead letters are handled; see `operations.dead_letter_store`."""
     return f"{settings.kafka.group_prefix}.dead-letters"
+
+
+def dead_letter_age(settings: Settings, connection: KafkaConnection) -> DeadLetterAge:
+    """Return what finds the age of the oldest dead letter that is not handled."""
+    return DeadLetterAge(
+        kafka=AioKafka(connection),
+        read_first=partial(first_records, connection, settings.topics.dead_letters),
+        topic=settings.topics.dead_letters,
+        group=dead_letter_group(settings),
+    )
 
 
 def skips_group(settings: Settings) -> str:

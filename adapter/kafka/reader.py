@@ -158,6 +158,28 @@ async def read_one(connection: KafkaConnection, topic: str, partition: int, offs
     return None
 
 
+async def first_records(
+    connection: KafkaConnection, topic: str, offsets: Mapping[int, int], accepts: Callable[[int, int], bool]
+) -> dict[int, Record]:
+    """Return the first committed record of each partition, from its offset on, whose partition and offset are accepted.
+
+    Partitions without one are left out. Raises as `read_to_end` does.
+    """
+    found: dict[int, Record] = {}
+    async with open_reader(connection, [topic], {topic: tuple(offsets)}) as reader:
+        ends = await reader.consumer.end_offsets(reader.partitions)
+        first_offsets = await reader.consumer.beginning_offsets(reader.partitions)
+        begins = {each: max(first_offsets[each], offsets[each.partition]) for each in reader.partitions}
+        _seek(reader, begins)
+        for partition, begin in begins.items():
+            async with aclosing(_between(reader, {partition: begin}, {partition: ends[partition]})) as records:
+                async for record in records:
+                    if accepts(record.partition, record.offset):
+                        found[record.partition] = record
+                        break
+    return found
+
+
 async def first_unreadable(
     connection: KafkaConnection, starts: Mapping[TopicPartition, int], *, seconds: float
 ) -> Mapping[TopicPartition, UnreadableBatch]:

@@ -26,12 +26,13 @@ from adapter.stream.port import (
     Kafka,
     KafkaClientError,
     Member,
+    OffsetRange,
     RecordsTooLarge,
     TopicPartition,
     TransactionalProducer,
 )
 from adapter.stream.records import ProducerRecord
-from adapter.stream.recovery import recover
+from adapter.stream.recovery import RecoveredState, recover
 from adapter.stream.stage import Outcome
 
 _FINGERPRINT = short_fingerprint("")
@@ -44,6 +45,47 @@ class PendingOffsets:
     open: frozenset[int]
     forgotten: bool
     """No usable commit says which records were acknowledged before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstPending:
+    """Where the open records of a partition begin."""
+
+    offset: int
+    """Everything before it is acknowledged, or deleted."""
+    end: int
+    """The end of the log."""
+    acknowledged: tuple[tuple[int, int], ...]
+    """Runs of acknowledged offsets beyond it, each from one offset up to, and without, another."""
+    forgotten: bool
+    """See `PendingOffsets`."""
+
+    def is_open(self, offset: int) -> bool:
+        """Whether a record at this offset, which is not before `offset`, is open."""
+        return not any(first <= offset < past for first, past in self.acknowledged)
+
+
+async def first_pending(member: Member, partition: TopicPartition) -> FirstPending:
+    """Return where the open records of a partition begin, without reading any.
+
+    Raises KafkaClientError, BrokerUnavailable.
+    """
+    recovered, offset_range, forgotten, _ = await _recovered(member, partition)
+    return FirstPending(
+        offset=recovered.offset, end=offset_range.end, acknowledged=tuple(recovered.settled), forgotten=forgotten
+    )
+
+
+async def _recovered(
+    member: Member, partition: TopicPartition
+) -> tuple[RecoveredState, OffsetRange, bool, Commit | None]:
+    """What the group's commit says, the log's range, whether the commit is forgotten, and the commit."""
+    commit = await member.committed(partition)
+    offset_range = await member.offset_range(partition)
+    recovered = recover(commit, offset_range, cluster_id=member.cluster_id, fingerprint=_FINGERPRINT)
+    # Nothing is ever sent from here, so only an unusable commit can say that something may have been sent.
+    forgotten = commit is None or recovered.possibly_sent_until > 0
+    return recovered, offset_range, forgotten, commit
 
 
 class AcknowledgedTopic:
@@ -84,17 +126,12 @@ class AcknowledgedTopic:
 
     async def _state(self, number: int) -> tuple[PartitionState, bool, Commit | None]:
         partition = TopicPartition(self._topic, number)
-        commit = await self._member.committed(partition)
-        offset_range = await self._member.offset_range(partition)
-        cluster_id = self._member.cluster_id
-        recovered = recover(commit, offset_range, cluster_id=cluster_id, fingerprint=_FINGERPRINT)
-        # Nothing is ever sent from here, so only an unusable commit can say that something may have been sent.
-        forgotten = commit is None or recovered.possibly_sent_until > 0
+        recovered, offset_range, forgotten, commit = await _recovered(self._member, partition)
         recovered = replace(recovered, possibly_sent_until=0, other_fingerprint_until=0, reserved_until=0)
         state = PartitionState(
             str(partition),
             recovered,
-            cluster_id=cluster_id,
+            cluster_id=self._member.cluster_id,
             topic_id=offset_range.topic_id,
             fingerprint=_FINGERPRINT,
             ahead=0,

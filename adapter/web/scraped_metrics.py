@@ -20,6 +20,7 @@ from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.open_work import OpenKind, count_open_work
 from adapter.flows.ports import Clock
 from adapter.flows.report_rounds import WaitingTickets
+from adapter.operations.oldest_dead_letter import OldestDeadLetter
 from adapter.provider.breaker import BreakerState
 from adapter.provider.call_limiter import Purpose
 from adapter.provider.merchant_channel import ChannelState
@@ -96,6 +97,26 @@ class ClockMetrics(Collector):
         yield GaugeMetricFamily(
             "ecticket_clock_offset_seconds", "ECTicket's clock minus this one, at its last answer.", value=offset
         )
+
+
+class DeadLetterAgeMetrics(Collector):
+    """The oldest dead letter that is not handled; `found` returns None while that is not known."""
+
+    def __init__(self, found: Callable[[], OldestDeadLetter | None], *, now: Clock) -> None:
+        self._found = found
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the age, and whether handled dead letters may count; without values while they are not known."""
+        found = self._found()
+        oldest = GaugeMetricFamily("ecticket_dead_letters_oldest_seconds", "Age of the oldest that is not handled.")
+        forgotten = GaugeMetricFamily(
+            "ecticket_dead_letters_forgotten", "1: no commit says which dead letters are handled."
+        )
+        if found is not None:
+            oldest.add_metric([], _age(found.since, self._now()))
+            forgotten.add_metric([], int(found.forgotten))
+        return oldest, forgotten
 
 
 class CollectingMetrics(Collector):

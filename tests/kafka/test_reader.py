@@ -20,6 +20,7 @@ from adapter.kafka.reader import (
     QUIET_LOOKS,
     PartitionPosition,
     ReadProgress,
+    first_records,
     follow,
     partitions_of,
     read_one,
@@ -66,6 +67,24 @@ async def test_a_tail_is_the_newest_records_of_each_partition(kafka: KafkaConnec
         assert await tail(6, {0: 30, 1: 5}) == set()
         assert await tail(2, {0: 31, 1: 9_999}) == {b"a29", b"b4"}
         assert len(await tail(1_000, {})) == 35
+
+
+async def test_the_first_records_from_given_offsets_are_read(kafka: KafkaConnection, topic: TopicFactory) -> None:
+    """Of each partition that has an accepted one; a partition that is not named is not read."""
+    name = await topic(partitions=4)
+    async with producing(kafka) as producer:
+        for partition in range(3):
+            await write(producer, name, *(b"%d" % index for index in range(5)), partition=partition)
+
+    async with asyncio.timeout(60):
+        found = await first_records(
+            kafka, name, {0: 1, 1: 4, 3: 0}, lambda partition, offset: (partition, offset) > (0, 2)
+        )
+
+    assert {number: (record.partition, record.value) for number, record in found.items()} == {
+        0: (0, b"3"),
+        1: (1, b"4"),
+    }
 
 
 async def test_a_record_is_read_as_it_was_written(kafka: KafkaConnection, topic: TopicFactory) -> None:

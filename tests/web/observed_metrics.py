@@ -11,6 +11,7 @@ from adapter.flows.open_work import OpenKind
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.issuance.confirm import Awaited
 from adapter.issuance.state import Phase
+from adapter.operations.oldest_dead_letter import OldestDeadLetter
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.protocol.order_detail import ReportType
@@ -30,6 +31,7 @@ from adapter.web.scraped_metrics import (
     ChannelMetrics,
     ClockMetrics,
     CollectingMetrics,
+    DeadLetterAgeMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
     OpenWorkMetrics,
@@ -138,6 +140,9 @@ def observed_everything() -> Metrics:
     for collector in (
         BuildMetrics(version="0.1.0", commit="abc"),
         ChannelMetrics(lambda: {"1": CHANNEL}, is_configured=is_configured),
+        DeadLetterAgeMetrics(
+            lambda: OldestDeadLetter(since=NOON, forgotten=True), now=lambda: NOON + timedelta(seconds=3600)
+        ),
         ClockMetrics(lambda: -2.5),
         ActiveHoldMetrics(lambda: holds, up_to_date=lambda: True, is_configured=is_configured),
         CollectingMetrics(lambda: waiting, is_configured=is_configured, now=lambda: NOON + timedelta(seconds=90)),

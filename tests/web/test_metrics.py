@@ -49,6 +49,8 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_report_rows_total{merchant_id="1",type="tickets"} 17.0',
         'ecticket_report_download_duration_seconds_bucket{le="5.0",type="tickets"} 1.0',
         "ecticket_clock_offset_seconds -2.5",
+        "ecticket_dead_letters_oldest_seconds 3600.0",
+        "ecticket_dead_letters_forgotten 1.0",
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
         'ecticket_paid_to_issued_seconds_bucket{le="30.0",merchant_id="1"} 0.0',
         'ecticket_paid_to_issued_seconds_bucket{le="45.0",merchant_id="1"} 1.0',
