@@ -7,10 +7,15 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from log_calls import PACKAGE, ROOT, LogCall, log_calls
+from log_calls import HELPERS, PACKAGE, ROOT, LogCall, log_calls
 
+from adapter import Event
+from adapter.extensions.log_fields import event_fields
+from adapter.flows.order_log import order_fields
 from adapter.log_limits import LIBRARY
 
 PAGE = ROOT / "docs" / "logs.md"
@@ -44,6 +49,30 @@ def test_every_line_is_a_name_with_fields() -> None:
         for call in log_calls()
         if call.level is None or call.positional != 1 or not EVENT.fullmatch(str(call.event))
     ] == []
+
+
+def test_what_ties_a_line_to_its_order_has_one_name_each() -> None:
+    """Wherever the order is known from: from its run, or from an event about it."""
+    traceparent = f"00-{32 * '1'}-{16 * '1'}-01"
+    event = Event(
+        id="e",
+        type="t",
+        source="/s",
+        subject=None,
+        time=datetime.now(UTC),
+        data={"merchant_id": "m", "trade_no": "t"},
+        extensions={"orderid": "o", "traceparent": traceparent},
+    )
+    fields = {"merchant_id": "m", "order_id": "o", "trade_no": "t", "trace_id": 32 * "1"}
+
+    assert order_fields("m", "o", traceparent, trade_no="t") == fields
+    assert event_fields(event) == {**fields, "event_id": "e", "event_type": "t"}
+    assert {
+        name: (*fields, *more)
+        for name, more in {"order_fields": (), "event_fields": ("event_id", "event_type")}.items()
+    } == HELPERS
+    hostile = replace(event, data={"merchant_id": 7}, extensions={"traceparent": "\x1b[31m" * 11})
+    assert event_fields(hostile) == {"event_id": "e", "event_type": "t"}
 
 
 def test_an_event_has_one_level() -> None:

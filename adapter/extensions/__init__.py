@@ -19,6 +19,7 @@ plugin fails, that order goes to the dead letters; other orders are not affected
     order_hooks      the hook calls of one order: parse_order, accept_order, map_item, shape_issue
     hook_runner      what the flows use
     provided_sinks   the sinks of all plugins, checked
+    log_fields       the fields of a log line about an event
     sink_thread      the thread and event loop on which a sink runs
     builtin          the adapter's own mapping, through the same hooks
     builtin_sinks    the adapter's own sinks, through the same hook

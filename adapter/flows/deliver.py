@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Protocol
 
 from adapter.errors import OrderError
+from adapter.extensions.log_fields import event_fields
 from adapter.extensions.sink_thread import DeliveryAttempt, DeliveryOutcome
 from adapter.extensions.sinks import COLLECTED, Event
 from adapter.flows.last_resort import bare_dead_letter, is_rejected_again
@@ -27,12 +28,10 @@ from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_rec
 from adapter.flows.messages.event_reader import decode_event, is_event
 from adapter.flows.messages.record_history import unsigned_history
 from adapter.flows.messages.signatures import RecordSigner
-from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock
 from adapter.flows.retry_policy import RetryPolicy, RetryState, next_retry_at, pause_until
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
-from adapter.trace_context import TRACEPARENT
 
 MAX_WAITING = 500
 """Events of one topic that wait for a sink in memory; later events wait on their topic.
@@ -195,19 +194,7 @@ class DeliverStage:
 
     def _fields(self, event: Event) -> dict[str, object]:
         """The delivery as fields of a log line."""
-        merchant_id, trade_no = event.data.get("merchant_id"), event.data.get("trade_no")
-        return {
-            **order_fields(
-                merchant_id if isinstance(merchant_id, str) else None,
-                event.extensions.get("orderid"),
-                event.extensions.get(TRACEPARENT),
-                trade_no=trade_no if isinstance(trade_no, str) else None,
-            ),
-            "sink": self._sink.name,
-            "plugin": self._sink.plugin,
-            "event_id": event.id,
-            "event_type": event.type,
-        }
+        return {**event_fields(event), "sink": self._sink.name, "plugin": self._sink.plugin}
 
     def _dead_letter(self, record: Record, cause: DeadLetterCause, retry_state: RetryState) -> Outcome:
         self._observer.parked(cause.stage, cause.reason)

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from adapter.errors import InvalidOrder
 from adapter.flows.item_information import ItemInformation
 from adapter.flows.messages.events import OrderRef
+from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, FlowObserver
 from adapter.issuance.item_check import ItemFacts, ItemFinding, item_findings, queried_items
 from adapter.issuance.plan import Part
@@ -96,8 +97,7 @@ class ItemChecks:
                 _log.warning(
                     "product-not-issuable",
                     extra={
-                        "merchant_id": merchant.merchant_id,
-                        "order_id": order_ref.order_id,
+                        **order_fields(merchant.merchant_id, order_ref.order_id, None),
                         "reason": rule.value,
                         "item_nos": [finding.item_no for finding in findings if finding.rule is rule],
                     },

@@ -123,6 +123,7 @@ async def test_the_log_has_a_line_for_each_event() -> None:
         "subject": "T1",
         "time": "2026-03-01T04:00:00.000+00:00",
         "extensions": {"orderid": "A-1"},
+        "order_id": "A-1",
     }
     assert with_data == {**plain, "data": {"order_id": "A-1", "name": "票券"}}
     assert "data" not in without

@@ -12,6 +12,7 @@ import logging
 from pydantic import BaseModel, ConfigDict
 
 from adapter.extensions.hookspecs import hookimpl
+from adapter.extensions.log_fields import event_fields
 from adapter.extensions.sinks import COLLECTED, Event, Sink
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,7 @@ class LogSink:
     async def deliver(self, event: Event) -> None:
         """Write the line."""
         fields: dict[str, object] = {
-            "event_id": event.id,
-            "event_type": event.type,
+            **event_fields(event),
             "source": event.source,
             "subject": event.subject,
             "time": event.time.isoformat(timespec="milliseconds"),
