@@ -62,6 +62,8 @@ from adapter.stream.engine import Engine
 from adapter.stream.engine_thread import StageRunner
 from adapter.stream.snapshot import OpenRecord
 from adapter.stream.stage import Stage
+from adapter.tracing.instruments import Instruments
+from adapter.tracing.setup import instruments
 from adapter.web.admin import admin_app
 from adapter.web.callbacks import ReceiveStage, callbacks_app
 from adapter.web.console.process_facts import InspectedStage, ProcessIdentity, ProcessSources, SinkState
@@ -160,10 +162,14 @@ async def _run(
             loop.add_signal_handler(number, stop.set)
     # A look-up at a name server that does not answer takes up to a minute, and Python's own threads delay the exit.
     loop.set_default_executor(DaemonExecutor(NAME_LOOKUPS_MAX, name="beside"))
-    adapter = Adapter(settings, only, dropped_log_lines=dropped_log_lines)
+    traces = instruments(utc_now)
+    adapter = Adapter(settings, only, dropped_log_lines=dropped_log_lines, traces=traces)
     _tune_gc()
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    await adapter.run(stop, on_wait)
+    try:
+        await adapter.run(stop, on_wait)
+    finally:
+        await traces.stop()
 
 
 def _tune_gc() -> None:
@@ -203,8 +209,9 @@ class Adapter:
         *,
         now: Clock = utc_now,
         dropped_log_lines: Callable[[], int] = lambda: 0,
+        traces: Instruments | None = None,
     ) -> None:
-        """Build every part. Starts nothing. `dropped_log_lines` is shown in the metrics.
+        """Build every part. Starts nothing. `dropped_log_lines` is shown in the metrics; `traces` wraps the parts.
 
         Raises SettingsError and PluginRejected.
         """
@@ -220,10 +227,11 @@ class Adapter:
         _check_codecs()
         self._settings = settings
         self._now = now
+        self._traces = traces or Instruments()
         self._signer = wiring.record_signer(settings, self._merchants)
         self._metrics = Metrics(self._is_configured)
         self._scraped_merchants = wiring.merchant_book(settings)  # one belongs to one thread
-        self._hook_runner = wiring.make_hook_runner(settings, self._merchants)
+        self._hook_runner = wiring.make_hook_runner(settings, self._merchants, watch_job=self._traces.hook_jobs)
         self._connection = wiring.kafka_connection(settings, plugins=lambda: self._hook_runner.plugins)
         _log_plugins(self._hook_runner.plugins)
         sinks = wiring.make_sinks(self._hook_runner.plugins) if "deliver" in only else ()
@@ -238,6 +246,7 @@ class Adapter:
             stream=self._metrics.stream,
             observer=self._metrics.sinks,
             now=now,
+            traces=self._traces,
         )
         if set(only) == {"reconcile"} and not settings.reconcile.at:
             raise SettingsError("--only names reconcile, but reconcile.at is empty. Set it to a time, such as 05:00.")
@@ -312,7 +321,9 @@ class Adapter:
             purpose="admin",
         )
         await admin.start()
-        provider = wiring.make_provider(self._settings, observer=self._metrics.provider, merchants=self._merchants)
+        provider = wiring.make_provider(
+            self._settings, observer=self._metrics.provider, merchants=self._merchants, traces=self._traces
+        )
         self._metrics.registry.register(ClockMetrics(lambda: provider.clock_offset_seconds))
         self._metrics.registry.register(
             ChannelMetrics(provider.channel_states, is_configured=self._is_configured_at_scrape)
@@ -505,8 +516,8 @@ class Adapter:
 
     def _engine(self, stage: Stage[S]) -> Engine[S]:
         return Engine(
-            stage,
-            AioKafka(self._connection),
+            self._traces.stage(stage),
+            self._traces.kafka(AioKafka(self._connection)),
             observer=self._metrics.stream,
             now=self._now,
             skips_group=wiring.skips_group(self._settings),
@@ -532,7 +543,7 @@ class Adapter:
             fingerprint=self._fingerprint,
             merchants=self._merchants,
             hook_runner=self._hook_runner,
-            ecticket=provider,
+            ecticket=self._traces.ecticket(provider),
             outcomes=outcomes,
             plan_policy=wiring.plan_policy(settings),
             policy=_submit_policy(settings),
@@ -553,7 +564,7 @@ class Adapter:
             concurrency=settings.confirm.concurrency,
             linger_seconds=settings.confirm.linger_ms / 1000,
             merchants=self._merchants,
-            ecticket=provider,
+            ecticket=self._traces.ecticket(provider),
             policy=_confirm_policy(settings),
             observer=self._metrics.flows,
             now=self._now,
@@ -605,13 +616,13 @@ class Adapter:
         receiver = Receiver(
             topic=wiring.flow_topics(settings).topic_for(Notified),
             merchants=self._merchants,
-            publisher=publisher,
+            publisher=self._traces.publisher(publisher),
             observer=observer,
             now=self._now,
         )
         paths = {CallbackKind.REFUND: callbacks.PATHS["refund"], CallbackKind.USE_STATUS: callbacks.PATHS["use_status"]}
         return ReceiveStage(
-            callbacks_app(receiver, observer, paths),
+            callbacks_app(self._traces.receiver(receiver, paths), observer, paths),
             publisher,
             observer,
             host=callbacks.host,

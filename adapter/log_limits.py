@@ -53,6 +53,8 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "group-shared": Limit(1, 600.0),
     "holds-unknown": Limit(1, 600.0),
     "no-known-number": Limit(1, 600.0),
+    "span-not-recorded": Limit(1, 600.0),
+    "spans-not-exported": Limit(1, 600.0),
     "product-not-issuable": Limit(1, 600.0),
     "topics-missing": Limit(1, 600.0),
 }

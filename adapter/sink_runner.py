@@ -15,7 +15,7 @@ from adapter import wiring
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sink_thread import SinkThread
-from adapter.flows.deliver import DeliverStage, DeliveryObserver
+from adapter.flows.deliver import DeliverStage, DeliveryObserver, SinkCaller
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Clock
 from adapter.flows.retry_policy import RetryPolicy, RetryState
@@ -25,6 +25,7 @@ from adapter.settings import Settings
 from adapter.stream.engine import Engine
 from adapter.stream.engine_thread import EngineThread, StageRunner
 from adapter.stream.observer import StreamObserver
+from adapter.tracing.instruments import Instruments
 
 
 class SinkRunner:
@@ -39,6 +40,7 @@ class SinkRunner:
         stream: StreamObserver,
         observer: DeliveryObserver,
         now: Clock,
+        traces: Instruments,
     ) -> None:
         deliver = settings.deliver
         self._threads = [
@@ -48,9 +50,13 @@ class SinkRunner:
         def engine(sink: SinkThread) -> Engine[RetryState]:
             # A signer of its own: the engines of the sinks run on another thread.
             signer = wiring.record_signer(settings, wiring.merchant_book(settings))
-            stage = _stage(settings, sink, observer, now, signer)
+            stage = _stage(settings, sink, traces.sink(sink), observer, now, signer)
             return Engine(
-                stage, AioKafka(connection), observer=stream, now=now, skips_group=wiring.skips_group(settings)
+                traces.stage(stage),
+                traces.kafka(AioKafka(connection)),
+                observer=stream,
+                now=now,
+                skips_group=wiring.skips_group(settings),
             )
 
         factories: dict[str, Callable[[], StageRunner]] = {
@@ -95,11 +101,16 @@ class SinkRunner:
 
 
 def _stage(
-    settings: Settings, sink: SinkThread, observer: DeliveryObserver, now: Clock, signer: RecordSigner
+    settings: Settings,
+    sink: SinkThread,
+    caller: SinkCaller,
+    observer: DeliveryObserver,
+    now: Clock,
+    signer: RecordSigner,
 ) -> DeliverStage:
     deliver = settings.deliver
     return DeliverStage(
-        sink,
+        caller,
         topics=wiring.sink_topics(settings, sink.types),
         dead_letters=settings.topics.dead_letters,
         group=f"{settings.kafka.group_prefix}.sink.{sink.name}",

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 
 TRACEPARENT = "traceparent"
-_NAMES = frozenset({TRACEPARENT, f"ce_{TRACEPARENT}"})
+_EXTENSION = f"ce_{TRACEPARENT}"
 _LENGTH = 55
 _VALID = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACE_ID = slice(3, 35)
@@ -23,18 +23,23 @@ span_trace_id: ContextVar[str | None] = ContextVar("span_trace_id", default=None
 
 
 def traceparent_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """The trace context in a record's headers, the first that is valid; None without one.
+    """The valid trace context in a record's headers; None without one.
+
+    The header comes before the extension, which names the span where a shop's event began.
 
     >>> traceparent_of([("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")])
     '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
     >>> traceparent_of([("traceparent", b"00-0-0-00")])
     """
+    extension = None
     for name, value in headers:
-        if value is not None and len(value) == _LENGTH and name.lower() in _NAMES:
+        if value is not None and len(value) == _LENGTH and (lower := name.lower()) in (TRACEPARENT, _EXTENSION):
             text = value.decode("latin-1")
             if is_traceparent(text):
-                return text
-    return None
+                if lower == TRACEPARENT:
+                    return text
+                extension = extension or text
+    return extension
 
 
 def is_traceparent(text: str) -> bool:

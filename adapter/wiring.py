@@ -53,6 +53,7 @@ from adapter.settings.proxies import ProxyAddress, names_environment_proxy, prox
 from adapter.settings.reloaded_secrets import ReloadedSecrets
 from adapter.settings.secret_files import read_setting_files
 from adapter.settings.signing_key import SigningKeyTexts
+from adapter.tracing.instruments import HookJobs, Instruments
 
 PARTITIONS = 6
 """Default number of partitions of a new topic: as many processes can share its work."""
@@ -301,7 +302,11 @@ def base_url(settings: Settings) -> str:
 
 
 def make_provider(
-    settings: Settings, *, observer: ProviderObserver | None = None, merchants: MerchantBook | None = None
+    settings: Settings,
+    *,
+    observer: ProviderObserver | None = None,
+    merchants: MerchantBook | None = None,
+    traces: Instruments | None = None,
 ) -> EcticketClient:
     """Return the ECTicket client. It belongs to one event loop, and the caller closes it.
 
@@ -319,6 +324,7 @@ def make_provider(
             keep_alive_seconds=provider.keep_alive_seconds,
             proxy=ecticket_proxy(settings),
         ),
+        wrap_exchange=None if traces is None else traces.exchange,
         limits=CallLimits(
             timeout_seconds=provider.timeout_seconds,
             connect_timeout_seconds=provider.connect_timeout_seconds,
@@ -459,6 +465,7 @@ def make_hook_runner(
     *,
     plugins: PluginManager | None = None,
     on_observer_failure: Callable[[HookFailed], None] | None = None,
+    watch_job: HookJobs | None = None,
 ) -> HookRunner:
     """Return the runner of all hooks; an order without a merchant belongs to the only one, if there is one.
 
@@ -473,6 +480,7 @@ def make_hook_runner(
         parse_default=partial(order_of_record, merchants=merchants),
         budget_seconds=settings.plugins.budget_ms / 1000,
         on_observer_failure=on_observer_failure,
+        watch_job=watch_job,
     )
 
 

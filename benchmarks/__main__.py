@@ -33,6 +33,7 @@ from benchmarks import (
     sizing,
     submit,
     throughput,
+    traces,
     waiting,
 )
 from benchmarks.contenders import ADAPTER, ResultsDisagreeError
@@ -129,6 +130,10 @@ async def _hooks(asked: argparse.Namespace) -> Report:
     return await hooks.measure(rounds=asked.rounds)
 
 
+async def _traces(asked: argparse.Namespace) -> Report:
+    return await traces.measure(turns=asked.rounds)
+
+
 async def _path(asked: argparse.Namespace) -> Report:
     return await order_path.measure(verbose=asked.verbose)
 
@@ -166,6 +171,7 @@ ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks", "bu
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost between a record and its parts; without a broker"),
     "reconcile": (_reconcile, "memory and time of a comparison with ECPay's report; without a broker"),
+    "traces": (_traces, "what traces cost an order; without a broker"),
     "path": (_path, "the files and hops of one plain order; without a broker"),
     "report": (_report, "what a report of a million tickets costs the command; without a broker"),
     "compression": (_compression, "what each codec of kafka.compression costs and saves; without a broker"),
@@ -189,7 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--records", type=int, default=explaining.COUNT, metavar="N", help="explain: (%(default)s)")
     parser.add_argument("--worked", type=int, default=backlog.WORKED, metavar="N", help="of the backlog (%(default)s)")
     parser.add_argument("--orders", type=int, default=QUICK_ORDERS, metavar="N", help="quick: so many (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks: so many (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks, traces: so many (%(default)s)"
+    )
     parser.add_argument(
         "--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks, sizing: so many (%(default)s)"
     )

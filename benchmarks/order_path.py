@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
@@ -34,8 +33,7 @@ from adapter.provider.client import EcticketClient
 from adapter.provider.transport import TransportKind, make_transport
 from adapter.settings import load
 from adapter.stream.engine import Engine
-from adapter.stream.port import Commit, OffsetRange, TopicPartition
-from adapter.stream.records import ProducerRecord, Record
+from benchmarks.memory_kafka import MemoryKafka, MemoryMember
 from benchmarks.orders import order
 from benchmarks.reporting import Aim, Report
 from benchmarks.sealing import MERCHANT
@@ -53,8 +51,6 @@ _ROOT = f"{Path(__file__).parent.parent / 'adapter'}/"
 _ENGINE = ("stream/", "kafka/")
 _STAGE = "flows/submit.py"
 _ENTRANCES = frozenset({"SubmitStage.prepare", "SubmitStage.handle"})
-_SECONDS = 10.0
-_PARTITION = TopicPartition("orders.paid", 0)
 
 
 class Entry(NamedTuple):
@@ -147,7 +143,7 @@ def _row(part: str, entries: Sequence[Entry]) -> dict[str, str | float]:
 
 async def trace() -> Sequence[Entry]:
     """The functions of the adapter that one order enters, in their order."""
-    trace, member = Trace(), _Member()
+    trace, member = Trace(), MemoryMember()
     with Stub(delay_seconds=0, processes=1) as stub:
         key, iv = MERCHANT.credentials.hash_key, MERCHANT.credentials.hash_iv
         keys = {"hash_key": key, "hash_iv": iv}
@@ -164,142 +160,17 @@ async def trace() -> Sequence[Entry]:
         )
         engine = Engine(
             adapter._submit_stage(provider),
-            _Kafka(member),
+            MemoryKafka(member),
             observer=adapter._metrics.stream,
             now=adapter._now,
         )
         running = asyncio.create_task(engine.run())
         for number in range(ORDERS_BEFORE):
-            await member.committed_order(2 * number + TWO_LINES)
+            await member.commit_order(order(2 * number + TWO_LINES))
         await asyncio.sleep(0.1)  # the partition is read again
         with trace.switched_on():
-            await member.committed_order(2 * ORDERS_BEFORE + TWO_LINES)
+            await member.commit_order(order(2 * ORDERS_BEFORE + TWO_LINES))
         await engine.stop(1.0)
         await running
         await provider.close()
     return trace.entries
-
-
-class _Lease:
-    """A lease that always holds."""
-
-    generation = 1
-
-    def holds(self, _generation: int) -> bool:
-        return True
-
-    def answered(self) -> bool:
-        return True
-
-    def check_proven(self) -> None: ...
-
-    async def proven_after(self, _moment: float) -> None: ...
-
-    def clock(self) -> float:
-        return 0.0
-
-
-class _Member:
-    """The only member of a group, with one partition; and the producer of its outcomes."""
-
-    cluster_id = "memory"
-    first = True
-
-    def __init__(self) -> None:
-        self.lease = _Lease()
-        self._log: list[Record] = []
-        self._position = 0
-        self._commit: Commit | None = None
-        self._published: list[ProducerRecord] = []
-        self._grown = asyncio.Event()
-        self._settled = asyncio.Event()
-
-    async def committed_order(self, number: int) -> None:
-        """Append an order to the partition, and wait until its outcome is committed."""
-        self._settled.clear()
-        self._log.append(
-            Record(
-                topic=_PARTITION.topic,
-                partition=_PARTITION.partition,
-                offset=len(self._log),
-                timestamp=datetime.now(UTC),
-                key=b"shop",
-                value=order(number),
-            )
-        )
-        self._grown.set()
-        async with asyncio.timeout(_SECONDS):
-            await self._settled.wait()
-
-    def join(
-        self, _topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
-    ) -> None:
-        asyncio.get_running_loop().call_soon(assigned)
-
-    def assignment(self) -> frozenset[TopicPartition]:
-        return frozenset({_PARTITION})
-
-    async def partitions_of(self, _topics: Collection[str]) -> frozenset[TopicPartition]:
-        return frozenset({_PARTITION})
-
-    async def commit_before_join(self, _commits: Mapping[TopicPartition, Commit]) -> bool:
-        return False
-
-    async def poll(
-        self,
-        partitions: Collection[TopicPartition],
-        *,
-        timeout: float,  # noqa: ASYNC109  # as the port has it
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
-        self._grown.clear()
-        records = self._log[self._position :] if partitions else []
-        if not records:
-            await asyncio.wait({asyncio.ensure_future(self._grown.wait())}, timeout=timeout)
-            return {}
-        self._position = len(self._log)
-        return {_PARTITION: records}
-
-    def position(self, _partition: TopicPartition) -> int | None:
-        return self._position
-
-    def seek(self, _partition: TopicPartition, offset: int) -> None:
-        self._position = offset
-
-    async def committed(self, _partition: TopicPartition) -> Commit | None:
-        return self._commit
-
-    async def offset_range(self, _partition: TopicPartition) -> OffsetRange:
-        return OffsetRange(start=0, end=len(self._log))
-
-    async def lag(self, _partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {}
-
-    async def topic_ids(self, _topics: Collection[str]) -> Mapping[str, str]:
-        return {}
-
-    async def start_producer(self, _partition: TopicPartition) -> _Member:
-        return self
-
-    async def leave(self) -> None: ...
-
-    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
-        self._published.extend(producer_records)
-        self._commit = Commit(offset=offset, metadata=metadata)
-        if offset == len(self._log):
-            asyncio.get_running_loop().call_soon(self._settled.set)
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-
-class _Kafka:
-    """Connects the member."""
-
-    rebalance_timeout = 30.0
-
-    def __init__(self, member: _Member) -> None:
-        self._member = member
-
-    async def connect(self, _group: str) -> _Member:
-        return self._member

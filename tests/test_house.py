@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each package may import besides itself, the public names of `adapter`, and `EVERYWHERE`."""
 
-BUILDERS = {"app", "wiring", "sink_runner", "console_runner", "log", "log_limits", "log_writer"}
+BUILDERS = {"app", "wiring", "sink_runner", "console_runner", "log", "log_limits", "log_writer", "tracing"}
 """They put the packages above together."""
 
 MAY_IMPORT |= {package: {*MAY_IMPORT} | BUILDERS for package in BUILDERS}

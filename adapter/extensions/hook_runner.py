@@ -13,6 +13,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -48,7 +49,8 @@ class HookRunner:
     """Calls the hooks of all plugins of this process.
 
     `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` gets
-    every failure of an observer; by default it is logged.
+    every failure of an observer; by default it is logged. `watch_job` surrounds the hooks of one order, and may replace
+    the counters of their calls.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class HookRunner:
         budget_seconds: float = BUDGET_SECONDS,
         threads: int = THREADS,
         on_observer_failure: Callable[[HookFailed], None] | None = None,
+        watch_job: Callable[[HookCounters], AbstractContextManager[HookCounters]] | None = None,
     ) -> None:
         self.counters = HookCounters()
         self._plugins = plugins
         self._implementations = plugins.implementations
         self._merchant_hooks = plugins.merchant_hooks
         self._parse_default = parse_default
+        self._watch_job = watch_job
         self._on_observer_failure = on_observer_failure or log_failure
         self._order_workers = BudgetedWorkers(budget_seconds=budget_seconds, threads=threads, name="hooks")
         self._observers = BudgetedWorkers(budget_seconds=budget_seconds, threads=1, name="observers")
@@ -144,7 +148,13 @@ class HookRunner:
 
     async def _run_order_hooks(self, hooks: tuple[str, ...], run: Callable[[OrderHooks], T]) -> T:
         """Run all these hooks as one job in a worker thread; on the loop if only built-in plugins have them."""
-        calls = HookCalls(self.counters)
+        if self._watch_job is None:
+            return await self._run_job(hooks, run, self.counters)
+        with self._watch_job(self.counters) as counters:
+            return await self._run_job(hooks, run, counters)
+
+    async def _run_job(self, hooks: tuple[str, ...], run: Callable[[OrderHooks], T], counters: HookCounters) -> T:
+        calls = HookCalls(counters)
         order_hooks = OrderHooks(self._implementations, calls)
         if self._merchant_hooks.isdisjoint(hooks):
             return run(order_hooks)

@@ -23,7 +23,8 @@ class Event:
     """One published event (CloudEvents); `schemas/` describes the `data` of each type. No customer data.
 
     `id` is the same each time the fact is published. `data` is a copy for this delivery. `extensions` are further
-    attributes, such as `orderid`, `orderref` and `traceparent`.
+    attributes, such as `orderid`, `orderref` and `traceparent`. `trace_headers` are the W3C headers of the request with
+    which a sink delivers the event, so that its receiver continues the order's trace; empty for an event without one.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Event:
     time: datetime
     data: Mapping[str, object] = field(repr=False)
     extensions: Mapping[str, str] = field(default_factory=dict)
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the event as one JSON object, in the JSON format of CloudEvents (`application/cloudevents+json`).

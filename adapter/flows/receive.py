@@ -79,6 +79,14 @@ class NotificationAnswer(NamedTuple):
     repeated: bool
 
 
+class NotificationReceiver(Protocol):
+    """What an endpoint calls; `Receiver` is the real one."""
+
+    async def receive(self, body: bytes, posted_to: CallbackKind) -> NotificationAnswer:
+        """Publish a notification and return its answer, as `Receiver.receive` does."""
+        ...
+
+
 class Receiver:
     """Publishes ECTicket's notifications."""
 

@@ -47,7 +47,7 @@ from adapter.protocol.order_detail import ReportRequest
 from adapter.protocol.query_issue_result import ResultReply, ResultRequest
 from adapter.protocol.query_item_info import ItemReply, ItemRequest
 from adapter.provider.call_limiter import Purpose
-from adapter.provider.exchange import Headers, HttpExchange
+from adapter.provider.exchange import Exchange, Headers, HttpExchange
 from adapter.provider.http_status import HttpAnswer, classify
 from adapter.provider.limits import CallLimits, ReportLimits
 from adapter.provider.merchant_channel import ChannelState, MerchantChannel
@@ -176,13 +176,15 @@ class EcticketClient:
         observer: ProviderObserver | None = None,
         clock: TimeSource | None = None,
         current_keys: Callable[[str], Merchant | None] | None = None,
+        wrap_exchange: Callable[[Exchange], Exchange] | None = None,
     ) -> None:
         self._current_keys = current_keys
         self._paths = {endpoint: path(endpoint, family) for endpoint in Endpoint}
         self._limits = limits or CallLimits()
         self._observer = observer or NullProviderObserver()
         self._clock = clock or TimeSource()
-        self._exchange = HttpExchange(transport, base_url=base_url, limits=self._limits, clock=self._clock)
+        exchange = HttpExchange(transport, base_url=base_url, limits=self._limits, clock=self._clock)
+        self._exchange: Exchange = exchange if wrap_exchange is None else wrap_exchange(exchange)
         self._channels: dict[str, MerchantChannel] = {}
         self.reports = ReportSource(self._fetch_report, report_limits or ReportLimits(), self._clock, self._observer)
         """Where reports come from: the only way to OrderDetail."""

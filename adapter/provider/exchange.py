@@ -134,6 +134,27 @@ class AnswerDownload(Protocol):
         """Take the next piece; what this raises ends the call, unchanged if it is an error of the adapter."""
 
 
+class Exchange(Protocol):
+    """Posts to one server; `HttpExchange` is the real one, and documents the errors."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        headers: Headers,
+        max_bytes: int,
+        authorize_send: Callable[[], None],
+        what: object,
+        download: AnswerDownload | None = None,
+    ) -> HttpAnswer: ...
+
+    async def close(self) -> None: ...
+
+
 class HttpExchange:
     """Posts to one server through one transport.
 
@@ -151,7 +172,7 @@ class HttpExchange:
             raise TypeError(f"{type(transport).__name__} does not call authorize_send before it writes.")
         self._transport = transport
         self._direct = transport if isinstance(transport, AsyncioTransport) else None
-        self._base_url = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
         self._heads: dict[tuple[str, Headers], tuple[Origin, bytes]] = {}
         self._limits = limits
@@ -267,7 +288,7 @@ class HttpExchange:
     def _url(self, path: str) -> httpx.URL:
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = httpx.URL(self._base_url + path)
+            url = self._urls[path] = httpx.URL(self.base_url + path)
         return url
 
     async def _send_and_read(

@@ -1,7 +1,8 @@
 """Checks settings that were read: which ones are missing for a start, and which are allowed but risky.
 
 `loading` rejects settings that cannot be read. `check` and the start of `run` report the same issues: problems stop a
-start, warnings are logged. Does not look at anything but the settings.
+start, warnings are logged. Does not look at anything but the settings and the variables
+of OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from adapter.protocol.rules import OPERATOR, STORE_ID, URL
 from adapter.settings.groups import ENV_PREFIX, Settings
+from adapter.settings.trace_variables import trace_variables
 
 JOB_SECONDS = 600.0
 """ECPay issues in a scheduled job, within five minutes; doubled (docs/delivery.md, "Waiting times")."""
@@ -57,7 +59,20 @@ def check_settings(settings: Settings) -> tuple[SettingsIssue, ...]:
         *_callbacks(settings),
         *_delivering(settings),
         *_reconciling(settings),
+        *_traces(),
     )
+
+
+def _traces() -> Iterator[SettingsIssue]:
+    """Orders do not depend on traces, so nothing about them stops a start."""
+    variables = trace_variables()
+    if variables.problem is not None:
+        yield SettingsIssue(
+            level="warning",
+            key="OTEL_TRACES_EXPORTER",
+            message="No traces are recorded, although a variable of OpenTelemetry asks for them:",
+            cure=variables.problem,
+        )
 
 
 def _problem(key: str, message: str, cure: str) -> SettingsIssue:

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from adapter.errors import EnvelopeError, StreamError
-from adapter.flows.receive import Receiver, reason
+from adapter.flows.receive import NotificationReceiver, reason
 from adapter.protocol.notification import CallbackKind
 from adapter.web.connection_limits import EXPENDABLE, ConnectionLimits
 from adapter.web.refusal_log import log_refusal
@@ -104,7 +104,7 @@ class _NotificationEndpoint:
     def __init__(
         self,
         kind: CallbackKind,
-        receiver: Receiver,
+        receiver: NotificationReceiver,
         observer: CallbackObserver,
         large_bodies: _LargeBodies,
     ) -> None:
@@ -161,7 +161,7 @@ class _NotificationEndpoint:
 
 
 def callbacks_app(
-    receiver: Receiver,
+    receiver: NotificationReceiver,
     observer: CallbackObserver,
     paths: Mapping[CallbackKind, str],
 ) -> Starlette:

@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPT = Path("opt", "ecticket-adapter")
 SECONDS = 600
+EXTRA = "otel"
+"""The extra that the image has, so that variables alone switch traces on."""
 
 
 def constraints() -> dict[str, str]:
@@ -38,7 +40,7 @@ def constraints() -> dict[str, str]:
 def run_time_set() -> dict[str, str]:
     """What the adapter needs at run time, directly or not, in the pinned versions; and pip, for images with plugins."""
     names, pinned = {"pip"}, constraints()
-    open_names = [("ecticket-adapter", frozenset[str]())]
+    open_names = [("ecticket-adapter", frozenset({EXTRA}))]
     while open_names:
         name, extras = open_names.pop()
         for requirement in map(Requirement, distribution(name).requires or ()):
@@ -59,7 +61,8 @@ def wheels() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
         command += ["--constraint", "constraints.txt", "--dest", str(folder), "pip", "hatchling"]
-        subprocess.run([*command, *PROJECT["dependencies"]], cwd=ROOT, check=True, timeout=SECONDS)
+        needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][EXTRA]]
+        subprocess.run([*command, *needed], cwd=ROOT, check=True, timeout=SECONDS)
         (folder / "complete").touch()
     return folder
 

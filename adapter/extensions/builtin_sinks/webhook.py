@@ -79,7 +79,8 @@ class Webhook:
         except (OSError, ValueError) as error:
             raise NotDelivered(f"has no secret to sign with: {error}") from None
         signed = signed_headers(body, message_id=event.id, timestamp=int(self._now()), secrets=secrets)
-        return {"content-type": CONTENT_TYPE, "user-agent": "ecticket-adapter", "host": self._host, **signed}
+        own = {"content-type": CONTENT_TYPE, "user-agent": "ecticket-adapter", "host": self._host}
+        return {**event.trace_headers, **own, **signed}
 
     @property
     def _host_name(self) -> str:

@@ -20,6 +20,7 @@ from adapter.extensions.sinks import Event
 from adapter.flows.messages.events import EVENTS, MERCHANT_SOURCE, SOURCE
 from adapter.stream.records import ProducerRecord, Record
 from adapter.strict_json import parse_json
+from adapter.trace_context import TRACEPARENT, traceparent_of
 
 _PREFIX = "ce_"
 _NAME = re.compile(r"[!-~]{1,255}")
@@ -65,7 +66,13 @@ def decode_event(record: Record) -> Event | None:
         time=time,
         data=MappingProxyType(data),
         extensions=MappingProxyType(extensions),
+        trace_headers=_trace_headers(record),
     )
+
+
+def _trace_headers(record: Record) -> Mapping[str, str]:
+    traceparent = traceparent_of(record.headers)
+    return MappingProxyType({} if traceparent is None else {TRACEPARENT: traceparent})
 
 
 def _time(text: str | None) -> datetime | None:

@@ -61,7 +61,8 @@ EVENT_HEADERS = _headers(
             "`topic/partition/offset` of the order's record, where the fact is about one.",
             examples=["orders.paid/3/41"],
         ),
-        "ce_traceparent": _text("W3C trace context, where the order brought one."),
+        "ce_traceparent": _text("W3C trace context, where the order brought one or the adapter records traces."),
+        "ce_tracestate": _text("W3C trace state that belongs to `ce_traceparent`, if the adapter records traces."),
     },
 )
 """Of every event; `headers_of` has those of one type."""
@@ -76,6 +77,7 @@ ORDER_HEADERS = _headers(
         "ce_specversion": _text("`1.0` for a CloudEvent in binary mode, with its other attributes beside it."),
         "traceparent": _text("W3C trace context, passed on into every event about the order; or `ce_traceparent`."),
         "ce_traceparent": _text("W3C trace context, as CloudEvents' extension; or `traceparent`."),
+        "tracestate": _text("W3C trace state that belongs to the trace context; or `ce_tracestate`."),
     },
 )
 """Of an order that a shop sends. Names that begin with `ecticket-` are the adapter's own."""

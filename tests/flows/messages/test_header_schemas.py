@@ -6,12 +6,15 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from opentelemetry.trace import SpanContext, TraceState
+
 from adapter.flows.messages import dead_letters, record_history, signatures
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import OrderParked, Origin, order_event
 from adapter.flows.messages.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS
 from adapter.flows.messages.record_history import RecordHistory
 from adapter.stream.records import NotRead, ProducerRecord, Record
+from adapter.tracing.spans import headers_with
 from flows.harness import SIGNER, described
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -25,11 +28,10 @@ def _names(producer_record: ProducerRecord) -> set[str]:
 def test_an_event_with_all_there_is_has_every_described_header() -> None:
     """Nothing is promised that never comes."""
     data = OrderParked(order_id="A-1", reason="gave-up", stage="submit", plugin=None, message="", parts_done=0)
-    event = order_event(
-        data, topic="t", origin=ORIGIN, now=NOW, merchant_id="3085676", traceparent=f"00-{'a' * 32}-{'b' * 16}-01"
-    )
+    event = order_event(data, topic="t", origin=ORIGIN, now=NOW, merchant_id="3085676")
+    context = SpanContext(1, 2, is_remote=False, trace_state=TraceState([("vendor", "1")]))
 
-    assert _names(event) == described(EVENT_HEADERS)
+    assert {name for name, _ in headers_with(event, context)} == described(EVENT_HEADERS)
 
 
 def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:

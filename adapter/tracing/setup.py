@@ -1,0 +1,31 @@
+"""Decides whether this process records traces; imports OpenTelemetry only if it does."""
+
+from __future__ import annotations
+
+import logging
+
+from adapter.flows.ports import Clock
+from adapter.settings.trace_variables import trace_variables
+from adapter.tracing.instruments import Instruments
+
+_log = logging.getLogger(__name__)
+
+
+def instruments(now: Clock) -> Instruments:
+    """What wraps the parts of this process: nothing, unless the variables of OpenTelemetry ask for traces.
+
+    A problem with traces is logged and stops no start: orders do not depend on them. `check` reports those that can be
+    found beforehand.
+    """
+    variables = trace_variables()
+    if not variables.exporters or variables.problem is not None:
+        return Instruments()
+    try:
+        from adapter.tracing.traced import exported
+
+        made = exported(variables.exporters, now)
+    except Exception as error:  # noqa: BLE001  # the SDK raises many types for variables that it cannot use
+        _log.error("traces-unusable", extra={"error": type(error).__name__})
+        return Instruments()
+    _log.info("traces-recorded", extra={"exporters": variables.exporters})
+    return made

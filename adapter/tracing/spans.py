@@ -1,0 +1,250 @@
+"""Starts spans, and continues the trace of a record.
+
+A record's context becomes the parent of the span that processes it. If the order is older than `PARENT_SECONDS`, as
+after a deferral, a delayed job or a replay, the span begins a trace of its own and links to the context: traces of
+hours or days cannot be read, and no backend keeps them together.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+from random import getrandbits
+from typing import NamedTuple, TypeVar
+
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    get_current_span,
+    set_span_in_context,
+)
+
+from adapter.flows.messages.record_history import TIMESTAMP
+from adapter.flows.messages.signatures import PREFIX
+from adapter.stream.records import ProducerRecord, Record
+from adapter.trace_context import TRACEPARENT, traceparent_of
+from adapter.tracing.trace_ids import trace_with_id
+
+PARENT_SECONDS = 600.0
+"""Up to this age of an order, a span is a child; later it links. As long as an issuance may take until it is delayed.
+"""
+TRACESTATE = "tracestate"
+_MAX_TRACESTATE = 512
+"""Characters that W3C asks every participant to pass on."""
+_CE = "ce_"
+EXTENSION = _CE + TRACEPARENT
+_SPECVERSION = ("ce_specversion", b"1.0")
+_OF_HISTORIES = (PREFIX, "kafka_dlt-")
+_OURS = frozenset({TRACEPARENT, TRACESTATE})
+NAME = "ecticket-adapter"
+"""Of the instrumentation, and of the service unless a variable names it."""
+_SAMPLED_AND_RANDOM = 0x03
+
+
+Attributes = Mapping[str, str | int | bool | tuple[str, ...]]
+
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+def harmless(work: Callable[[], T], otherwise: T) -> T:
+    """What `work` returns, or `otherwise` if it raises: a defect of traces is logged and affects no order."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  # traces observe; see the docstring
+        _log.error("span-not-recorded", exc_info=error)
+        return otherwise
+
+
+_NO_SPAN: Span = INVALID_SPAN
+
+
+class SpanOrigin(NamedTuple):
+    """Where a span comes from: `parent` is None for the first span of a trace, which may have a link."""
+
+    parent: SpanContext | None = None
+    links: tuple[Link, ...] = ()
+
+
+class Spans:
+    """Starts the adapter's spans. `now` is the clock with which the age of a record is compared.
+
+    Of a hundred orders, one may be recorded, so the others must cost nearly nothing. Their span is none of the SDK's
+    (which takes longer to decide and to make it), but only the context that their records continue.
+    """
+
+    def __init__(self, provider: TracerProvider, now: Callable[[], datetime]) -> None:
+        self._tracer = provider.get_tracer(NAME, version(NAME))
+        self._sampler = provider.sampler
+        self._now = now
+        self._drops_unsampled = _drops_unsampled(provider.sampler)
+
+    def of_record(self, name: str, record: Record, *, kind: SpanKind = SpanKind.INTERNAL) -> Span:
+        """Start the span of a record's work, which continues the record's trace or begins one.
+
+        One that is not recorded has the context of the record, if that has one.
+        """
+        return harmless(lambda: self._of_record(name, record, kind), _NO_SPAN)
+
+    def _of_record(self, name: str, record: Record, kind: SpanKind) -> Span:
+        past = context_in(record) if record.headers else None
+        if past is None:
+            return self._first(name, kind)
+        if self._drops_unsampled and not past.trace_flags & TraceFlags.SAMPLED:
+            return NonRecordingSpan(past)
+        age = (self._now() - _first_written_at(record)).total_seconds()
+        origin = SpanOrigin(parent=past) if age <= PARENT_SECONDS else SpanOrigin(links=(Link(past),))
+        span = self.begin(name, origin, kind=kind)
+        return span if span.is_recording() else NonRecordingSpan(past)
+
+    def _first(self, name: str, kind: SpanKind) -> Span:
+        trace_id = getrandbits(128)
+        if self._sampler.should_sample(None, trace_id, name, kind).decision is not Decision.DROP:
+            with trace_with_id(trace_id):
+                return self.begin(name, SpanOrigin(), kind=kind)
+        return NonRecordingSpan(SpanContext(trace_id, getrandbits(64), is_remote=False))
+
+    def begin(
+        self,
+        name: str,
+        origin: SpanOrigin,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes | None = None,
+        began: int | None = None,
+    ) -> Span:
+        """Start a span; `began` is in nanoseconds since the epoch, for one that has begun earlier."""
+        parent = Context() if origin.parent is None else context_of(origin.parent)
+        start = partial(
+            self._tracer.start_span,
+            name,
+            context=parent,
+            kind=kind,
+            attributes=attributes,
+            links=origin.links,
+            start_time=began,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        return harmless(start, _NO_SPAN)
+
+    @contextmanager
+    def child(self, name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes) -> Iterator[Span]:
+        """Run a block in a child of the span in which the caller runs."""
+        span = self.begin(name, SpanOrigin(get_current_span().get_span_context()), kind=kind, attributes=attributes)
+        with current(span):
+            yield span
+
+
+@contextmanager
+def current(span: Span) -> Iterator[None]:
+    """Run a block in this span, then end it. An error is recorded by its type, because its text may quote an order."""
+    token = attach(set_span_in_context(span))
+    try:
+        yield
+    except BaseException as error:
+        mark_failed(span, type(error).__name__)
+        raise
+    finally:
+        detach(token)
+        span.end()
+
+
+def is_recording() -> bool:
+    """Whether the span in which the caller runs is recorded."""
+    return get_current_span().is_recording()
+
+
+def mark_failed(span: Span, error_type: str) -> None:
+    """Set the status and `error.type`, which has few values."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def context_of(span_context: SpanContext) -> Context:
+    """An OpenTelemetry context with this span."""
+    return set_span_in_context(NonRecordingSpan(span_context), Context())
+
+
+def context_in(record: Record) -> SpanContext | None:
+    """The context in a record's headers; None without a valid one."""
+    text = traceparent_of(record.headers)
+    if text is None:
+        return None
+    return SpanContext(
+        trace_id=int(text[3:35], 16),
+        span_id=int(text[36:52], 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(text[53:], 16) & _SAMPLED_AND_RANDOM),
+        trace_state=_trace_state(record),
+    )
+
+
+def _drops_unsampled(sampler: Sampler) -> bool:
+    """Whether no span is recorded whose parent is not; asked about the id that a sampler by ratio always records."""
+    parent = SpanContext(1 << 64, 1, is_remote=True)
+    return sampler.should_sample(context_of(parent), parent.trace_id, "").decision is Decision.DROP
+
+
+def traceparent(context: SpanContext) -> str:
+    """The context as W3C writes it."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+def headers_with(record: ProducerRecord, context: SpanContext) -> tuple[tuple[str, bytes | None], ...]:
+    """The record's headers with this context in place of another one.
+
+    An event of the adapter has it as its extension; any other record, such as a dead letter, as a header of Kafka. The
+    extension of a shop's event stays as it is.
+    """
+    prefix = _CE if is_event(record) else ""
+    replaced = {prefix + name for name in _OURS} | _OURS
+    headers = [header for header in record.headers if header[0].lower() not in replaced]
+    headers.append((prefix + TRACEPARENT, traceparent(context).encode("ascii")))
+    if context.trace_state:
+        headers.append((prefix + TRACESTATE, context.trace_state.to_header().encode("ascii", "replace")))
+    return tuple(headers)
+
+
+def is_event(record: ProducerRecord) -> bool:
+    """Whether the record is an event of the adapter: its headers begin with those that are fixed for its type, and end
+    with none of a deferred record or dead letter, which may be about an event.
+    """
+    headers = record.headers
+    return len(headers) > 1 and headers[1] == _SPECVERSION and not headers[-1][0].startswith(_OF_HISTORIES)
+
+
+def _trace_state(record: Record) -> TraceState | None:
+    for name, value in record.headers:
+        if name.lower() in (TRACESTATE, _CE + TRACESTATE) and value and len(value) <= _MAX_TRACESTATE:
+            return TraceState.from_header([value.decode("latin-1")])
+    return None
+
+
+def _first_written_at(record: Record) -> datetime:
+    """When the order's first record was written, as far as the headers say so."""
+    for name, value in record.headers:
+        if name == TIMESTAMP and value is not None:
+            try:
+                written_at = datetime.fromisoformat(value.decode("ascii"))
+            except ValueError:  # also what is not ASCII
+                break
+            return min(written_at, record.timestamp) if written_at.tzinfo is not None else record.timestamp
+    return record.timestamp

@@ -1,0 +1,242 @@
+"""Wraps a stage: each record is processed in a span, and what the stage publishes continues its trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from opentelemetry.trace import Span, SpanContext, SpanKind
+
+from adapter.flows.collect import BeginCollecting
+from adapter.flows.confirm import PendingQuery
+from adapter.flows.messages.events import IssuanceSubmitted
+from adapter.flows.messages.record_history import shown_id
+from adapter.flows.report_rounds import PendingTickets
+from adapter.flows.submit import SubmitTask
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater, Stage
+from adapter.trace_context import TRACEPARENT, span_trace_id
+from adapter.tracing.spans import (
+    EXTENSION,
+    Attributes,
+    SpanOrigin,
+    Spans,
+    current,
+    harmless,
+    headers_with,
+    is_event,
+    mark_failed,
+    traceparent,
+)
+from adapter.tracing.trace_ids import notifications_link
+
+S = TypeVar("S")
+
+REASON = "ecticket-reason"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedRecord(ProducerRecord):
+    """A record whose trace is recorded: the transaction that writes it gets a span below `process`."""
+
+    process: SpanContext = field(repr=False, compare=False)
+
+
+class TracedStage(Generic[S]):
+    """Processes each record in a span, or in a few spans if its result is awaited (`RetryLater`)."""
+
+    def __init__(self, stage: Stage[S], spans: Spans) -> None:
+        self.name = stage.name
+        self.group = stage.group
+        self.topics = stage.topics
+        self.sends = stage.sends
+        self.max_in_flight = stage.max_in_flight
+        self.max_waiting = stage.max_waiting
+        self.linger_seconds = stage.linger_seconds
+        self.starts_at_latest = stage.starts_at_latest
+        self.fingerprint = stage.fingerprint
+        self._stage = stage
+        self._spans = spans
+        self._failed: dict[tuple[str, int, int], SpanContext] = {}
+
+    async def prepare(self, record: Record) -> PreparedRecord[S]:
+        """Prepare it without a span: how long the record then waits is no work."""
+        return await self._stage.prepare(record)
+
+    async def handle(self, subject: S, context: RecordContext) -> Outcome | RetryLater[S]:
+        """Process it in a span."""
+        record = context.record
+        span = self._spans.of_record(f"process {record.topic}", record, kind=SpanKind.CONSUMER)
+        token = span_trace_id.set(_hexadecimal(span))
+        try:
+            if span.is_recording():
+                return await self._handle(subject, context, span)
+            result = await self._stage.handle(subject, context)
+            return result if isinstance(result, RetryLater) else _passed_on(result, span)
+        finally:
+            span_trace_id.reset(token)
+
+    async def _handle(self, subject: S, context: RecordContext, span: Span) -> Outcome | RetryLater[S]:
+        record = context.record
+        span.set_attributes({**self._attributes(record), **_of_subject(subject), **_of_event(record.headers)})
+        with current(span):
+            try:
+                result = await self._stage.handle(subject, context)
+            except Exception:
+                self._failed[_coordinates(record)] = span.get_span_context()
+                raise
+            if isinstance(result, RetryLater):
+                span.set_attribute("ecticket.outcome", "retry_later")
+                return result
+            return self._published(result, span)
+
+    def hand_off(self, record: Record, subject: S, context: RecordContext) -> Outcome:
+        """Pass it on in a span, so that the new record has a context as young as itself."""
+        span = self._spans.of_record(f"hand off {record.topic}", record)
+        return self._at_once(record, span, lambda: self._stage.hand_off(record, subject, context))
+
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
+        """Park it in a span below the failed one."""
+        failed = self._failed.pop(_coordinates(record), None)
+        name = f"park {record.topic}"
+        span = (
+            self._spans.of_record(name, record)
+            if failed is None
+            else self._spans.begin(name, SpanOrigin(parent=failed))
+        )
+        mark_failed(span, type(error).__name__)
+        return self._at_once(record, span, lambda: self._stage.on_error(record, error, context))
+
+    def _at_once(self, record: Record, span: Span, work: Callable[[], Outcome]) -> Outcome:
+        token = span_trace_id.set(_hexadecimal(span))
+        try:
+            if not span.is_recording():
+                return _passed_on(work(), span)
+            span.set_attributes({**self._attributes(record), **_of_event(record.headers)})
+            with current(span):
+                return self._published(work(), span)
+        finally:
+            span_trace_id.reset(token)
+
+    def _attributes(self, record: Record) -> Attributes:
+        return {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": record.topic,
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
+            "messaging.consumer.group.name": self.group,
+            "ecticket.stage": self.name,
+        }
+
+    def _published(self, outcome: Outcome, process: Span) -> Outcome:
+        """The outcome, each record with the context of a span of its own."""
+        return _with_records(outcome, lambda record: self._created(record, process))
+
+    def _created(self, record: ProducerRecord, process: Span) -> ProducerRecord:
+        headers = dict(record.headers)
+        attributes: dict[str, str | int] = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "create",
+            "messaging.operation.type": "create",
+            "messaging.destination.name": record.topic,
+            "messaging.message.body.size": len(record.value or b""),
+        }
+        reason = headers.get(REASON)
+        if reason is not None:
+            why_parked = shown_id(reason.decode("utf-8", "replace"))
+            attributes["ecticket.dead_letter.reason"] = why_parked
+            mark_failed(process, why_parked)
+        if headers.get("ce_type") == _SUBMITTED:
+            link = notifications_link(record.key or b"")
+            process.add_link(link, {"ecticket.link": "notifications"})
+        origin = SpanOrigin(parent=process.get_span_context())
+        create = self._spans.begin(
+            f"create {record.topic}",
+            origin,
+            kind=SpanKind.PRODUCER,
+            attributes={**attributes, **_of_event(record.headers)},
+        )
+        create.end()
+        return TracedRecord(
+            topic=record.topic,
+            key=record.key,
+            value=record.value,
+            headers=headers_with(record, create.get_span_context()),
+            process=process.get_span_context(),
+        )
+
+
+def _hexadecimal(span: Span) -> str | None:
+    """The trace id for log lines; None without a trace."""
+    context = span.get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+def _passed_on(outcome: Outcome, span: Span) -> Outcome:
+    """An outcome whose trace is not recorded: its records say so, so that no later span of the order is recorded.
+
+    If the order came with a context, its stage has put that into the records.
+    """
+    context = span.get_span_context()
+    if context.is_remote or not context.is_valid:
+        return outcome
+    written = traceparent(context).encode("ascii")
+
+    def with_context(record: ProducerRecord) -> ProducerRecord:
+        # The order came without a context, so there is none to replace.
+        name = EXTENSION if is_event(record) else TRACEPARENT
+        headers = (*record.headers, (name, written))
+        return ProducerRecord(topic=record.topic, key=record.key, value=record.value, headers=headers)
+
+    return _with_records(outcome, with_context)
+
+
+def _with_records(outcome: Outcome, change: Callable[[ProducerRecord], ProducerRecord]) -> Outcome:
+    """The outcome with changed records; as it was, if that fails."""
+    if not outcome.records:
+        return outcome
+    return harmless(lambda: replace(outcome, records=tuple(map(change, outcome.records))), outcome)
+
+
+def _of_subject(subject: object) -> Attributes:
+    """Merchant, order and trade number of what is processed, as far as the stage knows them."""
+    match subject:
+        case SubmitTask(order_ref=order_ref):
+            return _named(order_ref.merchant_id, order_ref.order_id, None)
+        case PendingQuery(merchant_id=merchant_id, awaited=awaited):
+            return _named(merchant_id, None, awaited.trade_no.value)
+        case PendingTickets(merchant_id=merchant_id, awaited=awaited):
+            return _named(merchant_id, None, awaited.trade_no.value)
+        case BeginCollecting(collection=collection):
+            issuance = collection.issuance
+            return _named(issuance.merchant_id, issuance.order_id, issuance.trade_no)
+    return {}
+
+
+def _of_event(headers: Iterable[tuple[str, bytes | None]]) -> Attributes:
+    """The attributes of an event that are no data of a customer."""
+    return {
+        _EVENT_ATTRIBUTES[name]: shown_id(value.decode("utf-8", "replace"))
+        for name, value in headers
+        if name in _EVENT_ATTRIBUTES and value is not None
+    }
+
+
+def _named(merchant_id: str, order_id: str | None, trade_no: str | None) -> Attributes:
+    named = {"ecticket.merchant_id": merchant_id, "ecticket.order_id": order_id, "ecticket.trade_no": trade_no}
+    return {name: shown_id(value) for name, value in named.items() if value}
+
+
+def _coordinates(record: Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
+
+
+_EVENT_ATTRIBUTES = {
+    "ce_id": "cloudevents.event_id",
+    "ce_type": "cloudevents.event_type",
+    "ce_orderid": "ecticket.order_id",
+}
+_SUBMITTED = IssuanceSubmitted.TYPE.encode()

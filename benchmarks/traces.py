@@ -1,0 +1,145 @@
+"""What traces cost an order: CPU time of the adapter's process, without traces, with 1 % and with all orders recorded.
+
+The same parts as in `order_path`, each variant with its own engine; all take turns in the same process, so that a busy
+machine slows all of them; and only each variant's quickest quarter of turns counts, because other processes and the
+sharing of a core only add time. One order in a hundred arrives with a context of a span that is recorded. The others
+begin a trace, which the variant records or not. The spans are encoded as for a collector and then discarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Collection, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from adapter.app import Adapter, utc_now
+from adapter.protocol.endpoints import Family
+from adapter.provider.client import EcticketClient
+from adapter.provider.limits import CallLimits
+from adapter.provider.transport import TransportKind, make_transport
+from adapter.settings import load
+from adapter.stream.engine import Engine
+from adapter.tracing.exporting import Sampling, TraceIds
+from adapter.tracing.instruments import Instruments
+from adapter.tracing.traced import TracedInstruments
+from benchmarks.memory_kafka import MemoryKafka, MemoryMember
+from benchmarks.orders import order
+from benchmarks.reporting import Aim, Cell, Report
+from benchmarks.sealing import MERCHANT
+from benchmarks.stub import Stub
+
+SAMPLED_COST = 0.03
+"""The largest share of an order's CPU time that traces may take if 1 % of them are recorded."""
+ORDERS = 200
+"""Of one turn of a variant."""
+_SHARES = {"without traces": None, "1 % recorded": 0.0, "all recorded": 1.0}
+"""Of the orders without a context."""
+_EVERY = 100
+_RECORDED = (("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
+
+
+class _Encoding(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        encode_spans(spans).SerializeToString()
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Variant:
+    """One adapter in memory, and the CPU seconds of its turns."""
+
+    member: MemoryMember
+    provider: TracerProvider | None
+    seconds: list[float] = field(default_factory=list)
+
+    async def take_turn(self, values: Sequence[bytes], recorded: Collection[int]) -> None:
+        """Process orders; exporting their spans is part of the turn."""
+        began = time.process_time()
+        await self.member.commit_orders(values, dict.fromkeys(recorded, _RECORDED))
+        if self.provider is not None:
+            self.provider.force_flush()
+        self.seconds.append(time.process_time() - began)
+
+    @property
+    def microseconds(self) -> float:
+        """Of an order, without the first turn, in which connections are made."""
+        turns = sorted(self.seconds[1:])
+        return 1e6 * statistics.mean(turns[: max(1, len(turns) // 4)]) / ORDERS
+
+
+async def measure(*, turns: int) -> Report:
+    """Let each variant process its orders in turns."""
+    numbers = iter(range(1_000_000_000))
+    async with AsyncExitStack() as stack:
+        stub = stack.enter_context(Stub(delay_seconds=0, processes=1))
+        variants = {name: await _variant(stack, stub.base_url, share) for name, share in _SHARES.items()}
+        for _ in range(turns + 1):
+            values = [order(next(numbers)) for _ in range(ORDERS)]
+            for variant in variants.values():
+                await variant.take_turn(values, range(0, ORDERS, _EVERY))
+    off = variants["without traces"].microseconds
+    extra = {name: each.microseconds / off - 1 for name, each in variants.items()}
+    rows: list[dict[str, Cell]] = [
+        {"": name, "CPU µs an order": each.microseconds, "more, %": 100 * extra[name]}
+        for name, each in variants.items()
+    ]
+    cost = extra["1 % recorded"]
+    return Report(
+        title=f"The cost of traces, {turns} turns of {ORDERS} orders each",
+        rows=rows,
+        aims=[
+            Aim(
+                what="less than 3 % if 1 % of the orders are recorded",
+                measured=f"{100 * cost:.1f} %",
+                met=cost < SAMPLED_COST,
+            )
+        ],
+    )
+
+
+async def _variant(stack: AsyncExitStack, base_url: str, share: float | None) -> _Variant:
+    traces, provider = Instruments(), None
+    if share is not None:
+        sampler = Sampling(ParentBased(TraceIdRatioBased(share)))
+        provider = TracerProvider(sampler=sampler, id_generator=TraceIds(), shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(_Encoding(), max_queue_size=20 * ORDERS))
+        traces = TracedInstruments(provider, utc_now)
+        stack.callback(provider.shutdown)
+    keys = {"hash_key": MERCHANT.credentials.hash_key, "hash_iv": MERCHANT.credentials.hash_iv}
+    given = {f"merchants.{MERCHANT.merchant_id}.{name}": value for name, value in keys.items()}
+    settings = load(None, {"kafka.bootstrap_servers": "none:1", "submit.operator": "bench", **given})
+    adapter = Adapter(settings, only=("submit",), traces=traces)
+    client = EcticketClient(
+        base_url=base_url,
+        family=Family(settings.provider.family),
+        transport=make_transport(TransportKind.DIRECT),
+        wrap_exchange=traces.exchange,
+        limits=CallLimits(max_calls_per_second=0),
+        observer=adapter._metrics.provider,
+    )
+    member = MemoryMember()
+    engine = Engine(
+        traces.stage(adapter._submit_stage(client)),
+        traces.kafka(MemoryKafka(member)),
+        observer=adapter._metrics.stream,
+        now=adapter._now,
+    )
+    running = asyncio.create_task(engine.run())
+    stack.push_async_callback(_ended, running)
+    stack.push_async_callback(client.close)
+    stack.push_async_callback(engine.stop, 1.0)
+    return _Variant(member=member, provider=provider)
+
+
+async def _ended(running: asyncio.Task[None]) -> None:
+    await running
