@@ -167,7 +167,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "profile-callbacks": (_profile_callbacks, "the same of callbacks"),
     "quick": (_quick, "a few orders, to see that everything works and the results agree"),
 }
-ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
+ALL = ("submit", "paced", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost between a record and its parts; without a broker"),
     "reconcile": (_reconcile, "memory and time of a comparison with ECPay's report; without a broker"),

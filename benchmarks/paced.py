@@ -126,8 +126,9 @@ async def _cost(ground: Ground, rate: float, seconds: float, checkout: Path, cha
             begin = await _counters(ground, subject, submitted, issued)
             sent_at = await sending
             end = await _counters(ground, subject, submitted, issued)
-            if not await issued.until(count, patience=PATIENCE_SECONDS, alive=subject.must_run):
-                raise SubjectFailedError(f"only {issued.count} of {count} orders were issued; {subject.last_lines()}")
+            for arrivals in (submitted, issued):
+                if not await arrivals.until(count, patience=PATIENCE_SECONDS, alive=subject.must_run):
+                    raise SubjectFailedError(f"only {arrivals.count} of {count} orders; {subject.last_lines()}")
             await subject.stop()
         if wrong := _disagreement(count, len(sandbox.order_store), submitted, issued):
             raise ResultsDisagreeError(wrong)

@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
-from benchmarks import bulkhead, callbacks, flood, quick, sinks, sizing
+from benchmarks import bulkhead, callbacks, flood, paced, quick, sinks, sizing
 from benchmarks.attacks import MIXTURE
 from benchmarks.ground import ground
+from benchmarks.subjects import ROOT
 
 pytestmark = [
     pytest.mark.alone,
@@ -77,3 +78,13 @@ async def test_a_healthy_merchants_orders_are_submitted_beside_a_silent_one(kafk
     rows = {row["healthy merchant"]: row for row in report.rows}
     assert [row["orders"] for row in rows.values()] == [50, 50, 50]
     assert rows["beside a silent one"]["submitted"] == 50
+
+
+async def test_orders_at_a_pace_are_issued_before_and_after_a_change(kafka: KafkaConnection) -> None:
+    """Sandbox, both readers, counters and result check work together; the figures are not checked."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await paced.measure(here, Console(quiet=True), rates=(10.0,), seconds=2, before=ROOT)
+
+    assert [row["adapter"] for row in report.rows] == ["before", "now"]
+    assert all(isinstance(row["iss. p50"], float) for row in report.rows)
+    assert report.aims == []

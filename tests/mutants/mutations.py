@@ -284,15 +284,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "commit_linger",
     ),
     _stream(
-        "a record without a reservation does not ask for a commit",
-        "scheduler",
-        "                item.owned.awaiting_reservation.append(item)\n                item.owned.request_commit()\n",
-        "                item.owned.awaiting_reservation.append(item)\n"
-        "                item.owned.request_lingering_commit()\n",
-        "engine_records",
-        "commit_linger",
-    ),
-    _stream(
         "a revocation does not cut the linger",
         "owned_partition",
         "        self._sends_allowed = False\n        self.stop_handlers()\n",
