@@ -39,7 +39,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.", rich_help_panel=_COMMON),
 ]
-Debug = Annotated[bool, flag("--debug", "Show full tracebacks.", _COMMON)]
+Debug = Annotated[
+    bool, flag("--debug", "Show full tracebacks; they may quote customer data. The log of `run` never does.", _COMMON)
+]
 Json = Annotated[bool, flag("--json", "Print only JSON on standard output.")]
 MerchantId = Annotated[
     str | None,
