@@ -47,6 +47,7 @@ def _piece(text: str) -> str:
 
 PLANTED: Final[Mapping[str, tuple[str, Callable[[str], str]]]] = {
     "log/worker-2": ("phone", _escaped),
+    "log/worker-2: spans": ("plugin's token", _piece),
     "admin/metrics": ("hash key", _hex),
     "admin/info": ("name", _base64),
     "admin/livez": ("email", _url),
@@ -62,7 +63,7 @@ PLANTED: Final[Mapping[str, tuple[str, Callable[[str], str]]]] = {
     "leaky/termination message": ("password of the public address", _piece),
     "bundle/host.json": ("mobile of Taiwan", str),
 }
-"""By output: the mark that is planted in it, and how it is written."""
+"""By output (and what of it): the mark that is planted in it, and how it is written."""
 
 
 def _leak(output: str) -> str:
@@ -72,6 +73,8 @@ def _leak(output: str) -> str:
 
 def plant() -> None:
     """Change the adapter in this process so that each output leaks."""
+    from opentelemetry.sdk.trace import Span
+
     from adapter import app, console_runner
     from adapter.cli import explain, main
     from adapter.kafka.publisher import KafkaPublisher
@@ -123,6 +126,13 @@ def plant() -> None:
 
         return publish
 
+    def with_attribute(original: Callable[..., object]) -> Callable[..., object]:
+        def started(self: Span, *arguments: object, **named: object) -> None:
+            original(self, *arguments, **named)
+            self.set_attribute("leak", _leak("log/worker-2: spans"))
+
+        return started
+
     def single(original: Callable[..., object]) -> Callable[..., object]:
         return lambda self, record: original(self, changed(record))
 
@@ -140,6 +150,7 @@ def plant() -> None:
     wrapped(app.Adapter, "liveness_problems", lambda _: lambda _self: [_leak("admin/livez")])
     wrapped(console_runner, "process_facts", with_entry("console"))
     wrapped(app, "callbacks_app", answering)
+    wrapped(Span, "start", with_attribute)
     wrapped(AioKafkaTransactionalProducer, "publish", transaction)
     wrapped(KafkaPublisher, "publish", single)
     wrapped(explain, "print_facts", facts)
