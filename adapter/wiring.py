@@ -46,6 +46,7 @@ from adapter.provider.limits import CallLimits, DownloadTimeouts, ReportLimits
 from adapter.provider.observer import ProviderObserver
 from adapter.provider.proxy import Proxy, ProxyCredentials
 from adapter.provider.transport import TransportKind, make_transport, tls_context
+from adapter.secret import Secret
 from adapter.settings import Settings
 from adapter.settings.checks import check_settings
 from adapter.settings.merchants import MerchantBook
@@ -163,7 +164,7 @@ def kafka_connection(settings: Settings, *, plugins: Callable[[], PluginManager]
         security_protocol=kafka.security_protocol,
         sasl_mechanism=kafka.sasl_mechanism,
         sasl_username=kafka.sasl_username,
-        sasl_password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        sasl_password=Secret(kafka.sasl_password.get_secret_value()) if kafka.sasl_password else None,
         tokens=_tokens(settings, plugins) if kafka.sasl_mechanism == OAUTHBEARER else None,
         ssl_ca_file=kafka.ssl_ca_file,
         ssl_cert_file=kafka.ssl_cert_file,
@@ -205,7 +206,8 @@ def _client_credentials(settings: Settings) -> Callable[[], ClientCredentials]:
 
     def read() -> ClientCredentials:
         present = current()
-        return ClientCredentials(client_id=present["oauth_client_id"], client_secret=present["oauth_client_secret"])
+        client_secret = Secret(present["oauth_client_secret"])
+        return ClientCredentials(client_id=present["oauth_client_id"], client_secret=client_secret)
 
     return read
 
@@ -372,7 +374,7 @@ def _proxy_credentials(settings: Settings, address: ProxyAddress) -> Callable[[]
     """Return what reads the credentials for the next tunnel: those in the proxy's URL, or those of the settings."""
     provider, folder = settings.provider, settings.secrets_dir
     if address.username is not None:
-        fixed = ProxyCredentials(username=address.username, password=address.password or "")
+        fixed = ProxyCredentials(username=address.username, password=address.password or Secret(""))
         return lambda: fixed
     if provider.proxy_username is None or provider.proxy_password is None:
         return lambda: None
@@ -381,7 +383,7 @@ def _proxy_credentials(settings: Settings, address: ProxyAddress) -> Callable[[]
 
     def read() -> ProxyCredentials:
         present = current()
-        return ProxyCredentials(username=present["proxy_username"], password=present["proxy_password"])
+        return ProxyCredentials(username=present["proxy_username"], password=Secret(present["proxy_password"]))
 
     return read
 

@@ -12,13 +12,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "adapter"
 
-EVERYWHERE = {"errors", "backoff", "event_loop", "visible_text", "trace_context", "strict_json"}
+EVERYWHERE = {"errors", "backoff", "event_loop", "visible_text", "trace_context", "strict_json", "secret"}
 CORE = {"issuance", "protocol", "stream", "provider", "extensions"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "backoff": set(),
     "visible_text": set(),
+    "secret": set(),
     "strict_json": set(),
     "event_loop": set(),
     "trace_context": set(),

@@ -13,6 +13,7 @@ from adapter.extensions.values import OrderRecord
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
+from adapter.secret import Secret
 from adapter.settings import Settings, load
 
 DAY_MS = 24 * 3600 * 1000
@@ -49,7 +50,7 @@ def test_the_broker_is_reached_as_set() -> None:
     assert (connection.sasl_mechanism, connection.sasl_username, connection.sasl_password) == (
         "PLAIN",
         "adapter",
-        "hush",
+        Secret("hush"),
     )
     assert (connection.session_timeout_seconds, connection.transaction_timeout_seconds) == (20, 30)
 
@@ -189,8 +190,8 @@ def test_client_credentials_from_secret_files_are_read_for_each_token(tmp_path: 
 
     (folder / "oauth_client_secret").write_text("second")
 
-    assert (from_files().client_id, from_files().client_secret) == ("adapter", "second")
-    assert from_settings().client_secret == "given"
+    assert (from_files().client_id, from_files().client_secret) == ("adapter", Secret("second"))
+    assert from_settings().client_secret == Secret("given")
 
 
 def test_a_token_endpoint_without_credentials_stops_the_start() -> None:
@@ -225,7 +226,7 @@ def test_the_proxys_credentials_are_read_for_each_tunnel(tmp_path: Path, monkeyp
     (folder / "proxy_password").write_text("second")
     passwords += [proxy.credentials(), of_environment.credentials()]
 
-    assert [each and each.password for each in passwords] == ["first", "second", "from-variable"]
+    assert [each and each.password.reveal() for each in passwords] == ["first", "second", "from-variable"]
     assert wiring.ecticket_proxy(load(None, secrets)) is None
 
 

@@ -67,7 +67,7 @@ class PluginSelection:
     modules: tuple[str, ...] = ()
     paths: tuple[str | Path, ...] = ()
     disabled: frozenset[str] = frozenset()
-    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
     """The plugins' own sections, by name."""
     only: str | None = None
     """Loads the plugin of this name and no other."""

@@ -14,6 +14,7 @@ from adapter.errors import SettingsError
 from adapter.kafka.certificates import client_context
 from adapter.kafka.compression import CODECS
 from adapter.kafka.tokens import TokenProvider
+from adapter.secret import Secret
 
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 OAUTHBEARER = "OAUTHBEARER"
@@ -39,7 +40,7 @@ class KafkaConnection:
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
-    sasl_password: str | None = field(default=None, repr=False)
+    sasl_password: Secret[str] | None = None
     tokens: TokenProvider | None = field(default=None, repr=False)
     ssl_ca_file: Path | None = None
     ssl_cert_file: Path | None = None
@@ -81,7 +82,7 @@ class KafkaConnection:
             options["sasl_oauth_token_provider"] = self.tokens
         elif self.uses_sasl:
             options["sasl_plain_username"] = self.sasl_username
-            options["sasl_plain_password"] = self.sasl_password
+            options["sasl_plain_password"] = self.sasl_password and self.sasl_password.reveal()
         return options
 
     @property

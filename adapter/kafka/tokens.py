@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote_plus
@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaConnectionError
 from pydantic import BaseModel, Field, ValidationError
 
 from adapter.errors import SettingsError, TokenUnavailable
+from adapter.secret import Secret
 
 TIMEOUT_SECONDS: Final = 10.0
 """How long the identity provider may take."""
@@ -96,7 +97,7 @@ class ClientCredentials:
     """What the identity provider knows the adapter by."""
 
     client_id: str
-    client_secret: str = field(repr=False)
+    client_secret: Secret[str]
 
 
 class _Answer(BaseModel):
@@ -142,7 +143,7 @@ class TokenEndpoint:
             async with httpx.AsyncClient(
                 verify=verify, transport=self._transport, timeout=TIMEOUT_SECONDS, trust_env=False
             ) as client:
-                auth = (quote_plus(credentials.client_id), quote_plus(credentials.client_secret))
+                auth = (quote_plus(credentials.client_id), quote_plus(credentials.client_secret.reveal()))
                 async with (
                     asyncio.timeout(TIMEOUT_SECONDS),  # httpx's own time-outs are for each piece of an answer
                     client.stream("POST", self._url, data=self._form, auth=auth, headers=_PLAIN) as answer,

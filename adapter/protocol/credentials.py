@@ -5,15 +5,18 @@ These objects never show a key: not in `repr`, not in an error, not in a pickle.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NoReturn, Self
 
 from adapter.errors import SettingsError
+from adapter.secret import Secret
 
 KEY_LENGTH = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Credentials:
     """A HashKey and a HashIV, each 16 visible ASCII characters: used as text, although ECPay's look like hex.
 
@@ -21,21 +24,30 @@ class Credentials:
         SettingsError: one of the two has another form; the message has its length, never the key.
     """
 
-    hash_key: str = field(repr=False)
-    hash_iv: str = field(repr=False)
+    _hash_key: Secret[str] = field(compare=False)
+    _hash_iv: Secret[str] = field(compare=False)
+    _digest: bytes
+    """By which pairs are compared: caches look a pair up for every message, so it is computed once."""
 
-    def __post_init__(self) -> None:
+    def __init__(self, *, hash_key: str, hash_iv: str) -> None:
         """Reject keys that AES-128 or the checksum could not use."""
-        problems = [*key_problems("hash_key", self.hash_key), *key_problems("hash_iv", self.hash_iv)]
+        problems = [*key_problems("hash_key", hash_key), *key_problems("hash_iv", hash_iv)]
         if problems:
             raise SettingsError(*problems)
+        object.__setattr__(self, "_hash_key", Secret(hash_key))
+        object.__setattr__(self, "_hash_iv", Secret(hash_iv))
+        object.__setattr__(self, "_digest", hashlib.sha256((hash_key + hash_iv).encode()).digest())
+
+    # The two keys in clear text. Every message reads them, and an attrgetter needs no call of Python.
+    hash_key = property(attrgetter("_hash_key._value"))
+    hash_iv = property(attrgetter("_hash_iv._value"))
 
     def __repr__(self) -> str:
         """Show that there are keys, and nothing about them."""
         return "Credentials(hidden)"
 
     def __copy__(self) -> Self:
-        """Return itself: an immutable object needs no copy."""
+        """Return itself: a value needs no copy."""
         return self
 
     def __deepcopy__(self, memo: object) -> Self:

@@ -17,12 +17,12 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NoReturn
 
 import h11
 import httpx
 
 from adapter.provider.connection_failures import FailureCause, TunnelFailed, describe_tls_failure
+from adapter.secret import Secret
 
 MAX_CONNECT_ANSWER_BYTES = 16 * 1024
 """The limit of all that a proxy may send before the tunnel is open, interim answers included."""
@@ -30,20 +30,12 @@ _BEGINNING = b"HTTP/"
 """How an answer begins; a server of another protocol is found at its first bytes, not when the time is up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyCredentials:
-    """User name and password for the scheme Basic, the only one that is supported; never shown."""
+    """User name and password for the scheme Basic, the only one that is supported."""
 
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        """Show that there are credentials, and nothing about them."""
-        return "ProxyCredentials(hidden)"
-
-    def __reduce__(self) -> NoReturn:
-        """Raise TypeError, because a pickle would contain the password in clear text."""
-        raise TypeError("ProxyCredentials cannot be pickled, because the password would be readable in the pickle.")
+    username: str = field(repr=False)
+    password: Secret[str]
 
 
 def _no_credentials() -> None: ...
@@ -164,7 +156,7 @@ class _ConnectDialogue(asyncio.Protocol):
         headers = [("Host", self._target)]
         if credentials is not None:
             self._has_credentials = True
-            text = f"{credentials.username}:{credentials.password}".encode()
+            text = f"{credentials.username}:{credentials.password.reveal()}".encode()
             headers.append(("Proxy-Authorization", f"Basic {base64.b64encode(text).decode()}"))
         return self._http.send(h11.Request(method="CONNECT", target=self._target, headers=headers)) or b""
 

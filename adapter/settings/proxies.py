@@ -15,6 +15,7 @@ from urllib.request import getproxies_environment
 from urllib.request import proxy_bypass_environment as bypasses  # type: ignore[attr-defined]  # not in typeshed
 
 from adapter.errors import SettingsError
+from adapter.secret import Secret
 from adapter.settings.groups import ProviderSettings
 
 
@@ -27,7 +28,7 @@ class ProxyAddress:
     host: str
     port: int
     username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
+    password: Secret[str] | None = None
 
 
 def proxy_address(provider: ProviderSettings, base_url: str) -> ProxyAddress | None:
@@ -97,5 +98,5 @@ def _parsed(text: str, where: str) -> ProxyAddress:
         host=parts.hostname,
         port=port,
         username=None if parts.username is None else unquote(parts.username),
-        password=None if parts.password is None else unquote(parts.password),
+        password=None if parts.password is None else Secret(unquote(parts.password)),
     )

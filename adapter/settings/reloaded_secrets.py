@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adapter.errors import SettingsError
+from adapter.secret import Secret
 from adapter.settings.secret_files import read_secret
 
 
@@ -18,19 +19,16 @@ class ReloadedSecrets:
 
     def __init__(self, given: Mapping[str, str], folder: Path | None) -> None:
         """Take the values of the start, and the folder of the group's files, if there is one."""
-        self._values = dict(given)
+        self._values = {name: Secret(text) for name, text in given.items()}
         self._files = {} if folder is None else {name: folder / name for name in given}
         self._files = {name: path for name, path in self._files.items() if self._read(path) == given[name]}
 
     def __call__(self) -> Mapping[str, str]:
         """Read the files and return the current values."""
         for name, path in self._files.items():
-            self._values[name] = self._read(path) or self._values[name]
-        return dict(self._values)
-
-    def __repr__(self) -> str:
-        """Show no value."""
-        return "ReloadedSecrets(hidden)"
+            text = self._read(path)
+            self._values[name] = self._values[name] if text is None else Secret(text)
+        return {name: value.reveal() for name, value in self._values.items()}
 
     @staticmethod
     def _read(path: Path) -> str | None:

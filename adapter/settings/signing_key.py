@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from adapter.errors import SettingsError
+from adapter.secret import Secret
 from adapter.settings.merchants import RELOAD_SECONDS
 from adapter.settings.secret_files import read_secret
 
@@ -33,10 +34,10 @@ class SigningKeyTexts:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._setting = _lines(setting or "")
+        self._setting = _hidden(_lines(setting or ""))
         self._path = secrets_dir / FILE_NAME if secrets_dir is not None else None
         self._monotonic = monotonic
-        self._from_file: tuple[str, ...] = ()
+        self._from_file: tuple[Secret[str], ...] = ()
         self._read_at = float("-inf")
 
     def __call__(self) -> tuple[str, ...]:
@@ -46,11 +47,11 @@ class SigningKeyTexts:
             self._read_at = now
             with contextlib.suppress(SettingsError):
                 self._from_file = self._read()
-        return tuple(dict.fromkeys((*self._setting, *self._from_file)))
+        return tuple(each.reveal() for each in dict.fromkeys((*self._setting, *self._from_file)))
 
     def check(self) -> None:
         """Raise SettingsError for each line that is no key, and for a file that cannot be read. It never has a key."""
-        problems = list(_line_problems(self._setting, "keys.signing_key"))
+        problems = list(_line_problems([each.reveal() for each in self._setting], "keys.signing_key"))
         try:
             self._from_file = self._read()
         except SettingsError as error:
@@ -58,21 +59,25 @@ class SigningKeyTexts:
         if problems:
             raise SettingsError(*problems)
 
-    def _read(self) -> tuple[str, ...]:
+    def _read(self) -> tuple[Secret[str], ...]:
         if self._path is None:
             return ()
         found = _lines(read_secret(self._path, optional=True) or "")
         problems = tuple(_line_problems(found, f"The secret file {self._path}"))
         if problems:
             raise SettingsError(*problems)
-        return found
+        return _hidden(found)
+
+
+def _hidden(keys: Iterable[str]) -> tuple[Secret[str], ...]:
+    return tuple(map(Secret, keys))
 
 
 def _lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _line_problems(keys: tuple[str, ...], where: str) -> Iterator[str]:
+def _line_problems(keys: Iterable[str], where: str) -> Iterator[str]:
     """What is wrong with each line that cannot be one key: too short, too long, or not one word of ASCII.
 
     Two keys in one line would be a third one, which no other process accepts.

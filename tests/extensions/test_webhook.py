@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from log_lines import capture_logs
 from provider.server import Behaviour, RawServer, Visit, self_signed, unused_port
 
 from adapter import NotDelivered, RetryAfter, Undeliverable
@@ -141,19 +142,33 @@ async def test_while_a_secret_is_changed_both_sign(server: RawServer, tmp_path: 
     assert verified(*second, "whsec_" + base64.b64encode(b"3" * 24).decode())
 
 
-async def test_a_secret_that_is_gone_fails_the_delivery(server: RawServer, tmp_path: Path) -> None:
-    """Nothing is posted unsigned; it is tried again, and the file may be back by then."""
+async def test_without_a_secret_nothing_is_posted(server: RawServer, tmp_path: Path) -> None:
+    """Nothing is posted unsigned; it is tried again, and the file may be there by then."""
+    file = tmp_path / "secret"
+    for change, expected_text in ((file.touch, "holds no secret"), (file.unlink, "No such file")):
+        change()
+        async with posting(server.url, secrets=Secrets([], [file])) as webhook:
+            with pytest.raises(NotDelivered, match=expected_text):
+                await webhook.deliver(event())
+    assert server.visits == []
+
+
+async def test_a_secret_file_that_breaks_leaves_the_secret_that_it_had(server: RawServer, tmp_path: Path) -> None:
+    """The log names the file, and not what is in it."""
     file = tmp_path / "secret"
     file.write_text(OLD)
     secrets = Secrets([], [file])
-    secrets.now()
-    for change, expected_text in ((file.unlink, "No such file"), (lambda: file.write_text("hush"), "holds no secret")):
-        change()
-        async with posting(server.url, secrets=secrets) as webhook:
-            with pytest.raises(NotDelivered, match=expected_text) as refused:
+    async with posting(server.url, secrets=secrets) as webhook:
+        await webhook.deliver(event())
+        with capture_logs() as lines:
+            for change in (lambda: file.write_text("hush"), file.unlink):
+                change()
                 await webhook.deliver(event())
-        assert "hush" not in refused.value.reason
-    assert server.visits == []
+
+    assert [verified(headers_of(visit), visit.body, OLD) for visit in server.visits] == [True] * 3
+    assert [line["event"] for line in lines] == ["webhook-secret-unusable"] * 2
+    assert str(file) in str(lines[0])
+    assert "hush" not in str(lines)
 
 
 async def test_a_connection_is_used_again(server: RawServer) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from adapter.errors import SettingsError
 from adapter.kafka.connection import KafkaConnection
+from adapter.secret import Secret
 
 
 def test_a_plain_connection_needs_nothing_but_addresses() -> None:
@@ -49,7 +50,7 @@ def test_the_login_goes_to_the_clients_under_their_names() -> None:
         security_protocol="SASL_SSL",
         sasl_mechanism="SCRAM-SHA-512",
         sasl_username="adapter",
-        sasl_password="secret",
+        sasl_password=Secret("secret"),
     ).client_options()
     context = options.pop("ssl_context")
 
@@ -73,12 +74,12 @@ def test_the_password_does_not_show() -> None:
         security_protocol="SASL_SSL",
         sasl_mechanism="PLAIN",
         sasl_username="adapter",
-        sasl_password="secret",
+        sasl_password=Secret("secret"),
     )
 
     assert "secret" not in repr(connection)
     with pytest.raises(SettingsError) as refused:
-        KafkaConnection(bootstrap_servers="a:9092", sasl_password="secret")
+        KafkaConnection(bootstrap_servers="a:9092", sasl_password=Secret("secret"))
     assert "secret" not in str(refused.value)
 
 

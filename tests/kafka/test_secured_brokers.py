@@ -13,6 +13,7 @@ from adapter.errors import BrokerUnavailable, TokenUnavailable
 from adapter.kafka.admin import admin_session
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.tokens import Token, TokenProvider
+from adapter.secret import Secret
 
 from .secured_kafka import PASSWORD, USER, ClientFiles, SecuredKafka, unsigned_token
 
@@ -55,9 +56,9 @@ async def test_a_trusted_certificate_is_accepted_and_another_one_named(secured: 
 async def test_a_password_logs_in_and_a_wrong_one_is_named(secured: SecuredKafka, mechanism: str) -> None:
     """By Kafka's own error; the password itself is not repeated."""
     login = {"sasl_mechanism": mechanism, "sasl_username": USER}
-    await _answers(secured.connection("LOGIN", **login, sasl_password=PASSWORD))
+    await _answers(secured.connection("LOGIN", **login, sasl_password=Secret(PASSWORD)))
 
-    refusal = await _refusal(secured.connection("LOGIN", **login, sasl_password="another-one"))
+    refusal = await _refusal(secured.connection("LOGIN", **login, sasl_password=Secret("another-one")))
     assert "SaslAuthenticationFailed" in refusal
     assert "another-one" not in refusal
 

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from adapter.errors import SettingsError, TokenUnavailable
 from adapter.kafka.tokens import MAX_ANSWER_BYTES, ClientCredentials, Token, TokenEndpoint, TokenProvider
+from adapter.secret import Secret
 
 URL = "https://login.example/token"
 SECRET = "s3cret/with+signs"
@@ -34,7 +35,7 @@ def _endpoint(answer: httpx.Response | Exception, asked: list[httpx.Request] | N
             raise answer
         return httpx.Response(answer.status_code, headers=answer.headers, stream=answer.stream)  # not yet read
 
-    credentials = ClientCredentials(client_id="adapter", client_secret=SECRET)
+    credentials = ClientCredentials(client_id="adapter", client_secret=Secret(SECRET))
     return TokenEndpoint(URL, lambda: credentials, form={"scope": "kafka"}, transport=httpx.MockTransport(respond))
 
 
@@ -119,7 +120,7 @@ async def test_a_missing_token_is_a_failed_connection_for_the_client() -> None:
 def test_nothing_shows_a_token_or_a_secret() -> None:
     """Neither repr."""
     assert "abc" not in repr(Token(value="abc"))
-    assert SECRET not in repr(ClientCredentials(client_id="adapter", client_secret=SECRET))
+    assert SECRET not in repr(ClientCredentials(client_id="adapter", client_secret=Secret(SECRET)))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from adapter.provider.limits import CallLimits
 from adapter.provider.proxy import MAX_CONNECT_ANSWER_BYTES, Proxy, ProxyCredentials
 from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport
+from adapter.secret import Secret
 
 from .conftest import QUICK
 from .server import RawServer, Visit, unused_port
@@ -54,6 +55,10 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 async def _echo(visit: Visit) -> None:
     await visit.answer(b"answer to " + visit.body)
+
+
+def _credentials(password: str) -> ProxyCredentials:
+    return ProxyCredentials(username="shop", password=Secret(password))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +99,9 @@ async def open_way(authority: trustme.CA, trusting: ssl.SSLContext) -> AsyncIter
             host="127.0.0.1",
             port=proxy.port,
             tls=trusting if proxy_tls else None,
-            credentials=lambda: ProxyCredentials(username="shop", password=passwords[-1]) if passwords else None,
+            credentials=lambda: (
+                ProxyCredentials(username="shop", password=Secret(passwords[-1])) if passwords else None
+            ),
         )
         exchange = HttpExchange(
             AsyncioTransport(tls=trusting, keep_alive_seconds=3.0, proxy=address),
@@ -309,7 +316,7 @@ async def test_rejected_credentials_are_in_no_message(way: Way) -> None:
 
 def test_credentials_do_not_show_themselves() -> None:
     """In no text, and in no pickle."""
-    credentials = ProxyCredentials(username="shop", password=SECRET)
+    credentials = ProxyCredentials(username="shop", password=Secret(SECRET))
     proxy = Proxy(host="proxy.test", port=3128, credentials=lambda: credentials)
 
     assert not [text for text in (str(credentials), repr(credentials), str(proxy), repr(proxy)) if SECRET in text]

@@ -46,7 +46,7 @@ def _write(secrets: Path, merchant_id: str, number: int = 1, kind: str = "mercha
 def _signs_with(book: MerchantBook, merchant_id: str) -> str:
     merchant = book.find(merchant_id)
     assert merchant is not None
-    return merchant.signing.hash_key
+    return str(merchant.signing.hash_key)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapter.errors import SettingsError
+from adapter.secret import Secret
 from adapter.settings import load
 from adapter.settings.proxies import ProxyAddress, proxy_address
 from adapter.settings.reloaded_secrets import ReloadedSecrets
@@ -127,7 +128,7 @@ def test_credentials_of_the_environment_are_used_and_not_shown(monkeypatch: pyte
     found = _found(trust_env="true")
 
     assert found is not None
-    assert (found.username, found.password) == ("sh@p", f"{MARK}:")
+    assert (found.username, found.password) == ("sh@p", Secret(f"{MARK}:"))
     assert MARK not in repr(found)
 
 

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from adapter.extensions.builtin_sinks.signature import read_secret
+from adapter.secret import Secret
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What a file held when it was last read; `mark` changes with the file."""
+
+    mark: tuple[int, int, int]
+    key: Secret[bytes]
 
 
 class Secrets:
     """Keys from texts and from files; a changed file is read again."""
 
     def __init__(self, texts: Sequence[str], files: Sequence[Path]) -> None:
-        self._keys = [read_secret(text) for text in texts]
+        self._keys = [Secret(read_secret(text)) for text in texts]
         self._files = files
-        self._read: dict[Path, tuple[tuple[int, int, int], bytes]] = {}
+        self._read: dict[Path, _Known] = {}
 
     def now(self) -> list[bytes]:
         """Return the current keys, those of the settings first.
 
-        Raises OSError for a file that cannot be read, and ValueError for one that holds no secret.
+        A file that cannot be used now leaves the secret that was read before. Raises OSError for one that could never
+        be read, and ValueError for one that never held a secret.
         """
-        return [*self._keys, *(self._from(file) for file in self._files)]
+        return [key.reveal() for key in (*self._keys, *(self._from(file) for file in self._files))]
 
-    def _from(self, file: Path) -> bytes:
-        found = file.stat()
-        mark = (found.st_mtime_ns, found.st_ino, found.st_size)
+    def _from(self, file: Path) -> Secret[bytes]:
         known = self._read.get(file)
-        if known is None or known[0] != mark:
-            try:
-                known = mark, read_secret(file.read_text(encoding="utf-8").strip())
-            except ValueError as error:
-                raise ValueError(f"{file} holds no secret. {error}") from None
-            self._read[file] = known
-        return known[1]
+        try:
+            known = self._read[file] = _read_again(file, known)
+        except (OSError, ValueError) as error:
+            if known is None:
+                raise
+            _log.warning("webhook-secret-unusable", extra={"detail": str(error)})
+        return known.key
+
+
+def _read_again(file: Path, known: _Known | None) -> _Known:
+    """Read the file if it has changed. Raises OSError, and ValueError for a file without a secret."""
+    found = file.stat()
+    mark = (found.st_mtime_ns, found.st_ino, found.st_size)
+    if known is not None and known.mark == mark:
+        return known
+    try:
+        return _Known(mark=mark, key=Secret(read_secret(file.read_text(encoding="utf-8").strip())))
+    except ValueError as error:
+        raise ValueError(f"{file} holds no secret. {error}") from None

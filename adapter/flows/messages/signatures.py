@@ -64,8 +64,9 @@ class SigningKey:
     """One key. `merchant_id`: it is derived from this merchant's keys and signs no other merchant's plans."""
 
     key_id: str
-    secret: bytes = field(repr=False)
     merchant_id: str | None = None
+    keyed: hmac.HMAC = field(compare=False, repr=False)
+    """Begins every MAC under this key. It holds the key in a form in which nothing shows it."""
 
 
 class SigningKeys(Protocol):
@@ -112,7 +113,7 @@ class RecordSigner:
         key = self._keys.signing(merchant_id)
         if key is None:
             return replace(producer_record, headers=headers)
-        mac = _mac(key.secret, producer_record.key, producer_record.value, headers)
+        mac = _mac(key.keyed, producer_record.key, producer_record.value, headers)
         text = f"{VERSION}.{key.key_id}.{_text(mac)}"
         return replace(producer_record, headers=(*headers, (SIGNATURE, text.encode())))
 
@@ -130,7 +131,7 @@ class RecordSigner:
         key = self._keys.accepted(key_id.decode("latin-1"))
         if key is None:
             return Verified(trust=Trust.UNKNOWN_KEY)
-        mac = _mac(key.secret, record.key, record.value, signed)
+        mac = _mac(key.keyed, record.key, record.value, signed)
         fits = hmac.compare_digest(_text(mac).encode(), text)
         return Verified(trust=Trust.VALID if fits else Trust.INVALID, key=key)
 
@@ -143,11 +144,13 @@ def signing_key(secret: str, *, merchant_id: str | None = None) -> SigningKey:
     owner = _field(None if merchant_id is None else merchant_id.encode())
     derived = hmac.new(secret.encode(), _LABEL + owner, hashlib.sha256).digest()
     key_id = hmac.new(derived, _KEY_ID_LABEL, hashlib.sha256).hexdigest()[:_KEY_ID_CHARACTERS]
-    return SigningKey(key_id=key_id, secret=derived, merchant_id=merchant_id)
+    return SigningKey(key_id=key_id, merchant_id=merchant_id, keyed=hmac.new(derived, digestmod=hashlib.sha256))
 
 
-def _mac(secret: bytes, key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> bytes:
-    return hmac.digest(secret, b"".join(_signed_text(key, value, headers)), "sha256")
+def _mac(keyed: hmac.HMAC, key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> bytes:
+    mac = keyed.copy()
+    mac.update(b"".join(_signed_text(key, value, headers)))
+    return mac.digest()
 
 
 def _signed_text(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> Iterator[bytes]:
@@ -225,7 +228,7 @@ class KeyRing:
         self._monotonic = monotonic
         self._known: dict[str, _Known] = {}
         self._signing: dict[str | None, str] = {}
-        self._derived: dict[tuple[str, str | None], SigningKey] = {}
+        self._derived: dict[tuple[bytes, str | None], SigningKey] = {}
         self._refreshed_at: float | None = None
 
     def signing(self, merchant_id: str | None) -> SigningKey | None:
@@ -292,6 +295,7 @@ class KeyRing:
 
     def _key(self, secret: str, merchant_id: str | None) -> SigningKey:
         """Derived once; the settings are looked at every second."""
-        if (secret, merchant_id) not in self._derived:
-            self._derived[secret, merchant_id] = signing_key(secret, merchant_id=merchant_id)
-        return self._derived[secret, merchant_id]
+        known = (hashlib.sha256(secret.encode()).digest(), merchant_id)  # a dict must not have the secret in clear
+        if known not in self._derived:
+            self._derived[known] = signing_key(secret, merchant_id=merchant_id)
+        return self._derived[known]
