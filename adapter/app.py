@@ -162,7 +162,7 @@ async def _run(
             loop.add_signal_handler(number, stop.set)
     # A look-up at a name server that does not answer takes up to a minute, and Python's own threads delay the exit.
     loop.set_default_executor(DaemonExecutor(NAME_LOOKUPS_MAX, name="beside"))
-    traces = instruments(utc_now)
+    traces = instruments(utc_now, begin_at={settings.topics.orders_paid})
     adapter = Adapter(settings, only, dropped_log_lines=dropped_log_lines, traces=traces)
     _tune_gc()
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)

@@ -113,7 +113,7 @@ async def _variant(stack: AsyncExitStack, base_url: str, share: float | None) ->
         sampler = Sampling(ParentBased(TraceIdRatioBased(share)))
         provider = TracerProvider(sampler=sampler, id_generator=TraceIds(), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(_Encoding(), max_queue_size=20 * ORDERS))
-        traces = TracedInstruments(provider, utc_now)
+        traces = TracedInstruments(provider, utc_now, {"orders.paid"})
         stack.callback(provider.shutdown)
     keys = {"hash_key": MERCHANT.credentials.hash_key, "hash_iv": MERCHANT.credentials.hash_iv}
     given = {f"merchants.{MERCHANT.merchant_id}.{name}": value for name, value in keys.items()}

@@ -8,8 +8,9 @@ hours or days cannot be read, and no backend keeps them together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -37,7 +38,7 @@ from opentelemetry.trace import (
 from adapter.flows.messages.record_history import TIMESTAMP
 from adapter.flows.messages.signatures import PREFIX
 from adapter.stream.records import ProducerRecord, Record
-from adapter.trace_context import TRACEPARENT, traceparent_of
+from adapter.trace_context import TRACEPARENT, span_trace_id, traceparent_of
 from adapter.tracing.trace_ids import trace_with_id
 
 PARENT_SECONDS = 600.0
@@ -74,6 +75,7 @@ def harmless(work: Callable[[], T], otherwise: T) -> T:
 
 
 _NO_SPAN: Span = INVALID_SPAN
+_recording: ContextVar[bool] = ContextVar("recording", default=False)
 
 
 class SpanOrigin(NamedTuple):
@@ -86,40 +88,40 @@ class SpanOrigin(NamedTuple):
 class Spans:
     """Starts the adapter's spans. `now` is the clock with which the age of a record is compared.
 
-    Of a hundred orders, one may be recorded, so the others must cost nearly nothing. Their span is none of the SDK's
-    (which takes longer to decide and to make it), but only the context that their records continue.
+    A trace begins only at a topic of `begin_at`, with an order. On the other topics a record without a context is of an
+    order that is not recorded.
+
+    Of a hundred orders, one may be recorded, so the others must cost nearly nothing: they are decided before the SDK
+    makes a span, and nothing of them is marked. Their records keep the context with which they came, if any.
     """
 
-    def __init__(self, provider: TracerProvider, now: Callable[[], datetime]) -> None:
+    def __init__(self, provider: TracerProvider, now: Callable[[], datetime], begin_at: Collection[str]) -> None:
+        self._begin_at = begin_at
         self._tracer = provider.get_tracer(NAME, version(NAME))
         self._sampler = provider.sampler
         self._now = now
         self._drops_unsampled = _drops_unsampled(provider.sampler)
 
     def of_record(self, name: str, record: Record, *, kind: SpanKind = SpanKind.INTERNAL) -> Span:
-        """Start the span of a record's work, which continues the record's trace or begins one.
-
-        One that is not recorded has the context of the record, if that has one.
-        """
+        """Start the span of a record's work, which continues the record's trace or begins one."""
         return harmless(lambda: self._of_record(name, record, kind), _NO_SPAN)
 
     def _of_record(self, name: str, record: Record, kind: SpanKind) -> Span:
         past = context_in(record) if record.headers else None
         if past is None:
-            return self._first(name, kind)
+            return self._first(name, kind) if record.topic in self._begin_at else _NO_SPAN
         if self._drops_unsampled and not past.trace_flags & TraceFlags.SAMPLED:
-            return NonRecordingSpan(past)
+            return _NO_SPAN
         age = (self._now() - _first_written_at(record)).total_seconds()
         origin = SpanOrigin(parent=past) if age <= PARENT_SECONDS else SpanOrigin(links=(Link(past),))
-        span = self.begin(name, origin, kind=kind)
-        return span if span.is_recording() else NonRecordingSpan(past)
+        return self.begin(name, origin, kind=kind)
 
     def _first(self, name: str, kind: SpanKind) -> Span:
         trace_id = getrandbits(128)
-        if self._sampler.should_sample(None, trace_id, name, kind).decision is not Decision.DROP:
-            with trace_with_id(trace_id):
-                return self.begin(name, SpanOrigin(), kind=kind)
-        return NonRecordingSpan(SpanContext(trace_id, getrandbits(64), is_remote=False))
+        if self._sampler.should_sample(None, trace_id, name, kind).decision is Decision.DROP:
+            return _NO_SPAN
+        with trace_with_id(trace_id):
+            return self.begin(name, SpanOrigin(), kind=kind)
 
     def begin(
         self,
@@ -155,21 +157,27 @@ class Spans:
 
 @contextmanager
 def current(span: Span) -> Iterator[None]:
-    """Run a block in this span, then end it. An error is recorded by its type, because its text may quote an order."""
-    token = attach(set_span_in_context(span))
+    """Run a block in this span, and name its trace in log lines; then end it.
+
+    An error is recorded by its type, because its text may quote an order.
+    """
+    token, recording = attach(set_span_in_context(span)), _recording.set(span.is_recording())
+    trace = span_trace_id.set(f"{span.get_span_context().trace_id:032x}")
     try:
         yield
     except BaseException as error:
         mark_failed(span, type(error).__name__)
         raise
     finally:
+        span_trace_id.reset(trace)
+        _recording.reset(recording)
         detach(token)
         span.end()
 
 
 def is_recording() -> bool:
-    """Whether the span in which the caller runs is recorded."""
-    return get_current_span().is_recording()
+    """Whether the caller runs in a recorded span of the adapter's."""
+    return _recording.get()
 
 
 def mark_failed(span: Span, error_type: str) -> None:

@@ -16,18 +16,14 @@ from adapter.flows.report_rounds import PendingTickets
 from adapter.flows.submit import SubmitTask
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater, Stage
-from adapter.trace_context import TRACEPARENT, span_trace_id
 from adapter.tracing.spans import (
-    EXTENSION,
     Attributes,
     SpanOrigin,
     Spans,
     current,
     harmless,
     headers_with,
-    is_event,
     mark_failed,
-    traceparent,
 )
 from adapter.tracing.trace_ids import notifications_link
 
@@ -68,17 +64,8 @@ class TracedStage(Generic[S]):
         """Process it in a span."""
         record = context.record
         span = self._spans.of_record(f"process {record.topic}", record, kind=SpanKind.CONSUMER)
-        token = span_trace_id.set(_hexadecimal(span))
-        try:
-            if span.is_recording():
-                return await self._handle(subject, context, span)
-            result = await self._stage.handle(subject, context)
-            return result if isinstance(result, RetryLater) else _passed_on(result, span)
-        finally:
-            span_trace_id.reset(token)
-
-    async def _handle(self, subject: S, context: RecordContext, span: Span) -> Outcome | RetryLater[S]:
-        record = context.record
+        if not span.is_recording():
+            return await self._stage.handle(subject, context)
         span.set_attributes({**self._attributes(record), **_of_subject(subject), **_of_event(record.headers)})
         with current(span):
             try:
@@ -109,15 +96,11 @@ class TracedStage(Generic[S]):
         return self._at_once(record, span, lambda: self._stage.on_error(record, error, context))
 
     def _at_once(self, record: Record, span: Span, work: Callable[[], Outcome]) -> Outcome:
-        token = span_trace_id.set(_hexadecimal(span))
-        try:
-            if not span.is_recording():
-                return _passed_on(work(), span)
-            span.set_attributes({**self._attributes(record), **_of_event(record.headers)})
-            with current(span):
-                return self._published(work(), span)
-        finally:
-            span_trace_id.reset(token)
+        if not span.is_recording():
+            return work()
+        span.set_attributes({**self._attributes(record), **_of_event(record.headers)})
+        with current(span):
+            return self._published(work(), span)
 
     def _attributes(self, record: Record) -> Attributes:
         return {
@@ -167,31 +150,6 @@ class TracedStage(Generic[S]):
             headers=headers_with(record, create.get_span_context()),
             process=process.get_span_context(),
         )
-
-
-def _hexadecimal(span: Span) -> str | None:
-    """The trace id for log lines; None without a trace."""
-    context = span.get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else None
-
-
-def _passed_on(outcome: Outcome, span: Span) -> Outcome:
-    """An outcome whose trace is not recorded: its records say so, so that no later span of the order is recorded.
-
-    If the order came with a context, its stage has put that into the records.
-    """
-    context = span.get_span_context()
-    if context.is_remote or not context.is_valid:
-        return outcome
-    written = traceparent(context).encode("ascii")
-
-    def with_context(record: ProducerRecord) -> ProducerRecord:
-        # The order came without a context, so there is none to replace.
-        name = EXTENSION if is_event(record) else TRACEPARENT
-        headers = (*record.headers, (name, written))
-        return ProducerRecord(topic=record.topic, key=record.key, value=record.value, headers=headers)
-
-    return _with_records(outcome, with_context)
 
 
 def _with_records(outcome: Outcome, change: Callable[[ProducerRecord], ProducerRecord]) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 from opentelemetry import trace
@@ -31,28 +31,30 @@ S = TypeVar("S")
 class TracedInstruments(Instruments):
     """Wraps each part with spans of one provider."""
 
-    def __init__(self, provider: TracerProvider, now: Clock, exporting: Exporting | None = None) -> None:
-        self._spans = Spans(provider, now)
+    def __init__(
+        self, provider: TracerProvider, now: Clock, begin_at: Collection[str], exporting: Exporting | None = None
+    ) -> None:
+        self.spans = Spans(provider, now, begin_at)
         self._exporting = exporting
-        self.hook_jobs = HookSpans(self._spans)
+        self.hook_jobs = HookSpans(self.spans)
 
     def stage(self, stage: Stage[S]) -> Stage[S]:
-        return TracedStage(stage, self._spans)
+        return TracedStage(stage, self.spans)
 
     def kafka(self, kafka: Kafka) -> Kafka:
-        return TracedKafka(kafka, self._spans)
+        return TracedKafka(kafka, self.spans)
 
     def ecticket(self, ecticket: Ecticket) -> Ecticket:
-        return TracedEcticket(ecticket, self._spans)
+        return TracedEcticket(ecticket, self.spans)
 
     def exchange(self, exchange: Exchange) -> Exchange:
-        return TracedExchange(exchange, self._spans)
+        return TracedExchange(exchange, self.spans)
 
     def sink(self, sink: SinkCaller) -> SinkCaller:
-        return TracedSink(sink, self._spans)
+        return TracedSink(sink, self.spans)
 
     def publisher(self, publisher: Publisher) -> Publisher:
-        return TracedPublisher(publisher, self._spans)
+        return TracedPublisher(publisher, self.spans)
 
     def receiver(self, receiver: NotificationReceiver, paths: Mapping[CallbackKind, str], /) -> NotificationReceiver:
         return TracedReceiver(receiver, paths)
@@ -62,8 +64,8 @@ class TracedInstruments(Instruments):
             await self._exporting.stop()
 
 
-def exported(exporters: Sequence[str], now: Clock) -> TracedInstruments:
+def exported(exporters: Sequence[str], now: Clock, begin_at: Collection[str]) -> TracedInstruments:
     """Record spans and export them. Plugins that use OpenTelemetry's API record in the same traces."""
     exporting = Exporting(make_exporters(exporters))
     trace.set_tracer_provider(exporting.provider)
-    return TracedInstruments(exporting.provider, now, exporting)
+    return TracedInstruments(exporting.provider, now, begin_at, exporting)

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanContext
 
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.submit import SubmitStage
+from adapter.testing.fakes import TOPICS
 from adapter.tracing.exporting import Sampling, TraceIds
 from adapter.tracing.traced import TracedInstruments
 
@@ -33,7 +34,7 @@ class Traces:
             sampler=Sampling(sampler or ParentBased(ALWAYS_ON)), id_generator=TraceIds(), shutdown_on_exit=False
         )
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.instruments = TracedInstruments(self.provider, clock)
+        self.instruments = TracedInstruments(self.provider, clock, {TOPICS.orders_paid})
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:

@@ -60,7 +60,7 @@ async def post(harness: TracedHarness, server: Server, *, recorded: bool = True)
     if not recorded:
         await sending()
         return
-    with harness.traces.provider.get_tracer("test").start_as_current_span("issue", record_exception=False):
+    with harness.traces.instruments.spans.child("issue", attributes={}):
         await sending()
 
 

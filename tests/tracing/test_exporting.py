@@ -135,7 +135,7 @@ def test_a_receiver_that_is_unavailable_is_logged(caplog: pytest.LogCaptureFixtu
 
 def test_without_variables_nothing_is_wrapped_or_imported() -> None:
     """Also if the SDK is installed."""
-    made = setup.instruments(Clock())
+    made = setup.instruments(Clock(), begin_at=())
     stage = object()
 
     assert type(made) is Instruments
@@ -149,7 +149,7 @@ async def test_the_variables_decide_at_the_start(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     providers: list[object] = []
     monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
-    made = setup.instruments(Clock())
+    made = setup.instruments(Clock(), begin_at=())
     assert isinstance(made, TracedInstruments)
     await made.stop()
 
@@ -163,7 +163,7 @@ def test_a_variable_that_the_sdk_refuses_stops_no_start(
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     with caplog.at_level(logging.ERROR, "adapter.tracing"):
-        made = setup.instruments(Clock())
+        made = setup.instruments(Clock(), begin_at=())
 
     assert type(made) is Instruments
     logged = [record.message for record in caplog.records if record.name == "adapter.tracing.setup"]

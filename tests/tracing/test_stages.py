@@ -232,6 +232,16 @@ async def test_a_link_inherits_the_decision_of_what_it_links() -> None:
     assert harness.traces.names.count("process orders.paid") == 1
 
 
+async def test_an_order_that_is_not_recorded_is_not_marked() -> None:
+    """Without a context on the adapter's own topics, an order is not recorded: only its own record begins a trace."""
+    off, on = TracedHarness(sampler=ParentBased(TraceIdRatioBased(0.0))), TracedHarness()
+    published = await off.work(off.order())
+    await on.query(published.confirmations[0])
+
+    assert "traceparent" not in published.event("submitted").attributes
+    assert not [*off.traces.spans, *on.traces.spans]
+
+
 async def test_a_sampler_that_is_off_is_off() -> None:
     """Also for what the shop records."""
     harness = TracedHarness(sampler=ALWAYS_OFF)
