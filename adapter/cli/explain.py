@@ -107,7 +107,8 @@ def _note_what_is_missing(timeline: OrderTimeline) -> None:
     if timeline.truncated:
         note("There are too many records of one kind; the oldest of them are not shown.")
     if timeline.other_orders:
-        note(f"Other orders of the merchant have one of these numbers: {', '.join(timeline.other_orders)}.")
+        others = ", ".join(map(one_line, timeline.other_orders))
+        note(f"Other orders of the merchant have one of these numbers: {others}.")
     if timeline.unreadable:
         note(f"Batches that cannot be read were left out: {', '.join(timeline.unreadable)}.")
 

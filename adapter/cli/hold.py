@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,7 +81,7 @@ def hold(
     audit("hold", facts, text=f"held  {merchant_id}  {ends}", as_json=json)
     note(
         f"Running adapters that reach the brokers stop sending within {IN_FORCE_SECONDS:g} s; calls on the wire end. "
-        f"Their metrics show it: ecticket_merchant_held. Release it with: ecticket-adapter release {merchant_id}"
+        f"Their metrics show it: ecticket_merchant_held. Release it with: ecticket-adapter release {quote(merchant_id)}"
         f"{context.same_config}"
     )
     return 0

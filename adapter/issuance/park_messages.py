@@ -6,6 +6,7 @@ Each message says what happened, under which number, and what to do. It contains
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 from adapter.issuance.actions import Park, ParkReason
 from adapter.issuance.state import PartState, WaitReason
@@ -93,7 +94,7 @@ def number_name(trade_no: TradeNo) -> str:
 
 def query_command(trade_no: TradeNo) -> str:
     """Return the command that queries this number, without the program's name."""
-    return f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
+    return f"query {quote(trade_no.value)}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
 
 
 def not_collected(trade_no: TradeNo, clause: str) -> str:

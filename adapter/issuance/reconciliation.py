@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum, unique
+from shlex import quote
 from typing import Final, TypeAlias
 
 from adapter.issuance.park_messages import number_name, query_command
@@ -295,7 +296,7 @@ def _not_reported(published: PublishedIssuance) -> tuple[DifferenceKind, str] | 
     else:
         step = (
             f"Query it (`ecticket-adapter {query}`) and ask ECPay; then resolve it (`ecticket-adapter resolve "
-            f"{published.trade_no.value} --as issued|failed --why ...`)."
+            f"{quote(published.trade_no.value)} --as issued|failed --why ...`)."
         )
     message = f"{number} was published as {published.state}, and ECPay's report lacks it. {step}"
     return DifferenceKind.NOT_REPORTED, message
@@ -303,7 +304,7 @@ def _not_reported(published: PublishedIssuance) -> tuple[DifferenceKind, str] | 
 
 def _contradiction(published: PublishedIssuance, reported: ReportedIssuance) -> tuple[DifferenceKind, str] | None:
     step = _STATE_STEPS.get((published.state, reported.status))
-    number, value = number_name(published.trade_no), published.trade_no.value
+    number, value = number_name(published.trade_no), quote(published.trade_no.value)
     if step is not None:
         message = (
             f"{number} was published as {published.state}, and ECPay's report has it as "
@@ -346,7 +347,7 @@ def _either(
 
 
 def _not_published_message(reported: ReportedIssuance) -> str:
-    value = reported.trade_no.value
+    value = quote(reported.trade_no.value)  # a report may have any text there
     resolution = {IssueStatus.ISSUED: "issued", IssueStatus.FAILED: "failed"}.get(
         reported.status or IssueStatus.IN_PROGRESS, "issued|failed"
     )

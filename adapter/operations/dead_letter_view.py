@@ -17,6 +17,8 @@ from adapter.flows.messages.record_history import MERCHANT_ID, ORDER_ID, PLAN, s
 from adapter.stream.records import Record
 from adapter.strict_json import parse_json
 
+_TRADE_NO = re.compile(r"[A-Za-z0-9]{1,25}")
+"""Anything else is no number of ECTicket's, and does not belong into a command that a person copies."""
 _COUNT = re.compile(r"[0-9]{1,9}")
 _NUMBERS: Mapping[str, str] = {
     "kafka_dlt-original-partition": ">i",
@@ -157,7 +159,7 @@ def _trade_nos(plan: Mapping[str, object], content: Mapping[str, object]) -> tup
     parts = plan.get("parts")
     holders = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     found = (holder.get("trade_no") for holder in (*holders, _inside(content, "issuance")))
-    return tuple(each for each in found if isinstance(each, str))
+    return tuple(each for each in found if isinstance(each, str) and _TRADE_NO.fullmatch(each))
 
 
 def _coordinates(values: Mapping[str, object], form: str) -> str | None:

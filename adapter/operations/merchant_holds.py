@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, time, timedelta
+from shlex import quote
 
 from adapter.errors import AdapterError
 from adapter.flows.messages.hold import MerchantHold, hold_record
@@ -85,7 +86,7 @@ def describe_hold(merchant_id: str, hold: MerchantHold) -> str:
     reason = "" if hold.reason is None else f" Reason: {hold.reason.rstrip('.')}."
     return (
         f"Merchant {merchant_id} is held since {in_taipei(hold.held_at)}, {until}; its orders wait.{reason} Release it "
-        f"with: ecticket-adapter release {merchant_id}"
+        f"with: ecticket-adapter release {quote(merchant_id)}"
     )
 
 

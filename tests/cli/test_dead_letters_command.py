@@ -107,6 +107,21 @@ def test_the_merchant_is_found_where_it_shows(value: bytes | None, merchant_id: 
     assert read_dead_letter(_record(ProducerRecord(topic="", key=None, value=value))).merchant_id == merchant_id
 
 
+@pytest.mark.parametrize(
+    "text", ["CBX1; ls", "$(ls)", "A\nB", "", "A" * 26, "\N{FULLWIDTH LATIN CAPITAL LETTER A}", "A B"]
+)
+def test_only_a_number_goes_into_a_command_that_a_person_copies(text: str) -> None:
+    """Another program may have written the dead letter, its plan or its value."""
+    plan = json.dumps({"parts": [{"trade_no": text}, {"trade_no": "CBX1"}]}).encode()
+    value = json.dumps({"issuance": {"trade_no": text}}).encode()
+
+    dead_letter = read_dead_letter(
+        _record(ProducerRecord(topic="", key=None, value=value, headers=(("ecticket-plan", plan),)))
+    )
+
+    assert dead_letter.trade_nos == ("CBX1",)
+
+
 def _of_a_shop(order_id: str, value: bytes = b"<order/>") -> DeadLetter:
     """A letter of a shop with a format of its own, which only its plugin reads."""
     record = Record(topic="orders.paid", partition=0, offset=9, timestamp=NOW, key=None, value=value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -324,6 +325,21 @@ def test_each_message_names_the_number_and_the_next_step(
 
     assert isinstance(found, IssuanceDifference)
     assert all(each in found.message for each in (NUMBER.value, *named))
+
+
+@pytest.mark.parametrize("text", ["$(ls)", "A; ls", "A`ls`", "A' B"])
+@pytest.mark.parametrize("status", [S.ISSUED, S.FAILED])
+def test_a_number_in_a_command_is_one_word_of_a_shell(text: str, status: S) -> None:
+    """A person copies the command, and a report may have any text there."""
+    odd = TradeNo(kind=TradeNoKind.MERCHANT, value=text)
+    unknown = compare(None, merge_reported([row(status, trade_no=odd)]), DAYS, POLICY)
+    contrary = compare(
+        merge_published([fact(SUBMITTED, trade_no=odd)]), merge_reported([row(status, trade_no=odd)]), DAYS, POLICY
+    )
+
+    for found in (unknown, contrary):
+        assert isinstance(found, IssuanceDifference)
+        assert f"resolve {shlex.quote(text)} --as" in found.message
 
 
 def test_a_free_number_is_queried_as_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -103,3 +104,11 @@ def test_a_hold_is_described_with_its_end_and_the_way_out(
     hold = MerchantHold(held_at=NOW, until=until, reason=reason)
 
     assert mentions(describe_hold("3085676", hold), f"3085676 ecticket-adapter release {words}")
+
+
+@pytest.mark.parametrize("merchant_id", ["3085676", "$(ls)", "1; ls", "1\n2"])
+def test_the_command_that_releases_is_one_that_can_be_copied(merchant_id: str) -> None:
+    """The id is the key of a record, and another program may have written it."""
+    hold = MerchantHold(held_at=datetime(2026, 3, 2, tzinfo=UTC), until=None, reason=None)
+
+    assert describe_hold(merchant_id, hold).endswith(f"ecticket-adapter release {shlex.quote(merchant_id)}")
