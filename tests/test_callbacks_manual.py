@@ -48,7 +48,7 @@ def test_the_bounds_are_those_of_the_code() -> None:
         f"take {REFUSAL_DELAY_SECONDS:g} s",
         f"within {limits.request_seconds:g} s",
         f"a head of more than {limits.head_bytes // 1024} KiB",
-        f"more than {limits.headers} headers",
+        f"more than {limits.headers} headers or {limits.chunks:,} chunks",
         f"a message of more than {limits.message_bytes // 1024} KiB",
         f"{limits.connections} connections at once",
     ):

@@ -42,7 +42,9 @@ class ConnectionLimits:
     headers: int = 100
     """Headers of a request, with those of a trailer. A short one needs thirty times its bytes on the wire."""
     message_bytes: int = 512 * 1024
-    """Bytes on the wire: a body in chunks of one byte is six times as long there."""
+    """Bytes on the wire, also of a body that is too long and was refused."""
+    chunks: int = 1000
+    """Chunks of a body: parsing a short one takes as long as parsing a kilobyte."""
 
 
 _READ_BYTES = 16 * 1024
@@ -126,6 +128,7 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
         _in_head = True
         _pipelined = False
         _received = 0
+        _chunks = 0
         _given_way = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -174,9 +177,15 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
             if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.head_bytes:
                 self.give_way("too-much")
                 raise _StopParsing
-            self._in_head = False
+            self._in_head, self._chunks = False, 0
             self.scope["state"][EXPENDABLE] = partial(slots.set_waiting, self, waits=True)
             super().on_headers_complete()
+
+        def on_chunk_header(self) -> None:
+            self._chunks += 1
+            if self._chunks > limits.chunks:
+                self.give_way("too-much")
+                raise _StopParsing
 
         def on_message_complete(self) -> None:
             self._in_head, self._received = True, 0

@@ -21,6 +21,10 @@ from adapter.web.refusal_log import log_refusal
 
 _BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's own number."""
+_ACCEPTED_AT_ONCE = 32
+"""Connections that are accepted in one pass of the event loop: much fewer than there are slots, so that a connection
+whose request has come is read before newcomers can take its slot. asyncio takes the backlog for this number, too.
+"""
 
 
 class _QuietServer(uvicorn.Server):
@@ -61,6 +65,7 @@ class WebServer:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
+            backlog=_ACCEPTED_AT_ONCE,
         )
         self._server = _QuietServer(config)
         self._host = host
@@ -78,6 +83,7 @@ class WebServer:
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"web-{self._purpose}")
         while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn has a flag and no event
             await asyncio.sleep(0.01)
+        listener.listen(_BACKLOG)  # asyncio has reduced it
 
     async def stop(self, grace_seconds: float = 2.0) -> None:
         """Accept no more connections, answer open requests within the grace, and end."""

@@ -1309,6 +1309,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "callbacks",
     ),
     _web(
+        "a request has as many chunks as it likes",
+        "connection_limits",
+        "            if self._chunks > limits.chunks:\n",
+        "            if False:\n",
+        "hostile_connections",
+    ),
+    _web(
+        "all connections that wait are accepted at once",
+        "server",
+        "            backlog=_ACCEPTED_AT_ONCE,\n",
+        "            backlog=_BACKLOG,\n",
+        "hostile_connections",
+    ),
+    _web(
         "a refused request keeps its slot while its answer waits",
         "callbacks",
         "        give_up_slot()\n",

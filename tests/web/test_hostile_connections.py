@@ -246,6 +246,42 @@ async def test_large_bodies_take_turns_and_small_ones_do_not_wait(monkeypatch: p
         await asyncio.gather(*waiting)
 
 
+async def test_a_body_has_a_limited_number_of_chunks() -> None:
+    """However short they are: parsing one takes as long as parsing a kilobyte."""
+    body = sealed()
+
+    def chunked(count: int) -> bytes:
+        data = body + b" " * (count - len(body))
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in data)
+        return request(b"", content_length="", transfer_encoding="chunked") + chunks + b"0\r\n\r\n"
+
+    most = ConnectionLimits().chunks
+    async with running_callback_server() as server:
+        assert (await server.send_raw(chunked(most - 1)))[0] == 200
+        assert (await server.send_raw(chunked(most)))[0] == 0
+        assert server.closed == {"too-much": 1}
+
+
+async def test_a_request_that_has_come_is_read_before_newcomers_take_its_slot() -> None:
+    """However many wait to be accepted together: fewer are accepted at once than there are slots."""
+    async with running_callback_server(ConnectionLimits(connections=128)) as server:
+        clients = []
+        for number in range(600):  # the server cannot accept them meanwhile: nothing here waits
+            client = socket.socket()
+            client.connect(("127.0.0.1", server.port))
+            if number % 10 == 0:
+                client.sendall(request(sealed({**STATUS, "TicketNo": f"CB{number}"})))
+            client.setblocking(False)
+            clients.append(client)
+        loop = asyncio.get_running_loop()
+        answers = [await asyncio.wait_for(loop.sock_recv(each, 12), 10) for each in clients[::10]]
+
+        assert answers == [b"HTTP/1.1 200"] * 60
+        assert len(server.published) == 60
+        for client in clients:
+            client.close()
+
+
 # -- the admin port ------------------------------------------------------------------------------------------------
 
 
