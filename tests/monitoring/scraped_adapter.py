@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 
 from adapter.extensions.invocation import HookCounters
 from adapter.flows.messages.hold import MerchantHold
+from adapter.flows.open_work import OpenKind
 from adapter.flows.report_rounds import WaitingTickets
+from adapter.operations.oldest_dead_letter import OldestDeadLetter
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
 from adapter.provider.call_limiter import LimiterUsage
@@ -18,6 +20,9 @@ from adapter.provider.merchant_channel import ChannelState
 from adapter.provider.observer import CallFinished, CallOutcome
 from adapter.stream.observer import Gauges
 from adapter.stream.port import TopicPartition
+from adapter.stream.snapshot import OpenRecord
+from adapter.testing.fakes import TOPICS
+from adapter.testing.orders import MERCHANT
 from adapter.web.metrics import Metrics
 from adapter.web.scraped_metrics import (
     ActiveHoldMetrics,
@@ -25,13 +30,14 @@ from adapter.web.scraped_metrics import (
     ChannelMetrics,
     ClockMetrics,
     CollectingMetrics,
+    DeadLetterAgeMetrics,
     DroppedLogLineMetrics,
     HookMetrics,
+    OpenWorkMetrics,
     SecretFileMetrics,
     StuckDeliveryMetrics,
 )
 
-MERCHANT = "3085676"
 PAID = TopicPartition("orders.paid", 0)
 STAGES = ("submit", "confirm", "collect", "sink.chat")
 ORDERS_A_MINUTE = 10
@@ -58,6 +64,8 @@ class ScrapedAdapter:
         self.holds: dict[str, MerchantHold] = {}
         self.holds_known = True
         self.waiting_since: datetime | None = None
+        self.open_records: list[OpenRecord] = []
+        self.oldest_dead_letter: datetime | None = None
         self.stuck_deliveries = 0
         self.stuck_hooks = 0
         self.dropped_lines = 0
@@ -72,6 +80,14 @@ class ScrapedAdapter:
             ClockMetrics(lambda: self.clock_offset_seconds),
             ActiveHoldMetrics(lambda: self.holds, up_to_date=lambda: self.holds_known, is_configured=bool),
             CollectingMetrics(self._waiting, is_configured=bool, now=lambda: self.now),
+            DeadLetterAgeMetrics(self._dead_letters, now=lambda: self.now),
+            OpenWorkMetrics(
+                lambda: self.open_records,
+                kinds=lambda: OpenKind,
+                merchants=lambda: (MERCHANT,),
+                deferred_topic=TOPICS.orders_deferred,
+                now=lambda: self.now,
+            ),
             DroppedLogLineMetrics(lambda: self.dropped_lines),
             SecretFileMetrics(lambda: 0),
             StuckDeliveryMetrics(lambda: {"chat": self.stuck_deliveries}),
@@ -99,6 +115,10 @@ class ScrapedAdapter:
             CallFinished(merchant_id=MERCHANT, endpoint=endpoint, outcome=outcome, waited_seconds=0.0, seconds=0.2)
         )
 
+    def issued(self, *, since_paid: float) -> None:
+        """One issuance, so many seconds after payment."""
+        self.metrics.flows.issued_after(MERCHANT, since_paid=since_paid, since_record=since_paid - 1)
+
     def _work(self) -> None:
         metrics = self.metrics
         for stage in STAGES:
@@ -117,12 +137,16 @@ class ScrapedAdapter:
             metrics.stream.outcomes_committed("submit", PAID.topic, self.orders_a_minute, 2 * self.orders_a_minute)
         for _ in range(self.orders_a_minute):
             self.call(Endpoint.ISSUE, CallOutcome.ANSWERED)
+            self.issued(since_paid=40.0)
         metrics.sinks.attempted("chat", "delivered" if self.delivered else "failed", 0.1)
         metrics.flows.report_for_collecting(MERCHANT, "read" if self.reports_read else "failed")
 
     def _channels(self) -> dict[str, ChannelState]:
         usage = LimiterUsage(calls_per_second=50, slots=256, slots_in_use=0, queued={})
         return {MERCHANT: ChannelState(breaker=self.breaker, retry_at=None, cause="", usage=usage, last_accepted=None)}
+
+    def _dead_letters(self) -> OldestDeadLetter:
+        return OldestDeadLetter(since=self.oldest_dead_letter, forgotten=False)
 
     def _waiting(self) -> dict[str, WaitingTickets]:
         return {MERCHANT: WaitingTickets(count=int(self.waiting_since is not None), oldest=self.waiting_since)}

@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from adapter.flows.messages.hold import MerchantHold
+from adapter.flows.open_work import OpenKind
 from adapter.provider.breaker import BreakerState
+from adapter.testing.orders import MERCHANT
 from monitoring.objectives import OBJECTIVES
+from monitoring.open_records import open_record
 from monitoring.rule_files import Rule, alerts
 from monitoring.rule_test import Firing, wrong_alerts
-from monitoring.scraped_adapter import MERCHANT, PAID, TARGET, ScrapedAdapter
+from monitoring.scraped_adapter import PAID, TARGET, ScrapedAdapter
 
 HEALTHY_MINUTES = 20
 OF_MERCHANT = {"merchant_id": MERCHANT}
@@ -52,6 +55,10 @@ def _drop(adapter: ScrapedAdapter) -> None:
 def _stuck(adapter: ScrapedAdapter) -> None:
     adapter.orders_settled = False
     adapter.lag = 50
+
+
+def _open(kind: OpenKind) -> Callable[[ScrapedAdapter], None]:
+    return lambda adapter: adapter.open_records.append(open_record(kind, adapter.now))
 
 
 def _gone(stage: str) -> Fault:
@@ -106,6 +113,12 @@ FAULTS: Mapping[str, Fault] = {
             MERCHANT, {}, adapter.now - timedelta(days=2, seconds=1)
         ),
         labels=OF_MERCHANT,
+    ),
+    "EcticketDoubtUnsettled": Fault(inject=_open(OpenKind.IN_DOUBT), labels=OF_MERCHANT, seen_after=61),
+    "EcticketOrdersDeferredLong": Fault(inject=_open(OpenKind.DEFERRED), labels=OF_MERCHANT, seen_after=4 * 60 + 1),
+    "EcticketIssuancesDelayedLong": Fault(inject=_open(OpenKind.DELAYED), labels=OF_MERCHANT, seen_after=61),
+    "EcticketDeadLetterUnhandled": Fault(
+        inject=lambda adapter: setattr(adapter, "oldest_dead_letter", adapter.now - timedelta(days=1, seconds=1))
     ),
     "EcticketMixedVersions": Fault(inject=_set("other_commits", ("def",))),
     "EcticketLogLinesDropped": Fault(inject=_drop, again=True, labels={"pod": TARGET["pod"]}),
