@@ -104,6 +104,7 @@ PARTS: Mapping[str, Values] = {
     "service monitor": minimal({"monitoring": {"serviceMonitor": {"enabled": True}, "labels": {"release": "p"}}}),
     "rules": minimal({"monitoring": {"rules": {"enabled": True}}}),
     "rules of components": minimal(ALL_STAGES, LOG_SINK, {"monitoring": {"rules": {"enabled": True}}}),
+    "dashboard": minimal({"monitoring": {"dashboard": {"enabled": True}}}),
     "service monitor beside a topics job": minimal(
         _on("topicsJob"), {"monitoring": {"serviceMonitor": {"enabled": True}}}
     ),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import yaml
+from monitoring.dashboard import dashboard
 from monitoring.promql import selectors
 from monitoring.rule_files import rules
 
@@ -126,3 +128,24 @@ def test_the_manual_s_address_is_a_value() -> None:
     links = {rule["annotations"]["runbook_url"] for rule in rules if "alert" in rule}
     assert f"{page}#ecticketbreakeropen" in links
     assert all(link.startswith(f"{page}#") for link in links)
+
+
+def test_the_dashboard_is_a_config_map_for_grafana_s_sidecar() -> None:
+    """Off by default; word for word the file of the repository."""
+    rendered = find_renderer().render(CHART, minimal({"monitoring": {"dashboard": {"enabled": True}}}))
+    found = rendered.one("ConfigMap", "tickets-ecticket-adapter-dashboard")
+
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert {name: json.loads(text) for name, text in found["data"].items()} == {"ecticket-adapter.json": dashboard()}
+    assert find_renderer().render(CHART, minimal()).all("ConfigMap", "tickets-ecticket-adapter-dashboard") == []
+
+
+@pytest.mark.parametrize(
+    ("enabled", "complete"),
+    [(("dashboard",), False), (("dashboard", "rules"), False), (("dashboard", "rules", "podMonitor"), True)],
+)
+def test_the_notes_name_what_the_dashboard_lacks(enabled: tuple[str, ...], complete: bool) -> None:
+    """Without a monitor it is empty; without rules some panels are."""
+    values = {"monitoring": {name: {"enabled": True} for name in enabled}}
+
+    assert ("monitoring.dashboard" in find_renderer().render(CHART, minimal(values)).notes) is not complete

@@ -20,7 +20,7 @@ from helm.examples import Example, all_examples
 from helm.object_schemas import NEWEST, OLDEST, errors_in
 from helm.objects import Pod, in_order, pods, selected, walk
 from helm.rendered_cases import CASES, EXAMPLES, objects_of, rendered_case
-from helm.renderer import Renderer, find_renderer
+from helm.renderer import Rendered, Renderer, find_renderer
 from helm.settings_values import CHART
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -160,6 +160,14 @@ def test_services_and_monitors_reach_a_port_that_their_pods_have(case: str) -> N
         assert not running or {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
 
 
+def _documents(rendered: Rendered, *endings: str) -> list[Any]:
+    """What ConfigMaps hold under the names with these endings; at least one."""
+    entries = [entry for each in rendered.all("ConfigMap") for entry in each["data"].items()]
+    found = [yaml.safe_load(text) for name, text in entries if name.endswith(endings)]
+    assert found
+    return found
+
+
 @every_case
 def test_the_console_is_on_no_port_that_others_reach(case: str) -> None:
     """It asks for no password: no Service, container port or network policy names its port."""
@@ -168,9 +176,8 @@ def test_the_console_is_on_no_port_that_others_reach(case: str) -> None:
     ports = [path for each in rendered.objects for path, value in walk(each) if value == console]
 
     assert ports == []
-    for config_map in rendered.all("ConfigMap"):
-        settings = yaml.safe_load(config_map["data"]["settings.yaml"])["console"]
-        assert (settings["host"], settings["port"]) == (Settings().console.host, console)
+    for settings in _documents(rendered, "settings.yaml"):
+        assert (settings["console"]["host"], settings["console"]["port"]) == (Settings().console.host, console)
     assert f"port-forward deploy/{'SHOP' if 'sidecar' in case or case == 'example shop' else ''}" in rendered.notes
     assert f" {console}\n" in rendered.notes
 
@@ -412,9 +419,8 @@ def _violations(pod: Pod) -> list[str]:
 @every_case
 def test_no_secret_is_in_a_config_map(case: str) -> None:
     """Secrets are mounted files: the settings have no key that is one, and the environment refers to none."""
-    for config_map in rendered_case(case).all("ConfigMap"):
-        settings = yaml.safe_load(config_map["data"]["settings.yaml"])
-        keys = {path.rpartition(".")[2] for path, _ in walk(settings)}
+    for document in _documents(rendered_case(case), ".yaml", ".json"):
+        keys = {path.rpartition(".")[2] for path, _ in walk(document)}
         assert not keys & {"hash_key", "hash_iv", "sasl_password", "signing_key", "secrets"}
     assert rendered_case(case).all("Secret") == []
     for pod in pods(rendered_case(case).objects):

@@ -10,6 +10,8 @@ Families = Mapping[str, Set[str]]
 """The labels of each sample name that is scraped or recorded."""
 
 _ADDED_BY_FUNCTION = "label_replace"
+_SELECTING = ("topk", "bottomk")
+"""Aggregations whose results are some of the series themselves."""
 _SET_OPERATORS = ("and", "unless")
 
 
@@ -66,6 +68,8 @@ def _selected(node: promql.VectorSelector, families: Families) -> Set[str]:
 
 def _aggregated(node: promql.AggregateExpr, families: Families) -> Set[str]:
     inner = _labels(node.expr, families)
+    if str(node.op) in _SELECTING:
+        return inner
     if node.modifier is None:
         return frozenset()
     named = set(node.modifier.labels)
