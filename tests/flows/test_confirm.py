@@ -345,6 +345,30 @@ async def _due(harness: Harness, record: Record, fraction: float) -> datetime:
     return due
 
 
+async def _issued_after_two_queries(harness: Harness, order_id: str) -> None:
+    """Its job is not done at the first query, and done at the second one."""
+    _, confirmation = await submitted(harness, order_id=order_id)
+    waiting, _ = await harness.query(confirmation)
+    harness.ecticket.results[(confirmation.key or b"").decode().partition("/")[2]] = (IssueStatus.ISSUED, None)
+    result, _ = await harness.query_again(confirmation, _still(waiting))
+    assert isinstance(result, OrderEvents)
+    assert result.event("issued").data["queries"] == 2
+
+
+async def test_an_issuance_is_queried_when_its_job_is_probably_done(harness: Harness) -> None:
+    """Four jobs that took longer than 30 seconds are enough; a restarted process begins at 30 seconds again."""
+    for number in range(4):
+        await _issued_after_two_queries(harness, f"SLOW-{number}")
+    _, confirmation = await submitted(harness, order_id="NEXT")
+    at = harness.clock()
+
+    assert await _due(harness, confirmation, 0.0) > at + timedelta(seconds=40)
+    unsigned = replace(confirmation, headers=())
+    assert await _due(harness, unsigned, 0.0) <= at + timedelta(seconds=31)
+    harness.use()
+    assert await _due(harness, confirmation, 0.0) <= at + timedelta(seconds=31)
+
+
 async def test_what_is_not_due_is_not_spread(harness: Harness) -> None:
     """It waits for its own time."""
     _, confirmation = await submitted(harness)

@@ -508,6 +508,20 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     # --- flows: what is honoured, published and remembered -----------------------------------------------------------
     _flows(
+        "an unsigned confirmation waits for a learned time",
+        "confirm",
+        "        if signed and not (awaited.queries or",
+        "        if not (awaited.queries or",
+        "confirm",
+    ),
+    _issuance(
+        "an issuance may be queried first after it is delayed",
+        "job_times",
+        "return min(max(self._policy.first_query_seconds, seconds), self._policy.longest_first_query_seconds)\n",
+        "return max(self._policy.first_query_seconds, seconds)\n",
+        "job_times",
+    ),
+    _flows(
         "an order whose plan was lost is sent again",
         "messages/record_history",
         "    return is_claimed or any(_is_reissued(plan) for plan in plans)\n",
