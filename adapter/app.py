@@ -57,6 +57,7 @@ from adapter.protocol.notification import CallbackKind
 from adapter.provider.client import EcticketClient
 from adapter.settings import Settings
 from adapter.settings.checks import check_settings
+from adapter.settings.exposed_files import exposed_files, in_container
 from adapter.sink_runner import SinkRunner
 from adapter.stream.engine import Engine
 from adapter.stream.engine_thread import StageRunner
@@ -775,6 +776,8 @@ def _problems(engine: StageRunner) -> Iterator[str]:
 def _log_settings_warnings(settings: Settings) -> None:
     for each in check_settings(settings):
         _log.warning("setting-risky", extra={"setting": each.key, "detail": str(each)})
+    for sentence in exposed_files(settings.secrets_dir, contained=in_container()):
+        _log.warning("setting-risky", extra={"setting": "secrets_dir", "detail": sentence})
 
 
 def _check_codecs() -> None:

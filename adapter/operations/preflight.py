@@ -170,6 +170,8 @@ class Preflight:
     operator: str
     merchants: CheckedMerchants
     secrets_dir: Path | None
+    exposed_files: Sequence[str]
+    """Sentences about secret files that every user can read."""
     count_signing_keys: Callable[[], int]
     """Raises SettingsError for a key that cannot be used."""
     make_plugins: Callable[[], PluginManager]
@@ -222,6 +224,8 @@ class Preflight:
             yield ok("merchants", f"Keys are readable for {', '.join(book.ids)}.")
         elif self.secrets_dir is not None and not book.problems:
             yield problem("merchants", book.if_none)
+        for sentence in self.exposed_files:
+            yield warning("secrets_dir", sentence)
 
     def _signing(self) -> Iterator[PreflightFinding]:
         """Which keys sign records, and what follows for a replacement of keys."""
