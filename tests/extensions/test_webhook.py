@@ -12,6 +12,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -115,6 +116,18 @@ async def test_an_event_is_posted_as_a_cloudevent_with_a_signature(server: RawSe
     assert verified(headers, visit.body, NEW)
     assert not verified(headers, visit.body, OLD)
     assert not verified(headers, visit.body + b" ", NEW)
+
+
+async def test_the_receiver_can_continue_the_trace(server: RawServer) -> None:
+    """By the headers of the delivery's own context; the event in the body has the one in which it was made."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with posting(f"{server.url}/hooks") as webhook:
+        await webhook.deliver(replace(event(), trace_headers={"traceparent": trace, "host": "not-this"}))
+
+    (visit,) = server.visits
+    assert headers_of(visit)["traceparent"] == trace
+    assert headers_of(visit)["host"] == server.url.removeprefix("http://")
+    assert json.loads(visit.body) == json.loads(event().to_json())
 
 
 def test_signatures_are_those_of_the_standard() -> None:
