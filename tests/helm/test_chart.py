@@ -399,3 +399,13 @@ def test_the_requests_cover_what_was_measured() -> None:
 
     assert int(at_256) <= memory["requests"]
     assert int(at_256) + waiting + partitions <= memory["limits"]
+
+
+def test_the_chart_takes_the_variables_of_the_manual(renderer: Renderer) -> None:
+    """docs/traces.md: they become plain variables of the adapter's container."""
+    page = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    given = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+
+    environment = _adapter(renderer.render(CHART, minimal(given)))["env"]
+    assert len(given["extraEnv"]) == 4
+    assert all(variable in environment for variable in given["extraEnv"])
