@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from adapter.kafka.connection import KafkaConnection
 from integration.cluster import PARTITIONS, RUN, Cluster, Worker, open_cluster, until
 from integration.commands import run
@@ -97,6 +99,25 @@ async def behind(worker: Worker, sink: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
+async def check_what_metrics_show(worker: Worker, cluster: Cluster, broken: Sequence[str]) -> None:
+    """What a scrape reads from the parts of a running adapter."""
+    families = text_string_to_metric_families((await worker.get("/metrics")).text)
+    samples = [sample for family in families for sample in family.samples]
+
+    def of(name: str, **labels: str) -> list[float]:
+        return [each.value for each in samples if each.name == name and labels.items() <= each.labels.items()]
+
+    assert sum(of("ecticket_record_to_issued_seconds_count")) == cluster.event_log.count("issued") > 0
+    assert of("ecticket_build_info") == [1]
+    assert [abs(offset) < 60 for offset in of("ecticket_clock_offset_seconds")] == [True]
+    assert of("ecticket_breaker_open") == [0] * len(of("ecticket_provider_slots"))
+    for state in ("in_work", "in_doubt", "deferred", "submitted", "delayed"):
+        assert of("ecticket_open_work_oldest_seconds", state=state)
+    for sink in broken:
+        assert of("ecticket_deliveries_waiting", sink=sink) > [0]
+        assert of("ecticket_deliveries_oldest_seconds", sink=sink) > [0]
+
+
 async def until_behind(worker: Worker, sink: str, events: int) -> None:
     """Wait until the metric, which is sampled, shows this lag of a sink."""
     async with asyncio.timeout(120):
@@ -143,6 +164,7 @@ async def test_a_sink_hears_everything_while_all_others_are_broken_and_no_order_
         assert {ref for *_, ref in delivered} == set(refs)
         assert [name for name in broken if delivered_to(tmp_path, name)] == []
         await asyncio.gather(*(until_behind(worker, name, len(delivered)) for name in broken))
+        await check_what_metrics_show(worker, cluster, broken)
         assert (await worker.get("/livez")).status_code == 200
         assert (await worker.get("/readyz")).status_code == 200
         assert cluster.event_log.by_topic[cluster.topic("dead_letters")] == []
