@@ -65,7 +65,7 @@ async def test_a_password_logs_in_and_a_wrong_one_is_named(secured: SecuredKafka
 
 async def test_a_mechanism_that_the_broker_does_not_have_is_named(secured: SecuredKafka) -> None:
     """By Kafka's own error."""
-    login = {"sasl_mechanism": "PLAIN", "sasl_username": USER, "sasl_password": PASSWORD}
+    login = {"sasl_mechanism": "PLAIN", "sasl_username": USER, "sasl_password": Secret(PASSWORD)}
 
     assert "UnsupportedSaslMechanism" in await _refusal(secured.connection("TOKENS", **login))
 
