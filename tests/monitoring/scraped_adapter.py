@@ -69,6 +69,7 @@ class ScrapedAdapter:
         self.stuck_deliveries = 0
         self.stuck_hooks = 0
         self.dropped_lines = 0
+        self.secret_file_problems = 0
         self.other_commits: tuple[str, ...] = ()
         """What other processes of this deployment run."""
         self.minute = 0
@@ -89,6 +90,7 @@ class ScrapedAdapter:
                 now=lambda: self.now,
             ),
             DroppedLogLineMetrics(lambda: self.dropped_lines),
+            SecretFileMetrics(lambda: self.secret_file_problems),
             SecretFileMetrics(lambda: 0),
             StuckDeliveryMetrics(lambda: {"chat": self.stuck_deliveries}),
             HookMetrics(HookCounters().snapshot, lambda: self.stuck_hooks),

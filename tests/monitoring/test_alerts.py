@@ -85,6 +85,7 @@ FAULTS: Mapping[str, Fault] = {
         inject=lambda adapter: adapter.metrics.flows.ticket_data_differs(MERCHANT), labels=OF_MERCHANT
     ),
     "EcticketBreakerOpen": Fault(inject=_set("breaker", BreakerState.OPEN), labels=OF_MERCHANT),
+    "EcticketSecretFileUnusable": Fault(inject=_set("secret_file_problems", 2), labels={"pod": TARGET["pod"]}),
     "EcticketClockOff": Fault(inject=_set("clock_offset_seconds", -301.0), labels={"pod": TARGET["pod"]}),
     "EcticketMerchantHeldLong": Fault(inject=_held, labels=OF_MERCHANT, seen_after=4 * 60 + 1),
     "EcticketHoldsUnknown": Fault(inject=_set("holds_known", False), labels={"pod": TARGET["pod"]}),
