@@ -52,8 +52,12 @@ USERS = {
 }
 SKIPS = "ecticket-adapter.skips"
 """The group with requests to skip a batch. It is read only while a partition waits at one that cannot be read."""
-PARKING = {("ecticket-collect", "topic", name, "Write") for name in ("ecticket.dead-letters", "ecticket.issuances")}
-"""The stage collect parks an issuance only if reports lack tickets for `collect.give_up_after_hours`."""
+RARE = {
+    *(("ecticket-collect", "topic", name, "Write") for name in ("ecticket.dead-letters", "ecticket.issuances")),
+    ("ecticket-submit", "topic", "ecticket.dead-letters", "Read"),
+}
+"""The stage collect parks an issuance only if reports lack tickets for `collect.give_up_after_hours`, and submit looks
+for the oldest dead letter once a minute."""
 ROLES = {stage: f"ecticket-{stage}" for stage in STAGES}
 
 
@@ -153,7 +157,7 @@ async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: LocalKaf
         for right in granted
         if not any(right.covers(used) and right.operation == used.operation for used in allowed)
     }
-    assert {each for each in unused - PARKING if each[2] != SKIPS} == set()
+    assert {each for each in unused - RARE if each[2] != SKIPS} == set()
 
 
 async def _records(cluster: Cluster, *topics: str) -> list[list[ConsumerRecord]]:

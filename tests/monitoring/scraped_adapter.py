@@ -91,7 +91,6 @@ class ScrapedAdapter:
             ),
             DroppedLogLineMetrics(lambda: self.dropped_lines),
             SecretFileMetrics(lambda: self.secret_file_problems),
-            SecretFileMetrics(lambda: 0),
             StuckDeliveryMetrics(lambda: {"chat": self.stuck_deliveries}),
             HookMetrics(HookCounters().snapshot, lambda: self.stuck_hooks),
         ):
