@@ -116,9 +116,17 @@ async def _collect(files: Sequence[BundleFile], secrets: Collection[str]) -> tup
         return await collect(files, secrets=secrets, on_file=count)
 
 
-def _write(target: Path, content: bytes) -> None:
-    """Write the file completely or not at all; only its owner may read it (mode 0600)."""
-    with with_path(target):
+def _write(output: Path, content: bytes) -> None:
+    """Write the file completely or not at all; only its owner may read it (mode 0600).
+
+    A device or a pipe is written to as it is: nothing may take its place.
+    """
+    with with_path(output):
+        target = output.resolve()  # a symbolic link stays one
+        if target.exists() and not target.is_file():
+            with target.open("wb") as stream:
+                stream.write(content)
+            return
         number, name = tempfile.mkstemp(dir=target.parent, prefix=".support-", suffix=".part")
         try:
             with open(number, "wb") as file:

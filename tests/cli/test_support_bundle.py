@@ -110,6 +110,24 @@ def test_the_file_is_for_its_owner_alone(run: Commands, tmp_path: Path) -> None:
     assert unpacked(target.read_bytes())
 
 
+def test_a_pipe_is_written_to_and_a_link_stays_a_link(run: Commands, tmp_path: Path) -> None:
+    """As a device is: the archive takes no place but that of a file."""
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "bundle.tar.gz"
+    os.mkfifo(pipe)
+    link.symlink_to(target)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+
+    assert run("support-bundle", "--output", str(pipe), *NO_ADAPTER).code == 0
+    reader.join()
+    assert run("support-bundle", "--output", str(link), *NO_ADAPTER).code == 0
+
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert unpacked(read[0]).keys() == unpacked(target.read_bytes()).keys()
+
+
 def test_what_cannot_be_written_leaves_the_older_file(
     run: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

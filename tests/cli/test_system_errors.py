@@ -172,6 +172,7 @@ def test_no_surroundings_look_like_a_defect(
 ) -> None:
     """Every command that there is ends with a sentence, or does its work."""
     assert_no_defect(command_environment.run(**wrong))
+    assert Path("/dev/full").is_char_device()
 
 
 @pytest.mark.slow
