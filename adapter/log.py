@@ -35,8 +35,11 @@ from adapter.visible_text import visible, visible_value
 _QUIETER = {
     "aiokafka": logging.CRITICAL,
     "asyncio": logging.WARNING,
+    "boto3": logging.WARNING,
+    "botocore": logging.WARNING,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
+    "urllib3": logging.WARNING,
     "uvicorn": logging.ERROR,
 }
 """Libraries that log what the adapter handles and logs itself, or, at lower levels, what they write and read."""

@@ -59,8 +59,9 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "topics-missing": Limit(1, 600.0),
 }
 """Events whose limit is not `DEFAULT`: what lasts is logged once in a while."""
-UNLIMITED: Final = frozenset({"cloud-event", "lines-suppressed"})
-"""Events of which every line passes: the lines of the sink `log` are its deliveries."""
+UNLIMITED: Final = frozenset({"cloud-event", "lines-suppressed", "tickets-differ"})
+"""Events of which every line passes: the lines of the sink `log` are its deliveries, and only `tickets-differ` names an
+order that was issued with other tickets."""
 
 _Key = tuple[str, ...]
 

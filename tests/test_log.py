@@ -27,7 +27,7 @@ CUSTOMER = "0912345678"
 def _as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    levels = {name: logging.getLogger(name).level for name in ("aiokafka", "asyncio", "httpcore", "httpx", "uvicorn")}
+    levels = {name: logging.getLogger(name).level for name in log._QUIETER}
     yield
     root.handlers, root.level = handlers, level
     for name, before in levels.items():
@@ -207,7 +207,7 @@ def test_what_asyncio_reports_has_no_arguments_and_no_texts(
 
 def test_libraries_log_nothing_of_what_they_write_and_read(stray: Callable[[], str]) -> None:
     """At debug level too, which is for the adapter and its plugins."""
-    for name in ("aiokafka.conn", "httpx", "httpcore.http11", "asyncio", "uvicorn.error"):
+    for name in ("aiokafka.conn", "httpx", "httpcore.http11", "asyncio", "uvicorn.error", "botocore.auth"):
         logging.getLogger(name).debug("Request %r", CUSTOMER)
     logging.getLogger("family").debug("a plugin's own line")
 

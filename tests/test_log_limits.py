@@ -125,6 +125,13 @@ def test_deliveries_and_debugging_are_not_limited(limited: Limited, monkeypatch:
     assert len(limited.take()) == 200
 
 
+def test_each_order_that_was_issued_with_other_tickets_is_named(limited: Limited) -> None:
+    """No topic and no metric names it."""
+    limited.log("tickets-differ", times=100)
+
+    assert len(limited.take()) == 100
+
+
 def test_every_limit_is_of_an_event_that_exists() -> None:
     """A renamed event keeps its limit."""
     events = {call.event for call in log_calls()}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from adapter.errors import AdapterError
+from adapter.errors import AdapterError, BrokerUnavailable
 from adapter.stream.acknowledged_topic import first_pending
 from adapter.stream.port import Kafka, Member
 from adapter.stream.records import Record
@@ -22,7 +22,7 @@ from adapter.stream.records import Record
 READ_SECONDS: Final = 60.0
 """The pause between two reads."""
 READ_AGAIN_SECONDS: Final = 600.0
-"""The pause after a failure: a user without the right would fill the brokers' log with refusals."""
+"""The pause after a refusal: a user without Read on the dead letters would fill the brokers' log."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,10 +70,18 @@ class DeadLetterAge:
             pause = READ_SECONDS
             try:
                 self.found = await self._read()
+            except BrokerUnavailable as error:
+                self._failed(str(error))
             except AdapterError as error:
-                self.found, pause = None, READ_AGAIN_SECONDS
-                _log.warning("dead-letters-unread", extra={"detail": str(error)})
+                pause = READ_AGAIN_SECONDS
+                self._failed(str(error))
+            except Exception as error:  # noqa: BLE001  # a reader that ends would show its last result for ever
+                self._failed(f"{type(error).__name__}: {error}")
             await self.sleep(pause)
+
+    def _failed(self, detail: str) -> None:
+        self.found = None
+        _log.warning("dead-letters-unread", extra={"detail": detail})
 
     async def _read(self) -> OldestDeadLetter:
         member = await self.kafka.connect(self.group)

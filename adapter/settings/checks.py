@@ -1,8 +1,7 @@
 """Checks settings that were read: which ones are missing for a start, and which are allowed but risky.
 
 `loading` rejects settings that cannot be read. `check` and the start of `run` report the same issues: problems stop a
-start, warnings are logged. Does not look at anything but the settings and the variables
-of OpenTelemetry.
+start, warnings are logged. Does not look at anything but the settings and the variables of OpenTelemetry.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 
 ENTRY_POINTS = "opentelemetry_traces_exporter"
 """Where packages register their exporters."""
-INSTALL = "pip install 'ecticket-adapter[otel]'"
+INSTALL = "pip install './ecticket-adapter[otel]'"
 _OTLP = "otlp"
 _PROTOCOL = "http/protobuf"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
+from adapter.errors import LeaseLost
 from adapter.flows.collect import BeginCollecting
 from adapter.flows.confirm import PendingQuery
 from adapter.flows.messages.events import IssuanceSubmitted
@@ -70,6 +71,8 @@ class TracedStage(Generic[S]):
         with current(span):
             try:
                 result = await self._stage.handle(subject, context)
+            except LeaseLost:
+                raise  # the engine does not call `on_error` for it
             except Exception:
                 self._failed[_coordinates(record)] = span.get_span_context()
                 raise

@@ -308,7 +308,7 @@ def test_the_network_policy_opens_the_proxy_instead_of_ecticket(renderer: Render
         {
             "networkPolicy": {"enabled": True, "proxy": {"to": peers}},
             "config": {
-                "provider": {"environment": "custom", "base_url": "http://sandbox.test:8700", "proxy": proxy},
+                "provider": {"environment": "custom", "base_url": "http://10.0.0.7:8700", "proxy": proxy},
             },
         }
     )

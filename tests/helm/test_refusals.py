@@ -223,7 +223,7 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
             minimal({"extraEnv": [{"name": key, "value": "topsecret"}]}),
             f"extraEnv sets {key}, which looks like a secret",
         )
-        for key in ("CRM_PASSWORD", "TOKEN", "SLACK_WEBHOOK_URL")
+        for key in ("CRM_PASSWORD", "TOKEN", "SLACK_WEBHOOK_URL", "OTEL_EXPORTER_OTLP_HEADERS")
     },
     "a password in another setting": (
         minimal({"config": {"submit": {"store_id": "https://a:topsecret@x.example"}}}),

@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+import pytest
 from stream.fake_kafka import CLUSTER_ID, FakeCluster, FakeKafka
 
 from adapter.errors import BrokerUnavailable
 from adapter.operations.oldest_dead_letter import READ_AGAIN_SECONDS, READ_SECONDS, DeadLetterAge, OldestDeadLetter
 from adapter.stream.commit_metadata import CommitMetadata, encode
-from adapter.stream.port import Commit, TopicPartition
+from adapter.stream.port import Commit, KafkaClientError, TopicPartition
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 
@@ -31,7 +32,7 @@ class Topic:
         self.cluster.append(FIRST)
         self.cluster.append(SECOND)
         self.reads: list[dict[int, int]] = []
-        self.fails = False
+        self.error: Exception | None = None
         self.pauses: list[float] = []
         self.age = DeadLetterAge(
             kafka=FakeKafka(self.cluster),
@@ -45,8 +46,8 @@ class Topic:
         self, offsets: Mapping[int, int], accepts: Callable[[int, int], bool]
     ) -> Mapping[int, Record]:
         self.reads.append(dict(offsets))
-        if self.fails:
-            raise BrokerUnavailable("no broker answers")
+        if self.error is not None:
+            raise self.error
         logs = {number: self.cluster.logs[TopicPartition("dead", number)] for number in offsets}
         return {
             number: found
@@ -141,19 +142,27 @@ async def test_nothing_is_read_while_nothing_changes() -> None:
     assert topic.reads == [{0: 0, 1: 0}, {1: 0}, {0: 1}]
 
 
-async def test_a_failure_hides_the_age_and_is_not_repeated_soon() -> None:
+@pytest.mark.parametrize(
+    ("error", "pause"),
+    [
+        (KafkaClientError("the user has no right"), READ_AGAIN_SECONDS),
+        (BrokerUnavailable("no broker answers"), READ_SECONDS),
+        (ValueError("a defect"), READ_SECONDS),
+    ],
+)
+async def test_a_failure_hides_the_age_and_a_refusal_is_not_repeated_soon(error: Exception, pause: float) -> None:
     """A user without the right would fill the brokers' log with refusals."""
     topic = Topic()
     topic.park(1)
     before = await topic.found()
     topic.park(2)
-    topic.fails = True
+    topic.error = error
     failed = await topic.found()
-    topic.fails = False
+    topic.error = None
 
     assert failed is None
     assert await topic.found() == before
-    assert topic.pauses == [READ_SECONDS, READ_AGAIN_SECONDS, READ_SECONDS]
+    assert topic.pauses == [READ_SECONDS, pause, READ_SECONDS]
 
 
 async def test_it_ends_when_it_is_cancelled() -> None:

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRat
 from opentelemetry.trace import SpanKind, StatusCode
 
 from adapter import Order, Skip, hookimpl
+from adapter.errors import LeaseLost
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
@@ -313,6 +314,19 @@ async def test_the_span_that_parks_is_below_the_one_that_failed(harness: TracedH
     assert parent(park) == context(process).span_id
     assert attributes(process)["error.type"] == "AttributeError"
     assert not process.events
+
+
+async def test_a_lost_lease_leaves_nothing_in_memory(harness: TracedHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine asks for no outcome then, and another process has the record."""
+
+    async def lost(*_: object) -> None:
+        raise LeaseLost("the lease is over")
+
+    monkeypatch.setattr(harness.submit._stage, "handle", lost)  # type: ignore[attr-defined]
+    with pytest.raises(LeaseLost):
+        await harness.work(from_shop(harness))
+
+    assert harness.submit._failed == {}  # type: ignore[attr-defined]
 
 
 # --- beside traces ----------------------------------------------------------------------------------------------------

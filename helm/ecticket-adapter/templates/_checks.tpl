@@ -59,7 +59,7 @@
 - config.provider.base_url is no http or https address. Write it as https://ecticket.example.
 {{- else if regexMatch "^https?://[^/?#]*@|[?#]" $url }}
 - config.provider.base_url has user info (before an @), a query or a fragment, which are not sent to ECTicket. Give scheme, host, port and path alone.
-{{- else if and .Values.networkPolicy.enabled (not .Values.networkPolicy.provider.to) (regexMatch "^([^.:]+|.*[.]svc([.].*)?|(10|127)([.][0-9]+){3}|(192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))([.][0-9]+){2}|f[cd][0-9a-f]{2}:.*|fe[89ab][0-9a-f]:.*)$" (urlParse $url).hostname) }}
+{{- else if and (not $provider.proxy) .Values.networkPolicy.enabled (not .Values.networkPolicy.provider.to) (regexMatch "^([^.:]+|.*[.]svc([.].*)?|(10|127)([.][0-9]+){3}|(192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))([.][0-9]+){2}|f[cd][0-9a-f]{2}:.*|fe[89ab][0-9a-f]:.*)$" (urlParse $url).hostname) }}
 - networkPolicy is enabled, config.provider.base_url names {{ (urlParse $url).hostname }}, and networkPolicy.provider.to is empty, which allows public addresses only. Set it to the peers of that host.
 {{- end }}
 {{- $public := default "" .Values.config.callbacks.public_url }}
@@ -140,7 +140,7 @@
 
 {{/* The end of a name that is a secret's. */}}
 {{- define "ecticket-adapter.secretName" -}}
-(?i)(^|[_-])(secrets?|passw(or)?d|tokens?|(api|access|private|signing|secret|hash)[_-]?keys?|hash[_-]iv|credentials?|authorization|dsn|pwd|passphrase|webhook[_-]?urls?)$
+(?i)(^|[_-])(secrets?|passw(or)?d|tokens?|(api|access|private|signing|secret|hash)[_-]?keys?|hash[_-]iv|credentials?|authorization|dsn|pwd|passphrase|webhook[_-]?urls?|otlp[_-](traces[_-])?headers)$
 {{- end }}
 
 {{/* A value that holds a secret: an address with a password or a token, or a private key. */}}
