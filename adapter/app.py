@@ -57,7 +57,7 @@ from adapter.protocol.notification import CallbackKind
 from adapter.provider.client import EcticketClient
 from adapter.settings import Settings
 from adapter.settings.checks import check_settings
-from adapter.settings.exposed_files import exposed_files, in_container
+from adapter.settings.exposed_files import exposed_files, exposed_settings_file, in_container
 from adapter.sink_runner import SinkRunner
 from adapter.stream.engine import Engine
 from adapter.stream.engine_thread import StageRunner
@@ -774,9 +774,10 @@ def _problems(engine: StageRunner) -> Iterator[str]:
 
 
 def _log_settings_warnings(settings: Settings) -> None:
-    for each in check_settings(settings):
+    contained = in_container()
+    for each in (*check_settings(settings), *exposed_settings_file(settings.file, contained=contained)):
         _log.warning("setting-risky", extra={"setting": each.key, "detail": str(each)})
-    for sentence in exposed_files(settings.secrets_dir, contained=in_container()):
+    for sentence in exposed_files(settings.secrets_dir, contained=contained):
         _log.warning("setting-risky", extra={"setting": "secrets_dir", "detail": sentence})
 
 

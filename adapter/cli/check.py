@@ -69,7 +69,7 @@ def _preflight(settings: Settings, make_topics: str) -> Preflight:
     from adapter.kafka.compression import CODECS, REPAIR_CODECS, unreadable_codecs
     from adapter.operations.preflight import Codecs, Preflight
     from adapter.settings.checks import check_settings
-    from adapter.settings.exposed_files import exposed_files, in_container
+    from adapter.settings.exposed_files import exposed_files, exposed_settings_file, in_container
     from adapter.wiring import (
         base_url,
         ecticket_proxy,
@@ -84,14 +84,15 @@ def _preflight(settings: Settings, make_topics: str) -> Preflight:
         texts.check()
         return len(texts())
 
+    contained = in_container()
     callbacks = settings.callbacks
     urls = [callbacks.url(path) or "" for path in callbacks.PATHS.values()] if callbacks.public_url is not None else []
     return Preflight(
-        advice=check_settings(settings),
+        advice=(*check_settings(settings), *exposed_settings_file(settings.file, contained=contained)),
         operator=str(settings.submit.operator),
         merchants=merchant_book(settings),
         secrets_dir=settings.secrets_dir,
-        exposed_files=exposed_files(settings.secrets_dir, contained=in_container()),
+        exposed_files=exposed_files(settings.secrets_dir, contained=contained),
         count_signing_keys=count_signing_keys,
         make_plugins=partial(plugin_manager, settings),
         plugin_command_problems=lambda plugins: plugin_commands_of(plugins).problems,

@@ -122,8 +122,10 @@ async def _in_force(settings: Settings) -> FileText:
 
 async def _advice(settings: Settings) -> FileText:
     from adapter.settings.checks import check_settings
+    from adapter.settings.exposed_files import exposed_settings_file, in_container
 
-    return _json([{"setting": each.key, "advice": str(each)} for each in check_settings(settings)])
+    found = (*check_settings(settings), *exposed_settings_file(settings.file, contained=in_container()))
+    return _json([{"setting": each.key, "advice": str(each)} for each in found])
 
 
 async def _plugins(settings: Settings) -> FileText:

@@ -1,4 +1,4 @@
-"""Finds secret files that every user of the machine can read.
+"""Finds secret files, and a settings file with secrets, that every user of the machine can read.
 
 In a container there is no other user, and Kubernetes writes projected files with mode 0644 into a memory file system of
 the pod's own, so nothing is reported there.
@@ -7,9 +7,13 @@ the pod's own, so nothing is reported there.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from adapter.settings.checks import SettingsIssue
+from adapter.settings.groups import SettingsFile
 
 _MARKS_OF_CONTAINERS = ("/.dockerenv", "/run/.containerenv")
 _KUBERNETES = "..data"
@@ -31,6 +35,33 @@ def exposed_files(secrets_dir: Path | None, *, contained: bool) -> tuple[str, ..
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     names = ", ".join(found[:3])
     return (f"Every user of this machine can read the secret files {names}{more}. Run chmod -R o-rwx {secrets_dir}.",)
+
+
+def exposed_settings_file(file: SettingsFile | None, *, contained: bool) -> tuple[SettingsIssue, ...]:
+    """Return an issue if every user can read the settings file and it holds secrets; none in a container."""
+    if file is None or contained or not file.secret_keys or not _is_readable(file.path):
+        return ()
+    more = f" and {len(file.secret_keys) - 3} more" if len(file.secret_keys) > 3 else ""
+    message = f"Every user of this machine can read the settings file {file.path}, which holds the secrets"
+    return (
+        SettingsIssue(
+            level="warning",
+            key=file.secret_keys[0],
+            message=f"{message} {', '.join(file.secret_keys[:3])}{more}.",
+            cure=f"Run chmod o-rwx {shlex.quote(str(file.path))}, or move the secrets into secret files.",
+        ),
+    )
+
+
+def _is_readable(file: Path) -> bool:
+    """Whether every user reaches the file and can read it, outside of volumes of Kubernetes."""
+    try:
+        resolved = file.resolve(strict=True)
+        if any((folder / _KUBERNETES).is_symlink() for folder in (file.absolute().parent, *resolved.parents[:2])):
+            return False
+        return _is_open(resolved.parent) and bool(resolved.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def _is_open(folder: Path) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -545,6 +546,14 @@ class SecretFileSource(PydanticBaseSettingsSource):
         return dict(self._tree)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsFile:
+    """The settings file, and the dotted keys at which it holds secrets; never a value."""
+
+    path: Path
+    secret_keys: tuple[str, ...]
+
+
 class Settings(BaseSettings):
     """Every setting of the adapter."""
 
@@ -581,6 +590,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
     _overriding_ids: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
+    _file: SettingsFile | None = PrivateAttr(default=None)
 
     @property
     def overriding_ids(self) -> Mapping[str, frozenset[str]]:
@@ -591,6 +601,17 @@ class Settings(BaseSettings):
         """Return a copy that knows which keys outrank the secret files."""
         known = self.model_copy()
         known._overriding_ids = ids
+        return known
+
+    @property
+    def file(self) -> SettingsFile | None:
+        """The settings file that was read; None without one."""
+        return self._file
+
+    def with_file(self, file: SettingsFile) -> Settings:
+        """Return a copy that knows its settings file."""
+        known = self.model_copy()
+        known._file = file
         return known
 
     @classmethod

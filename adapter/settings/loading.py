@@ -19,9 +19,18 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError as UnparsableEnvironment
 
 from adapter.errors import SettingsError
-from adapter.settings.groups import ENV_PREFIX, FILE_CONTENT, SECRETS_CONTENT, EnvironmentSource, Group, Settings
+from adapter.settings.groups import (
+    ENV_PREFIX,
+    FILE_CONTENT,
+    SECRETS_CONTENT,
+    EnvironmentSource,
+    Group,
+    Settings,
+    SettingsFile,
+)
 from adapter.settings.merchants import file_problems
 from adapter.settings.secret_files import read_setting_files, reading_problem
+from adapter.settings.secret_keys import secret_keys
 from adapter.settings.signing_key import SigningKeyTexts
 from adapter.settings.termination_log import TERMINATION_LOG_VARIABLE
 from adapter.settings.texts import STRUCTURES, Shape, UnreadableText, filled, inside, read_yaml, shape_of, structure
@@ -54,6 +63,8 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
     settings = None
     if not problems:
         settings, problems = _validated(given, from_secrets, content)
+    if settings is not None and path is not None:
+        settings = settings.with_file(SettingsFile(path=path, secret_keys=tuple(secret_keys(content))))
     if settings is None or secret_problems:
         raise SettingsError(*dict.fromkeys((*problems, *secret_problems, *_key_file_problems(folder))))
     return settings

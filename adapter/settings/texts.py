@@ -116,6 +116,11 @@ def takes_none(annotation: object) -> bool:
     return get_origin(annotation) in (Union, UnionType) and NoneType in get_args(annotation)
 
 
+def takes_secret(annotation: object) -> bool:
+    """Whether the setting is a secret, or a list of secrets."""
+    return annotation is SecretStr or any(takes_secret(each) for each in get_args(annotation))
+
+
 def filled(value: object, annotation: object) -> object:
     """The value, with an empty mapping or list wherever a whole group, mapping or list is commented out."""
     shape = shape_of(annotation)
