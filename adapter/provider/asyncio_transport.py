@@ -153,7 +153,11 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
             else:
                 waits_for(f"a connection to {host}")
                 await loop.create_connection(lambda: connection, host, port, ssl=tls, happy_eyeballs_delay=0.25)
-        except OSError as failure:  # SSLError, CertificateError and gaierror are some
+        except httpx.HTTPError:
+            raise
+        except Exception as failure:
+            # Nothing is written before. Besides OSErrors (TLS, DNS), asyncio raises UnicodeError for a name that no
+            # host can have, and TypeError for a failed handshake in a TLS tunnel (CPython before 3.11.8 and 3.12.2).
             raise httpx.ConnectError(type(failure).__name__) from failure
         return connection
 
@@ -337,7 +341,10 @@ class _Connection(asyncio.Protocol):
         self._response = _Response()
         self._received = self._headers = 0
         self._ends_with_connection = True
-        self._transport.write(data)
+        try:
+            self._transport.write(data)
+        except Exception as failure:
+            raise httpx.WriteError(type(failure).__name__) from failure
         return self._response
 
     def send_or_close(self, data: bytes, authorize_send: Callable[[], None] | None) -> _Response:

@@ -85,8 +85,11 @@ async def open_way(authority: trustme.CA, trusting: ssl.SSLContext) -> AsyncIter
     """Make ways; all parts of them are closed at the end."""
     exits = []
 
-    async def make(*, tls: bool = False, proxy_tls: bool = False, limits: CallLimits = QUICK) -> Way:
-        server = RawServer(tls=_server_tls(authority, NAME) if tls else None)
+    async def make(
+        *, tls: bool = False, proxy_tls: bool = False, trusted: bool = True, limits: CallLimits = QUICK
+    ) -> Way:
+        signer = authority if trusted else trustme.CA()
+        server = RawServer(tls=_server_tls(signer, NAME) if tls else None)
         server.behave = _echo
         await server.__aenter__()
         port = int(server.url.rpartition(":")[2])
@@ -250,9 +253,10 @@ async def test_a_tunnel_that_breaks_while_idle_costs_no_call(way: Way) -> None:
     assert len(way.proxy.heads) == 2
 
 
-async def test_a_tunnel_that_breaks_in_the_tls_handshake_carried_nothing(open_way: OpenWay) -> None:
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+async def test_a_tunnel_that_breaks_in_the_tls_handshake_carried_nothing(open_way: OpenWay, *, proxy_tls: bool) -> None:
     """TLS begins before anything of the request is written."""
-    way = await open_way(tls=True)
+    way = await open_way(tls=True, proxy_tls=proxy_tls)
     way.proxy.breaks_after = 1
 
     with pytest.raises(NotSent):
@@ -260,6 +264,28 @@ async def test_a_tunnel_that_breaks_in_the_tls_handshake_carried_nothing(open_wa
 
     assert way.server.bytes_received == 0
     await way.proxy.until(lambda: way.proxy.open_connections == 0)
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+async def test_an_untrusted_server_in_a_tunnel_gets_nothing_and_is_named(open_way: OpenWay, *, proxy_tls: bool) -> None:
+    """As when a company's proxy inspects TLS, and its certificate is not trusted or has changed."""
+    way = await open_way(tls=True, proxy_tls=proxy_tls, trusted=False)
+
+    with pytest.raises(NotSent, match=r"provider\.ssl_ca_file"):
+        await way.post()
+
+    assert way.server.bytes_received == 0
+
+
+@pytest.mark.parametrize("host", ["proxy..test", ".proxy.test", "p" * 64 + ".test"])
+async def test_a_name_that_no_host_can_have_gets_nothing(trusting: ssl.SSLContext, host: str) -> None:
+    """asyncio raises UnicodeError for it, which is no OSError."""
+    transport = AsyncioTransport(tls=trusting, keep_alive_seconds=3.0, proxy=Proxy(host=host, port=3128))
+    exchange = HttpExchange(transport, base_url=f"https://{NAME}", limits=QUICK, clock=TimeSource())
+
+    with pytest.raises(NotSent):
+        await exchange.post("/", b"", headers=(), max_bytes=1, authorize_send=lambda: None, what="a call")
+    await exchange.close()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
