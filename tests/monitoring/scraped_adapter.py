@@ -53,6 +53,8 @@ class ScrapedAdapter:
         self.stages = set(STAGES)
         """Those that own a partition."""
         self.orders_a_minute = ORDERS_A_MINUTE
+        self.issue_outcome = CallOutcome.ANSWERED
+        """How each of their Issue calls ends."""
         self.orders_settled = True
         self.lag = 0
         self.unreadable = 0
@@ -74,7 +76,7 @@ class ScrapedAdapter:
         """What other processes of this deployment run."""
         self.minute = 0
         self.series: dict[str, list[str]] = {}
-        """The values of each series, one for each scrape; `_` where there was none."""
+        """The values of each series, one for each scrape; `stale` where it ends, `_` where there was none."""
         for collector in (
             BuildMetrics(version="0.1.0", commit="abc"),
             ChannelMetrics(self._channels, is_configured=bool),
@@ -137,8 +139,9 @@ class ScrapedAdapter:
         if self.orders_settled:
             metrics.stream.outcomes_committed("submit", PAID.topic, self.orders_a_minute, 2 * self.orders_a_minute)
         for _ in range(self.orders_a_minute):
-            self.call(Endpoint.ISSUE, CallOutcome.ANSWERED)
-            self.issued(since_paid=40.0)
+            self.call(Endpoint.ISSUE, self.issue_outcome)
+            if self.issue_outcome is CallOutcome.ANSWERED:
+                self.issued(since_paid=40.0)
         metrics.sinks.attempted("chat", "delivered" if self.delivered else "failed", 0.1)
         metrics.flows.report_for_collecting(MERCHANT, "read" if self.reports_read else "failed")
 
@@ -168,7 +171,8 @@ class ScrapedAdapter:
         for series in scraped.keys() - self.series.keys():
             self.series[series] = ["_"] * self.minute
         for series, values in self.series.items():
-            values.append(repr(float(scraped[series])) if series in scraped else "_")
+            absent = "_" if not values or values[-1] in ("_", "stale") else "stale"
+            values.append(repr(float(scraped[series])) if series in scraped else absent)
 
 
 def _series(name: str, labels: Mapping[str, str]) -> str:

@@ -15,7 +15,9 @@ import pytest
 
 from adapter.flows.messages.hold import MerchantHold
 from adapter.flows.open_work import OpenKind
+from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
+from adapter.provider.observer import CallOutcome
 from adapter.testing.orders import MERCHANT
 from monitoring.objectives import OBJECTIVES
 from monitoring.open_records import open_record
@@ -85,6 +87,11 @@ FAULTS: Mapping[str, Fault] = {
         inject=lambda adapter: adapter.metrics.flows.ticket_data_differs(MERCHANT), labels=OF_MERCHANT
     ),
     "EcticketBreakerOpen": Fault(inject=_set("breaker", BreakerState.OPEN), labels=OF_MERCHANT),
+    "EcticketCallsFail": Fault(
+        inject=_set("issue_outcome", CallOutcome.NOT_SENT),
+        labels=OF_MERCHANT,
+        seen_after=4,
+    ),
     "EcticketSecretFileUnusable": Fault(inject=_set("secret_file_problems", 2), labels={"pod": TARGET["pod"]}),
     "EcticketClockOff": Fault(inject=_set("clock_offset_seconds", -301.0), labels={"pod": TARGET["pod"]}),
     "EcticketMerchantHeldLong": Fault(inject=_held, labels=OF_MERCHANT, seen_after=4 * 60 + 1),
@@ -161,6 +168,47 @@ def test_an_alert_fires_when_its_fault_is_there(promtool: str, tmp_path: Path, n
     assert (
         wrong_alerts(promtool, tmp_path, adapter, [*(Firing(m, []) for m in quiet), Firing(fires + 2, [alert])]) == ""
     )
+
+
+def _one_doubt(adapter: ScrapedAdapter) -> None:
+    adapter.call(Endpoint.ISSUE, CallOutcome.IN_DOUBT)
+
+
+def _held_and_released(adapter: ScrapedAdapter) -> None:
+    """The calls of the hold are still in the window when it has ended."""
+    if adapter.minute == HEALTHY_MINUTES:
+        _held(adapter)
+    if adapter.minute < HEALTHY_MINUTES + 5:
+        adapter.call(Endpoint.ISSUE, CallOutcome.NOT_SENT)
+    else:
+        adapter.holds = {}
+
+
+def _first_answer_after_failures(adapter: ScrapedAdapter) -> None:
+    """A counter's first value is no increase."""
+    for _ in range(2):
+        if adapter.minute < HEALTHY_MINUTES + 2:
+            adapter.call(Endpoint.ISSUE, CallOutcome.NOT_SENT)
+    if adapter.minute == HEALTHY_MINUTES + 2:
+        adapter.call(Endpoint.ISSUE, CallOutcome.ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("each_minute", "minutes"), [(_one_doubt, 1), (_held_and_released, 12), (_first_answer_after_failures, 8)]
+)
+def test_a_quiet_shop_has_no_outage(
+    promtool: str, tmp_path: Path, each_minute: Callable[[ScrapedAdapter], None], minutes: int
+) -> None:
+    """A single doubt, a hold and its end, and the first answer of a process are no failure of all calls."""
+    adapter = ScrapedAdapter()
+    adapter.orders_a_minute = 0
+    adapter.call(Endpoint.ISSUE, CallOutcome.IN_DOUBT)  # so that the next one is an increase
+    adapter.run(HEALTHY_MINUTES)
+    adapter.run(minutes, each_minute)
+    adapter.run(8)
+
+    quiet = [Firing(minute, []) for minute in range(HEALTHY_MINUTES, HEALTHY_MINUTES + minutes + 8)]
+    assert wrong_alerts(promtool, tmp_path, adapter, quiet) == ""
 
 
 def test_an_adapter_that_is_not_scraped_any_more_is_gone(promtool: str, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ SETTINGS: Mapping[str, str] = {
 }
 WAITING = {
     "EcticketBreakerOpen",
+    "EcticketCallsFail",
     "EcticketNotificationsRejected",
     "EcticketManyDoubts",
 }
