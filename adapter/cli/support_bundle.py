@@ -66,7 +66,7 @@ def support_bundle(context: CommandContext, output: Output = None, log: Log = No
     settings, problem = _settings(context)
     made_at = datetime.now(UTC)
     with capture_plugin_output() as stream:
-        collected = event_loop.run(_collect(support_files(settings, problem, log), _secrets(settings)))
+        collected = event_loop.run(_collect(support_files(settings, problem, log), _secrets(settings, context)))
         content = archive(collected, made_at=made_at)
         if str(output) == STANDARD_STREAM:
             stream.buffer.write(content)
@@ -101,10 +101,15 @@ def _settings(context: CommandContext) -> tuple[Settings | None, SettingsError |
         return None, error
 
 
-def _secrets(settings: Settings | None) -> Collection[str]:
-    from adapter.settings.secret_texts import secret_texts
+def _secrets(settings: Settings | None, context: CommandContext) -> Collection[str]:
+    """The secrets of the settings; without settings, those of the secret files."""
+    from adapter.settings.loading import secrets_dir_of_sources
+    from adapter.settings.secret_texts import secret_file_texts, secret_texts
 
-    return secret_texts(settings) if settings is not None else ()
+    if settings is not None:
+        return secret_texts(settings)
+    folder = secrets_dir_of_sources(context.config, context.overrides)
+    return secret_file_texts(folder) if folder is not None else ()
 
 
 async def _collect(files: Sequence[BundleFile], secrets: Collection[str]) -> tuple[CollectedFile, ...]:

@@ -34,12 +34,19 @@ ADMIN_PAGES: Final[Mapping[str, tuple[str, str]]] = {
     "adapter/metrics.txt": ("/metrics", "its metrics"),
 }
 
+NOT_HIDDEN: Final = (
+    "The settings cannot be read, so only the texts of secret files are hidden in it. Look for other secrets before "
+    "you send it."
+)
+
 FromSettings = Callable[["Settings"], Awaitable["FileText"]]
 
 
 def support_files(settings: Settings | None, problem: SettingsError | None, log: Path | None) -> list[BundleFile]:
     """Return the files. Without settings, `problem` is the reason why those that need them are missing."""
     from adapter.operations.support_bundle import BundleFile
+
+    lacks = () if settings is not None else (NOT_HIDDEN,)
 
     def from_settings(collect: FromSettings) -> Collect:
         async def collected() -> FileText:
@@ -83,7 +90,7 @@ def support_files(settings: Settings | None, problem: SettingsError | None, log:
             about="what each consumer group has committed and not settled, by partition",
             collect=from_settings(_groups),
         ),
-        BundleFile(name="log.txt", about=f"the last {LOG_LINES} lines of the log", collect=partial(_log, log)),
+        BundleFile(name="log.txt", about=f"the last {LOG_LINES} lines of the log", collect=partial(_log, log, *lacks)),
     ]
 
 
@@ -218,12 +225,12 @@ async def _sinks(settings: Settings) -> tuple[Sequence[ProvidedSink], list[str]]
         return (), [f"The groups of sinks are not known: {error}"]
 
 
-async def _log(path: Path | None) -> FileText:
+async def _log(path: Path | None, *lacks: str) -> FileText:
     from adapter.operations.support_bundle import FileMissing, FileText
 
     if path is None:
         raise FileMissing("No log was given. Give the adapter's log with --log, or its last lines with --log -.")
-    return FileText(text=await asyncio.to_thread(_last_lines, path))
+    return FileText(text=await asyncio.to_thread(_last_lines, path), lacks=lacks)
 
 
 def _last_lines(path: Path) -> str:

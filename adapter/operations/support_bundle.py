@@ -42,7 +42,8 @@ offsets, consumer groups with their lags, and the metrics, health and informatio
 given, its last lines are in it; they have order ids and trade numbers.
 
 What is not in it: keys and passwords, records of topics, customer data, ticket numbers and redemption codes. If a
-secret of the settings appears in a file all the same, it is replaced by "(hidden)", and the manifest counts it.
+secret of the settings appears in a file all the same, it is replaced by "(hidden)", and the manifest counts it. If the
+settings could not be read, only the texts of secret files are replaced; the manifest then has a sentence at log.txt.
 
 Look at the files before you send them, the log above all: it may have lines of other programs.
 """

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -68,6 +69,16 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
     if settings is None or secret_problems:
         raise SettingsError(*dict.fromkeys((*problems, *secret_problems, *_key_file_problems(folder))))
     return settings
+
+
+def secrets_dir_of_sources(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> Path | None:
+    """Return the folder of the secret files, also if other settings are wrong; None if no source names it."""
+    given, _ = _from_command_line(overrides or {})
+    path = config or _config_of_environment()
+    content: dict[str, object] = {}
+    with suppress(SettingsError):
+        content = _read_file(path) if path else {}
+    return _secrets_dir(given, content)
 
 
 def _validated(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -24,10 +24,19 @@ def secret_texts(settings: Settings) -> frozenset[str]:
     A secret of several lines is returned line by line. Files that cannot be read are left out.
     """
     texts = {*_of_model(settings), *_of_plugins(settings.plugins.settings)}
-    files = [path for path in (settings.kafka.ssl_key_file,) if path is not None]
-    if settings.secrets_dir is not None:
-        files += _files(settings.secrets_dir)
-    texts.update(text for path in files for text in _of_file(path))
+    if settings.kafka.ssl_key_file is not None:
+        texts.update(_of_file(settings.kafka.ssl_key_file))
+    return _lines(texts) | (
+        secret_file_texts(settings.secrets_dir) if settings.secrets_dir is not None else frozenset()
+    )
+
+
+def secret_file_texts(folder: Path) -> frozenset[str]:
+    """Return the lines of all files in the folder, which need no settings. Files that cannot be read are left out."""
+    return _lines({text for path in _files(folder) for text in _of_file(path)})
+
+
+def _lines(texts: Collection[str]) -> frozenset[str]:
     return frozenset(line.strip() for text in texts for line in text.splitlines() if line.strip())
 
 

@@ -95,6 +95,29 @@ def test_with_wrong_settings_versions_and_limits_are_collected(run: Commands, tm
     assert result.json["output"] == str(target)
 
 
+@pytest.mark.parametrize("source", ["option", "variable", "file"])
+def test_with_wrong_settings_the_texts_of_secret_files_are_hidden(
+    run: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Wherever their folder is given; that other secrets may show is in the manifest and on standard error."""
+    folder, log, config, target = (tmp_path / name for name in ("secrets", "adapter.log", "s.yaml", "bundle.tar.gz"))
+    (folder / "kafka").mkdir(parents=True)
+    (folder / "kafka" / "sasl_password").write_text(SECRET)
+    log.write_text(f"a line with {SECRET}\n")
+    config.write_text(f"unknown: 1\n{f'secrets_dir: {folder}' if source == 'file' else ''}\n")
+    options = ("--set", f"secrets_dir={folder}") if source == "option" else ()
+    if source == "variable":
+        monkeypatch.setenv("ECTICKET_SECRETS_DIR", str(folder))
+    result = run("support-bundle", "--output", str(target), "--log", str(log), "--config", str(config), *options)
+    files = unpacked(target.read_bytes())
+    entry = next(each for each in json.loads(files["manifest.json"])["files"] if each["name"] == "log.txt")
+
+    assert "unknown" in reasons(files)["settings.json"]
+    assert files["log.txt"] == "a line with (hidden)\n"
+    assert (entry["hidden"], entry["lacks"]) == (1, [support_files.NOT_HIDDEN])
+    assert support_files.NOT_HIDDEN in result.err
+
+
 def test_the_file_is_for_its_owner_alone(run: Commands, tmp_path: Path) -> None:
     """Whatever the umask, and if another file of the name was readable for all."""
     target = tmp_path / "bundle.tar.gz"
@@ -176,6 +199,7 @@ def test_the_end_of_the_log_is_added(run: Commands, tmp_path: Path, monkeypatch:
 
     assert files["log.txt"].splitlines() == ["(hidden) and (hidden)", "\ufffd", "last"]
     assert entry["hidden"] == 2
+    assert "lacks" not in entry
 
 
 def test_a_log_that_cannot_be_read_is_a_reason(run: Commands, tmp_path: Path) -> None:
