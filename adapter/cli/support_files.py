@@ -230,7 +230,7 @@ async def _log(path: Path | None, *lacks: str) -> FileText:
 
     if path is None:
         raise FileMissing("No log was given. Give the adapter's log with --log, or its last lines with --log -.")
-    return FileText(text=await asyncio.to_thread(_last_lines, path), lacks=lacks)
+    return FileText(text=await asyncio.to_thread(_last_lines, path), lacks=lacks, newest_last=True)
 
 
 def _last_lines(path: Path) -> str:

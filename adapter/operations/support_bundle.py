@@ -24,7 +24,7 @@ from adapter.errors import AdapterError, SettingsError
 FILE_SECONDS: Final = 60.0
 """Time limit of one file."""
 FILE_MAX_BYTES: Final = 8 * 1024 * 1024
-"""Size limit of one file; the rest is cut off at its end."""
+"""Size limit of one file; the rest is cut off at its end, or at its beginning (`FileText.newest_last`)."""
 HIDDEN: Final = "(hidden)"
 SECRET_MIN_CHARACTERS: Final = 6
 """A shorter text is not hidden: it would be found in the middle of words."""
@@ -55,6 +55,8 @@ class FileText:
 
     text: str
     lacks: tuple[str, ...] = ()
+    newest_last: bool = False
+    """Whether its end matters most, as in a log."""
 
 
 Collect = Callable[[], Awaitable[FileText]]
@@ -115,9 +117,21 @@ async def _collected(file: BundleFile, secrets: Collection[str]) -> CollectedFil
         reason, _ = hide(_reason(error), secrets)
         return CollectedFile(name=file.name, about=file.about, missing=reason)
     text, hidden = hide(found.text, secrets)
-    content = text.encode("utf-8", "backslashreplace")[:FILE_MAX_BYTES]
-    lacks = tuple(hide(each, secrets)[0] for each in found.lacks)
+    content, cut = _cut(text.encode("utf-8", "backslashreplace"), keep_end=found.newest_last)
+    lacks = (*(hide(each, secrets)[0] for each in found.lacks), *cut)
     return CollectedFile(name=file.name, about=file.about, content=content, lacks=lacks, hidden=hidden)
+
+
+def _cut(content: bytes, *, keep_end: bool) -> tuple[bytes, tuple[str, ...]]:
+    """Return at most `FILE_MAX_BYTES`, and a sentence if something is cut. A kept end begins with a whole line."""
+    if len(content) <= FILE_MAX_BYTES:
+        return content, ()
+    if not keep_end:
+        return content[:FILE_MAX_BYTES], (f"It is longer than {FILE_MAX_BYTES} bytes; its end is cut off.",)
+    begin = len(content) - FILE_MAX_BYTES
+    line = content.find(b"\n", begin - 1) + 1
+    kept = content[line if 0 < line < len(content) else begin :]
+    return kept, (f"It is longer than {FILE_MAX_BYTES} bytes; its beginning is cut off.",)
 
 
 def _reason(error: Exception) -> str:

@@ -202,6 +202,21 @@ def test_the_end_of_the_log_is_added(run: Commands, tmp_path: Path, monkeypatch:
     assert "lacks" not in entry
 
 
+def test_the_newest_lines_of_a_long_log_are_kept(
+    run: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the manifest names the cut."""
+    monkeypatch.setattr(support_bundle, "FILE_MAX_BYTES", 10_000)
+    log, target = tmp_path / "adapter.log", tmp_path / "bundle.tar.gz"
+    log.write_text("".join(f"line {number:04}\n" for number in range(2000)))
+    run("support-bundle", "--output", str(target), "--log", str(log), *NO_ADAPTER)
+    files = unpacked(target.read_bytes())
+    entry = next(each for each in json.loads(files["manifest.json"])["files"] if each["name"] == "log.txt")
+
+    assert files["log.txt"].splitlines() == [f"line {number:04}" for number in range(1000, 2000)]
+    assert len(entry["lacks"]) == 1
+
+
 def test_a_log_that_cannot_be_read_is_a_reason(run: Commands, tmp_path: Path) -> None:
     """Not an end of the command."""
     target = tmp_path / "bundle.tar.gz"

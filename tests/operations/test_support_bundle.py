@@ -118,6 +118,31 @@ async def test_a_long_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = await _collected(_file("12345"))
 
     assert found.content == b"1234"
+    assert ["4 bytes" in each for each in found.lacks] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "cut"),
+    [
+        ("1\n23\n45\n", b"45\n", True),  # what is left of a line is left out
+        ("1\n2\n45\n6", b"45\n6", True),
+        ("12345", b"2345", True),  # one line
+        ("12345\n", b"345\n", True),
+        ("123\n", b"123\n", False),
+    ],
+)
+async def test_a_long_log_keeps_its_newest_lines(
+    text: str, kept: bytes, cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They show the trouble for which the archive is made."""
+    monkeypatch.setattr(support_bundle, "FILE_MAX_BYTES", 4)
+
+    async def log() -> FileText:
+        return FileText(text=text, newest_last=True)
+
+    (found,) = await _collected(BundleFile(name="log.txt", about="a log", collect=log))
+
+    assert (found.content, len(found.lacks)) == (kept, int(cut))
 
 
 async def test_the_archive_lists_what_it_has_and_lacks() -> None:
