@@ -48,6 +48,7 @@ class FakeCluster:
         self.faults: list[str] = []
         self.producers_to_fail = 0
         self.slow_transactions = 0.0
+        self.transactions_begun = 0
         self.slow_starts = 0.0
         self.members: list[FakeMember] = []
         self.generation = 0
@@ -152,6 +153,7 @@ class FakeTransactionalProducer:
 
     async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
         cluster = self._cluster
+        cluster.transactions_begun += 1
         await asyncio.sleep(cluster.slow_transactions)
         await _answer(self)
         fault = cluster.faults.pop(0) if cluster.faults else ""

@@ -185,9 +185,9 @@ async def test_an_outcome_left_in_memory_does_not_count_when_another_owner_may_h
         await until(lambda: engine.assigned)
         cluster.append(PAID, "a")
         await until(lambda: cluster.published)
-        cluster.slow_transactions = 30
+        cluster.slow_transactions, begun = 30, cluster.transactions_begun
         cluster.append(PAID, "b")
-        await until(lambda: len(handled) == 2)
+        await until(lambda: len(handled) == 2 and cluster.transactions_begun > begun)
         cluster.slow_transactions = 0
         cut_off = cluster.members[0].lease
         cut_off.answers = False
