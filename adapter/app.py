@@ -79,6 +79,7 @@ from adapter.web.scraped_metrics import (
     DroppedLogLineMetrics,
     HookMetrics,
     OpenWorkMetrics,
+    RunningStageMetrics,
     SecretFileMetrics,
     StuckDeliveryMetrics,
     WaitingDeliveryMetrics,
@@ -287,6 +288,7 @@ class Adapter:
         settings, merchants = self._settings, self._scraped_merchants
         for collector in (
             BuildMetrics(version=_version(), commit=_commit()),
+            RunningStageMetrics(lambda: [*self._engines, *self._sink_runner.engines]),
             DroppedLogLineMetrics(dropped_log_lines),
             SecretFileMetrics(lambda: len(self._secret_file_problems)),
             StuckDeliveryMetrics(self._sink_runner.stuck),

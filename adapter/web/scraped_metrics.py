@@ -51,6 +51,20 @@ class BuildMetrics(Collector):
         return (build,)
 
 
+class RunningStageMetrics(Collector):
+    """The stages that run in this process."""
+
+    def __init__(self, stages: Callable[[], Iterable[str]]) -> None:
+        self._stages = stages
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the constant 1 for each of them, and nothing for a stage that does not run here."""
+        running = GaugeMetricFamily("ecticket_stage_running", "1: this process runs the stage.", labels=["stage"])
+        for stage in self._stages():
+            running.add_metric([stage], 1)
+        return (running,)
+
+
 class ChannelMetrics(Collector):
     """The breaker and the limiter of each merchant that was called at least once."""
 

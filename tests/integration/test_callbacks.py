@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from adapter.dev.local_kafka.broker import LocalKafka
@@ -19,6 +20,7 @@ async def test_what_was_answered_is_published_even_when_the_process_dies_with_th
         tries = [ecpay.notify(f"N{number}", forged=number % 5 == 0) for number in range(150)]
         await asyncio.gather(*tries)
         info = (await cluster.workers[0].get("/info")).json()
+        metrics = (await cluster.workers[0].get("/metrics")).text
         await cluster.workers[0].kill()
 
         events = await published_notifications(cluster)
@@ -27,6 +29,7 @@ async def test_what_was_answered_is_published_even_when_the_process_dies_with_th
         assert {number for number, _ in events} == ecpay.accepted
         assert len(events) == 120
         assert sorted(info["stages"]) == ["confirm", "receive", "submit"]
+        assert sorted(re.findall(r'ecticket_stage_running\{stage="(\w+)"\} 1', metrics)) == sorted(info["stages"])
 
 
 async def test_sigterm_answers_what_is_here_and_loses_nothing(kafka: KafkaConnection, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from adapter.web.scraped_metrics import (
     DroppedLogLineMetrics,
     HookMetrics,
     OpenWorkMetrics,
+    RunningStageMetrics,
     SecretFileMetrics,
     StuckDeliveryMetrics,
 )
@@ -52,6 +53,8 @@ class ScrapedAdapter:
         self.metrics = Metrics(lambda merchant_id: merchant_id == MERCHANT)
         self.stages = set(STAGES)
         """Those that own a partition."""
+        self.receives = True
+        """Whether a process of the stage `receive` is scraped."""
         self.orders_a_minute = ORDERS_A_MINUTE
         self.issue_outcome = CallOutcome.ANSWERED
         """How each of their Issue calls ends."""
@@ -79,6 +82,7 @@ class ScrapedAdapter:
         """The values of each series, one for each scrape; `stale` where it ends, `_` where there was none."""
         for collector in (
             BuildMetrics(version="0.1.0", commit="abc"),
+            RunningStageMetrics(lambda: [*STAGES, "receive"] if self.receives else STAGES),
             ChannelMetrics(self._channels, is_configured=bool),
             ClockMetrics(lambda: self.clock_offset_seconds),
             ActiveHoldMetrics(lambda: self.holds, up_to_date=lambda: self.holds_known, is_configured=bool),

@@ -35,6 +35,7 @@ from adapter.web.scraped_metrics import (
     DroppedLogLineMetrics,
     HookMetrics,
     OpenWorkMetrics,
+    RunningStageMetrics,
     SecretFileMetrics,
     StuckDeliveryMetrics,
     WaitingDeliveryMetrics,
@@ -139,6 +140,7 @@ def observed_everything() -> Metrics:
     hooks.add("bundles", "map_item", seconds=0.1, failed=True)
     for collector in (
         BuildMetrics(version="0.1.0", commit="abc"),
+        RunningStageMetrics(lambda: ("submit", "receive")),
         ChannelMetrics(lambda: {"1": CHANNEL}, is_configured=is_configured),
         DeadLetterAgeMetrics(
             lambda: OldestDeadLetter(since=NOON, forgotten=True), now=lambda: NOON + timedelta(seconds=3600)

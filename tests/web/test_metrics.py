@@ -48,6 +48,7 @@ def test_metrics_count_what_observers_receive() -> None:
         'ecticket_report_bytes_total{merchant_id="1",type="tickets"} 4096.0',
         'ecticket_report_rows_total{merchant_id="1",type="tickets"} 17.0',
         'ecticket_report_download_duration_seconds_bucket{le="5.0",type="tickets"} 1.0',
+        'ecticket_stage_running{stage="receive"} 1.0',
         "ecticket_clock_offset_seconds -2.5",
         "ecticket_dead_letters_oldest_seconds 3600.0",
         "ecticket_dead_letters_forgotten 1.0",
