@@ -113,6 +113,8 @@ WATCH_CLUSTER_SECONDS = 60.0
 
 Two deployments that start together do not see each other, and brokers do not report a deleted topic to its readers.
 """
+REPORT_SUPPRESSED_LINES_SECONDS = 10.0
+"""How often the number of suppressed log lines is logged, so that a quiet log has it, too."""
 WATCH_SECRET_FILES_SECONDS = 10.0
 """How often a running adapter looks whether its secret files can still be used."""
 _MIN_ANSWER_SECONDS = 1.0
@@ -140,7 +142,10 @@ def run_until_stopped(settings: Settings, only: Collection[str] = STAGES, *, on_
     with log.log_stream() as (stream, dropped_log_lines):
         log.configure(style=settings.log.format, level=settings.log.level, stream=stream)
         with log.stray_errors_logged(), _same_handlers_afterwards():
-            event_loop.run(_run(settings, only, dropped_log_lines, on_wait))
+            try:
+                event_loop.run(_run(settings, only, dropped_log_lines, on_wait))
+            finally:
+                log.report_suppressed_lines(everything=True)
 
 
 @contextlib.contextmanager
@@ -337,6 +342,7 @@ class Adapter:
         following = asyncio.create_task(self._hold_follower.run()) if "submit" in self._only else None
         aging = asyncio.create_task(self._dead_letter_age.run()) if "submit" in self._only else None
         watching = asyncio.create_task(self._watch_secret_files())
+        reporting = asyncio.create_task(_report_suppressed_lines())
         try:
             if console is not None:
                 await console.start()
@@ -347,6 +353,7 @@ class Adapter:
                 await self._run_engines(stop)
         finally:
             watching.cancel()
+            reporting.cancel()
             for task in (following, aging):
                 if task is not None:
                     task.cancel()
@@ -773,6 +780,12 @@ def _problems(engine: StageRunner) -> Iterator[str]:
         yield ": ".join(("has no partitions yet", *causes))
     else:
         yield from (f"does not read everything: {cause}" for cause in causes)
+
+
+async def _report_suppressed_lines() -> None:
+    while True:
+        await asyncio.sleep(REPORT_SUPPRESSED_LINES_SECONDS)
+        log.report_suppressed_lines()
 
 
 def _log_settings_warnings(settings: Settings) -> None:

@@ -95,6 +95,14 @@ def configure(*, style: Literal["json", "console"], level: str, stream: TextIO |
         logging.getLogger(name).setLevel(max(minimum, root.level))
 
 
+def report_suppressed_lines(*, everything: bool = False) -> None:
+    """Log how many repeated lines were left out, of those that do not come again or of all (`log_limits`)."""
+    for handler in logging.getLogger().handlers:
+        for each in handler.filters:
+            if isinstance(each, RepeatedLines):
+                each.flush(everything=everything)
+
+
 class _StreamHandler(logging.StreamHandler[TextIO | LogWriter]):
     """Leaves the objects out of asyncio's lines, and the arguments out of the report of a line that has a mistake."""
 

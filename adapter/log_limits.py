@@ -1,8 +1,9 @@
 """Limits repeated log lines, so that an outage or a hostile producer cannot flood the log (docs/logs.md).
 
 A line is repeated if its event and its `KEY_FIELDS` were logged before. Of each such key a few lines pass in a window
-of time. The first line after them has the number of those that were left out, or, if no such line follows, a line
-`lines-suppressed` has it. Metrics count each case all the same.
+of time. The first line after them has the number of those that were left out. If no such line follows, a line
+`lines-suppressed` has it: after another window, when any line is logged or `flush` is called, and at the end of the
+process. Metrics count each case all the same.
 
 Memory is bounded: a key is forgotten after its window, and the keys of an event beyond `KEYS_MAX` count as one.
 """
@@ -10,10 +11,11 @@ Memory is bounded: a key is forgotten after its window, and the keys of an event
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -96,13 +98,18 @@ class RepeatedLines(logging.Filter):
         with self._lock:
             now = self._clock()
             passes = self._passes(event, record, now)
-            ended = tuple(self._ended(now)) if now >= self._look_at else ()
-        for name, window in ended:
-            _log.warning(
-                "lines-suppressed",
-                extra={**window.fields, "suppressed_event": name, "suppressed": window.suppressed},
-            )
+            ended: tuple[tuple[str, _Window], ...] = ()
+            if now >= self._look_at:
+                self._look_at = now + 1.0
+                ended = tuple(self._ended(now))
+        _log_suppressed(ended)
         return passes
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Log how many lines were left out of the windows that ended, or of all windows if `everything` is set."""
+        with self._lock:
+            ended = tuple(self._ended(math.inf if everything else self._clock()))
+        _log_suppressed(ended)
 
     def _passes(self, event: str, record: logging.LogRecord, now: float) -> bool:
         fields = {name: value for name in KEY_FIELDS if (value := record.__dict__.get(name)) is not None}
@@ -129,12 +136,19 @@ class RepeatedLines(logging.Filter):
 
         A window is kept for twice its time, so that the next line of its key, if there is one, has the number.
         """
-        self._look_at = now + 1.0
         for key in [each for each, window in self._windows.items() if now - window.began >= 2 * window.limit.seconds]:
             window = self._windows.pop(key)
             self._keys[key[0]] -= 1
             if window.suppressed:
                 yield key[0], window
+
+
+def _log_suppressed(ended: Iterable[tuple[str, _Window]]) -> None:
+    for name, window in ended:
+        _log.warning(
+            "lines-suppressed",
+            extra={**window.fields, "suppressed_event": name, "suppressed": window.suppressed},
+        )
 
 
 def event_of(record: logging.LogRecord) -> str:

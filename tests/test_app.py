@@ -19,7 +19,7 @@ import pytest
 from key_words import mentions
 from log_lines import LogLine, capture_logs
 
-from adapter import app
+from adapter import app, log
 from adapter.app import STUCK_AFTER_SECONDS, STUCK_THREADS_MAX, Adapter
 from adapter.errors import BrokerUnavailable, HookFailed, PluginRejected, SettingsError, StreamError
 from adapter.extensions.values import OrderRecord
@@ -460,3 +460,33 @@ def test_a_secret_file_that_breaks_while_the_adapter_runs_is_logged_and_counted(
     assert [line["event"] for line in lines].count("secret-files-usable") == 1
     assert adapter.info()["secret_file_problems"] == []
     assert "MARKED" not in str(lines)
+
+
+async def test_a_running_adapter_asks_for_the_number_of_suppressed_lines(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the start on, also while it waits for the broker: a quiet log has the number, too."""
+    asked, stop = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(app, "REPORT_SUPPRESSED_LINES_SECONDS", 0.001)
+    monkeypatch.setattr(log, "report_suppressed_lines", asked.set)
+    given = settings(plugin, STUCK, kafka__bootstrap_servers="127.0.0.1:1", admin__port="0")
+    running = asyncio.create_task(Adapter(given, ["submit"]).run(stop))
+
+    async with asyncio.timeout(30):
+        await asked.wait()
+        stop.set()
+        await running
+
+
+def test_the_stop_logs_the_number_of_suppressed_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all lines, after the last one."""
+    asked: list[bool] = []
+
+    async def ended(*_: object) -> None: ...
+
+    monkeypatch.setattr(app, "_run", ended)
+    monkeypatch.setattr(log, "configure", lambda **_: None)
+    monkeypatch.setattr(log, "report_suppressed_lines", lambda *, everything: asked.append(everything))
+    app.run_until_stopped(Settings())
+
+    assert asked == [True]

@@ -9,6 +9,7 @@ from log_calls import log_calls
 from log_lines import LogLine, log_line
 
 from adapter import log_limits
+from adapter.log import report_suppressed_lines
 from adapter.log_limits import DEFAULT, KEYS_MAX, LIMITS, UNLIMITED, RepeatedLines
 
 
@@ -90,6 +91,27 @@ def test_the_number_comes_even_if_the_event_does_not_come_again(limited: Limited
         "suppressed": 7,
         "merchant_id": "1",
     }
+
+
+def test_the_number_comes_without_any_other_line(limited: Limited) -> None:
+    """A timer asks for it, once; and at the stop that of windows that have not ended."""
+    seconds = LIMITS["no-known-number"].seconds
+    limited.log("no-known-number", times=8, merchant_id="1")
+    limited.take()
+    counts = []
+    for step in (0, 2 * seconds - 1, 1, 1):
+        limited.now += step
+        report_suppressed_lines()
+        counts.append(_suppressed(limited.take()))
+    limited.log("no-known-number", times=3, merchant_id="1")
+    limited.take()
+    report_suppressed_lines(everything=True)
+    (last,) = limited.take()
+    report_suppressed_lines(everything=True)
+
+    assert counts == [[], [], [7], []]
+    assert (last["event"], last["suppressed"], last["merchant_id"]) == ("lines-suppressed", 2, "1")
+    assert limited.take() == []
 
 
 def test_a_producer_that_invents_merchants_does_not_fill_log_and_memory(limited: Limited) -> None:
