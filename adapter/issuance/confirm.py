@@ -80,7 +80,9 @@ class Awaited:
     retry_at: datetime | None = None
     """The last query was refused until this time."""
     first_query_seconds: float | None = None
-    """The age for which the first query was planned; None if an earlier process may have queried, or it is overdue."""
+    """The age for which the first query was planned. None if its result says nothing about the job's time: an earlier
+    process may have queried, it is overdue, or a query got no answer.
+    """
     remark: str | None = None
     """ECTicket's explanation of a failure."""
 
@@ -140,7 +142,8 @@ def with_answer(awaited: Awaited, answer: ResultAnswer) -> Awaited:
             return replace(awaited, unanswered=unanswered, retry_at=answer.retry_at)
         case QueryUnanswered():
             queries = awaited.queries + 1
-            return replace(awaited, queries=queries, unanswered=unanswered, retry_at=answer.retry_at)
+            retry_at = answer.retry_at
+            return replace(awaited, queries=queries, unanswered=unanswered, retry_at=retry_at, first_query_seconds=None)
     answered = replace(awaited, queries=awaited.queries + 1, unanswered=0, retry_at=None)
     match answer:
         case Known(status=IssueStatus.ISSUED):

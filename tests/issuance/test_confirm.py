@@ -70,6 +70,15 @@ def test_status_1_is_issued_2_is_failed_and_everything_else_goes_on(
     assert next_confirm_step(after, at(30), POLICY, jitter=0.0) == step
 
 
+@pytest.mark.parametrize(
+    ("answer", "planned"),
+    [(IN_PROGRESS, 30.0), (Known(status=IssueStatus.ISSUED), 30.0), (QueryUnanswered(detail="timeout"), None)],
+)
+def test_a_job_whose_query_got_no_answer_counts_for_no_job_time(answer: ResultAnswer, planned: float | None) -> None:
+    """It may have been done long before ECTicket answered again."""
+    assert with_answer(replace(awaited(), first_query_seconds=30.0), answer).first_query_seconds == planned
+
+
 def times_asked(kind: IssueType = ELECTRONIC, policy: ConfirmPolicy = POLICY, until: float = 3_000) -> list[float]:
     """When an issuance without a result is queried, without jitter."""
     state, times = awaited(kind), []
