@@ -27,11 +27,25 @@ class Firing:
         return {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{self.minute}m", "exp_samples": expected}
 
 
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an expression whose result has no labels is at a minute."""
+
+    minute: int
+    expression: str
+    value: float
+
+    def as_test(self) -> dict[str, object]:
+        """An entry of `promql_expr_test`."""
+        expected = [{"labels": "{}", "value": self.value}]
+        return {"expr": self.expression, "eval_time": f"{self.minute}m", "exp_samples": expected}
+
+
 def _text(labels: Labels) -> str:
     return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
 
 
-def wrong_alerts(promtool: str, folder: Path, adapter: ScrapedAdapter, expected: Sequence[Firing]) -> str:
+def wrong_alerts(promtool: str, folder: Path, adapter: ScrapedAdapter, expected: Sequence[Firing | Value]) -> str:
     """What promtool finds wrong, evaluating all rules once a minute; nothing if it is as expected."""
     test = {
         "interval": "1m",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from monitoring.dashboard import VARIABLES, Query, dashboard, panels, queries
 from monitoring.families import adapter_series, all_series
 from monitoring.promql import labels_of, selectors
 from monitoring.rule_files import rules
+from monitoring.rule_test import Value, wrong_alerts
+from monitoring.scraped_adapter import PAID, ScrapedAdapter
 
 
 @pytest.mark.parametrize("query", queries(), ids=str)
@@ -88,3 +91,28 @@ def test_the_values_of_the_variables_come_from_metrics_that_exist() -> None:
     for query in asked:
         selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", query).groups()  # type: ignore[union-attr]
         assert label in labels_of(selector, all_series())
+
+
+FIRST_LOSSES: Mapping[str, Callable[[ScrapedAdapter], None]] = {
+    "Records lost, 24 h": lambda adapter: adapter.metrics.stream.records_lost("submit", PAID.topic, 7),
+    "Dead letters with possible tickets, 24 h": lambda adapter: adapter.metrics.flows.parked("confirm", "unresolved"),
+    "internal errors": lambda adapter: adapter.metrics.stream.failed("submit", PAID.topic, "handle"),
+}
+"""By the legend of the query that shows it."""
+
+
+@pytest.mark.parametrize(("legend", "shown"), [*zip(FIRST_LOSSES, (7, 1, 1), strict=True)])
+def test_the_first_loss_of_a_process_is_shown(promtool: str, tmp_path: Path, legend: str, shown: int) -> None:
+    """Once, though its counter begins with it, and `increase` sees no change."""
+    (query,) = (each for each in queries() if each.legend == legend)
+    adapter = ScrapedAdapter()
+    adapter.run(10)
+    FIRST_LOSSES[legend](adapter)
+    adapter.run(2)
+
+    seen = [Value(9, query.expression, 0), Value(10, query.expression, shown)]
+    if "[24h]" in query.expression:
+        FIRST_LOSSES[legend](adapter)
+        adapter.run(2)
+        seen.append(Value(13, query.expression, 2 * shown))
+    assert wrong_alerts(promtool, tmp_path, adapter, seen) == ""
