@@ -103,9 +103,7 @@ FAULTS: Mapping[str, Fault] = {
     "EcticketDeliveriesStuck": Fault(inject=_set("stuck_deliveries", 1), labels={"sink": "chat"}),
     "EcticketNotificationsRejected": Fault(
         inject=lambda adapter: adapter.metrics.callbacks.notification_ended("refund", "wrong-checksum"),
-        again=True,
         labels={"outcome": "wrong-checksum"},
-        seen_after=1,
     ),
     "EcticketTicketsNotCollected": Fault(
         inject=lambda adapter: setattr(adapter, "waiting_since", adapter.now - timedelta(days=1, seconds=1)),
