@@ -16,7 +16,8 @@ from adapter.cli.context import CommandContext, Json, MerchantId, command
 from adapter.cli.ecticket import ecticket_client, pick_merchant, refuse_violations
 from adapter.cli.large_table import LargeTable
 from adapter.cli.output import note, print_json_list
-from adapter.cli.report_target import STANDARD_OUTPUT, downloaded
+from adapter.cli.output_file import STANDARD_OUTPUT
+from adapter.cli.report_target import downloaded
 
 if TYPE_CHECKING:
     from adapter.protocol.credentials import Merchant

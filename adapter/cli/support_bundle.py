@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,8 +12,8 @@ import typer
 from adapter import event_loop
 from adapter.cli.context import CommandContext, Json, command
 from adapter.cli.output import capture_plugin_output, counting, note, print_json
+from adapter.cli.output_file import is_stream, opened, partial_file
 from adapter.cli.support_files import STANDARD_STREAM, support_files
-from adapter.cli.system_errors import with_path
 from adapter.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -122,22 +119,11 @@ async def _collect(files: Sequence[BundleFile], secrets: Collection[str]) -> tup
 
 
 def _write(output: Path, content: bytes) -> None:
-    """Write the file completely or not at all; only its owner may read it (mode 0600).
-
-    A device or a pipe is written to as it is: nothing may take its place.
-    """
-    with with_path(output):
-        target = output.resolve()  # a symbolic link stays one
-        if target.exists() and not target.is_file():
-            with target.open("wb") as stream:
-                stream.write(content)
-            return
-        number, name = tempfile.mkstemp(dir=target.parent, prefix=".support-", suffix=".part")
-        try:
-            with open(number, "wb") as file:
-                file.write(content)
-            os.replace(name, target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+    """Write the file completely or not at all; only its owner may read it (mode 0600)."""
+    if is_stream(output):
+        with opened(output) as stream:
+            stream.write(content)
+    else:
+        with partial_file(output, mode=0o600) as partial:
+            partial.file.write(content)
+            partial.complete()
