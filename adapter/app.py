@@ -339,10 +339,7 @@ class Adapter:
         if (proxy := wiring.ecticket_proxy(self._settings)) is not None:
             _log.info("proxy-used", extra={"proxy": str(proxy)})
         console = self._console(provider)
-        following = asyncio.create_task(self._hold_follower.run()) if "submit" in self._only else None
-        aging = asyncio.create_task(self._dead_letter_age.run()) if "submit" in self._only else None
-        watching = asyncio.create_task(self._watch_secret_files())
-        reporting = asyncio.create_task(_report_suppressed_lines())
+        beside = [asyncio.create_task(work) for work in self._work_beside()]
         try:
             if console is not None:
                 await console.start()
@@ -352,12 +349,9 @@ class Adapter:
                 self._engines = dict(self._make_engines(provider))
                 await self._run_engines(stop)
         finally:
-            watching.cancel()
-            reporting.cancel()
-            for task in (following, aging):
-                if task is not None:
-                    task.cancel()
-                    await asyncio.wait({task})
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             if self._receiving is not None:
                 await self._receiving.stop(self._settings.shutdown.grace_seconds)
             if self._item_checks is not None:
@@ -369,6 +363,14 @@ class Adapter:
                 await console.stop()
             await admin.stop()
             reading.shutdown()
+
+    def _work_beside(self) -> Iterator[Coroutine[object, object, None]]:
+        """What goes on from the start to the stop, beside the stages."""
+        yield self._watch_secret_files()
+        yield _report_suppressed_lines()
+        if "submit" in self._only:
+            yield self._hold_follower.run()
+            yield self._dead_letter_age.run()
 
     async def _wait_until_startable(self, stop: asyncio.Event, on_wait: OnWait) -> bool:
         """Wait for the broker and for other deployments; return False if the adapter is stopped meanwhile.
