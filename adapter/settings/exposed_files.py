@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adapter.settings.checks import SettingsIssue
@@ -32,25 +32,29 @@ def exposed_files(secrets_dir: Path | None, *, contained: bool) -> tuple[str, ..
     found = [str(path) for path in _files(secrets_dir) if path.stat().st_mode & stat.S_IROTH]
     if not found:
         return ()
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    names = ", ".join(found[:3])
-    return (f"Every user of this machine can read the secret files {names}{more}. Run chmod -R o-rwx {secrets_dir}.",)
+    names = _first_of(found)
+    return (f"Every user of this machine can read the secret files {names}. Run chmod -R o-rwx {secrets_dir}.",)
 
 
 def exposed_settings_file(file: SettingsFile | None, *, contained: bool) -> tuple[SettingsIssue, ...]:
     """Return an issue if every user can read the settings file and it holds secrets; none in a container."""
     if file is None or contained or not file.secret_keys or not _is_readable(file.path):
         return ()
-    more = f" and {len(file.secret_keys) - 3} more" if len(file.secret_keys) > 3 else ""
     message = f"Every user of this machine can read the settings file {file.path}, which holds the secrets"
     return (
         SettingsIssue(
             level="warning",
             key=file.secret_keys[0],
-            message=f"{message} {', '.join(file.secret_keys[:3])}{more}.",
+            message=f"{message} {_first_of(file.secret_keys)}.",
             cure=f"Run chmod o-rwx {shlex.quote(str(file.path))}, or move the secrets into secret files.",
         ),
     )
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
 
 
 def _is_readable(file: Path) -> bool:
