@@ -5,68 +5,35 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import Self
+
+from loopback_server import LoopbackServer
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class ConnectProxy:
-    """Listens on loopback. `servers` gives the port behind each `host:port`; others are on loopback already."""
+class ConnectProxy(LoopbackServer):
+    """Opens tunnels. `servers` gives the port behind each `host:port`; others are on loopback already."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, servers: Mapping[str, int] | None = None) -> None:
+        super().__init__(tls=tls)
         self.heads: list[bytes] = []
-        self.open_connections = 0
         self.sent_up = b""
-        self.changed = asyncio.Event()
         self.answer: Answer | None = None
         """How CONNECT is answered instead of with a tunnel."""
         self.breaks_after: int | None = None
         """The number of bytes from the client after which a tunnel is closed; they are passed on first."""
-        self.port = 0
-        self._tls = tls
         self._servers = dict(servers or {})
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition about the proxy is true."""
-        async with asyncio.timeout(5):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        self.changed.set()
+        if self.answer is not None:
+            await self.answer(reader, writer)
+        else:
+            await self._tunnel(reader, writer)
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.open_connections += 1
-        try:
-            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
-            self.changed.set()
-            if self.answer is not None:
-                await self.answer(reader, writer)
-            else:
-                await self._tunnel(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self.open_connections -= 1
-            self.changed.set()
-            writer.transport.abort()
+    def _close(self, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method, target, _ = self.heads[-1].decode().split(" ", 2)

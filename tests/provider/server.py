@@ -11,13 +11,12 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from loopback_server import LoopbackServer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,65 +53,25 @@ class Visit:
 Behaviour = Callable[[Visit], Awaitable[None]]
 
 
-class RawServer:
-    """Listens on loopback and hands every request to `behave`; while `deaf` it reads nothing of what is sent."""
+class RawServer(LoopbackServer):
+    """Hands every request to `behave`; while `deaf` it reads nothing of what is sent."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        super().__init__(tls=tls, port=port)
         self.visits: list[Visit] = []
         self.bytes_received = 0
         self.connections = 0
-        self.open_connections = 0
-        self.changed = asyncio.Event()
         self.behave: Behaviour = _nothing
         self.deaf = False
-        self._tls = tls
-        self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition about the server is true."""
-        async with asyncio.timeout(5):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, ssl=self._tls)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self.open_connections += 1
-        self.changed.set()
-        try:
-            await self._serve(reader, writer, self.connections)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            self.open_connections -= 1
-            self.changed.set()
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
-        buffer, turn = b"", 0
+        connection, buffer, turn = self.connections, b"", 0
         if self.deaf:
             await asyncio.Event().wait()
         while data := await reader.read(65536):
