@@ -33,6 +33,7 @@ from adapter.dev.sandbox.settings import PUBLIC_TEST_MERCHANTS, SandboxSettings
 from adapter.kafka import topics
 from adapter.kafka.connection import KafkaConnection
 from adapter.settings import load
+from adapter.settings.groups import TopicSettings
 from adapter.wiring import topic_specs
 from integration.event_log import SLOW_MACHINE, EventLog, EventReader
 from integration.order_source import PaidOrder
@@ -432,24 +433,18 @@ def _die_with_the_test() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+TOPICS = tuple(name for name in TopicSettings().names() if name != "collected")
+"""The settings of a cluster's topics; collected tickets are on the topic `tickets`."""
+
+
 def settings_for(kafka: KafkaConnection) -> dict[str, str]:
     """Settings of an adapter with unique topics and groups."""
     run = f"it-{uuid.uuid4().hex[:10]}"
-    names = (
-        "orders_paid",
-        "orders_deferred",
-        "confirmations",
-        "issuances",
-        "tickets",
-        "dead_letters",
-        "reconciliations",
-        "control",
-    )
     return {
         **QUICK,
         "kafka.bootstrap_servers": kafka.bootstrap_servers,
         "kafka.group_prefix": run,
-        **{f"topics.{name}": f"{run}.{name}" for name in names},
+        **{f"topics.{name}": f"{run}.{name}" for name in TOPICS},
         "provider.environment": "custom",
         "provider.base_url": "http://127.0.0.1:9",
         "merchants": merchants(MERCHANT.merchant_id),

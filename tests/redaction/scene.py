@@ -23,7 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
-from integration.cluster import NO_TLS, Cluster, Worker, launch, open_cluster
+from integration.cluster import NO_TLS, TOPICS, Cluster, Worker, launch, open_cluster
 from integration.event_log import SLOW_MACHINE
 
 from adapter.dev.local_kafka.broker import LocalKafka
@@ -49,16 +49,6 @@ from redaction.orders import DROPPED, FAILING, GARBAGE, IN_DOUBT, LOST, UNFINISH
 HERE = Path(__file__).parent
 USER = "adapter"
 SECONDS = 60.0
-TOPICS = (
-    "orders_paid",
-    "orders_deferred",
-    "confirmations",
-    "issuances",
-    "tickets",
-    "dead_letters",
-    "reconciliations",
-    "control",
-)
 GROUPS = ("submit", "confirm", "collect", "dead-letters", "sink.hostile", "sink.log", "sink.webhook-shop")
 
 
