@@ -38,7 +38,7 @@ def sealed(
     payload: Payload | None, *, merchant: Merchant = MERCHANT, trans_code: int = 1, timestamp: int = 1_700_000_000
 ) -> bytes:
     """Seal an answer."""
-    return seal_response(payload, merchant, timestamp=timestamp, trans_code=trans_code, trans_msg="told so")
+    return seal_response(payload, merchant, timestamp=timestamp, trans_code=trans_code, trans_msg="refused")
 
 
 def opened(visit: Visit) -> Request:
