@@ -16,13 +16,17 @@ SBOM ?= build/sbom.cdx.json
 # make audit: further options of pip-audit, such as --osv-url or --ignore-vuln.
 AUDIT_OPTIONS ?=
 
+# make hashes: the versions of constraints.txt, for every platform and every supported Python, without an index.
+COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --upgrade \
+  --constraints constraints.txt --no-annotate --no-header
+
 # make fuzz: for all targets together.
 FUZZ_SECONDS ?= 300
 
 # Tests start hundreds of Python processes: each would compile the adapter again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo quick test browser prometheus fuzz chaos mutants acls bench charts apiserver-test image sbom audit docs lint format clean
+.PHONY: help demo quick test browser prometheus fuzz chaos mutants acls bench charts apiserver-test hashes image sbom audit docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +80,10 @@ charts: $(READY) ## Write the chart's generated parts: the settings in its value
 apiserver-test: $(READY) ## Submit all that the chart renders to the cluster of kubectl's context, as a dry run
 	cd tests && ../$(BIN)/python -m helm.apiserver
 
+hashes: $(READY) ## Write requirements/: what the image holds and what builds it, with the SHA-256 of every file of the index
+	echo pip | $(COMPILE) --output-file requirements/image.txt --extra otel pyproject.toml -
+	echo hatchling | $(COMPILE) --output-file requirements/build.txt -
+
 image: ## Build the container image IMAGE, with the first of BUILDERS that works here
 	@for builder in $(BUILDERS); do \
 	  if $$builder info >/dev/null 2>&1; then \
@@ -85,11 +93,12 @@ image: ## Build the container image IMAGE, with the first of BUILDERS that works
 	done; \
 	echo "make image needs one of these, installed and running: $(BUILDERS)." >&2; exit 1
 
-build/runtime: pyproject.toml constraints.txt $(READY)
+build/runtime: pyproject.toml requirements/image.txt $(READY)
 	rm -rf $@ build/wheel
 	$(BIN)/python -m hatchling build --target wheel --directory build/wheel
 	$(BIN)/python -m venv --without-pip $@
-	$(BIN)/python -m pip --python $@/bin/python install --quiet --only-binary=:all: -c constraints.txt pip build/wheel/*.whl
+	$(BIN)/python -m pip --python $@/bin/python install --quiet --only-binary=:all: --require-hashes -r requirements/image.txt
+	$(BIN)/python -m pip --python $@/bin/python install --quiet --no-deps --no-index build/wheel/*.whl
 
 sbom: $(READY) $(SBOM_OF) ## Write the bill of materials of the image's Python packages (CycloneDX)
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \

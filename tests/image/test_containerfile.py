@@ -21,12 +21,17 @@ def test_the_final_stage_only_copies_what_was_built() -> None:
     assert re.fullmatch(r"ARG PYTHON=docker\.io/library/python:3\.[0-9]+-slim@sha256:[0-9a-f]{64}", base)
 
 
-def test_everything_is_a_wheel_of_a_pinned_version() -> None:
-    """Nothing is compiled, and no step installs without the constraints."""
-    installs = [step.text for step in BUILD if step.word == "RUN" and " install " in step.text]
+def test_everything_is_a_wheel_with_a_pinned_hash() -> None:
+    """Nothing is compiled, and each step installs a file of hashes, or the wheel that an earlier step has built."""
+    steps = [step.text for step in BUILD if step.word == "RUN"]
+    installs = re.findall(r"pip --python \S+ install (.*?)(?: &&|$)", "\n".join(steps), flags=re.MULTILINE)
 
-    assert len(installs) == 2
-    assert all("--constraint constraints.txt" in text for text in installs)
+    assert sum(text.count(" install ") for text in steps) == len(installs)
+    assert sorted(installs) == [
+        "--no-deps --no-index /wheels/*.whl",
+        "--require-hashes --requirement requirements/build.txt",
+        "--require-hashes --requirement requirements/image.txt",
+    ]
     assert any(step.word == "ENV" and "PIP_ONLY_BINARY=:all:" in step.text for step in BUILD)
 
 
@@ -42,6 +47,6 @@ def test_the_build_context_holds_the_package_and_no_secrets() -> None:
     """A settings file beside the sources, or Git's folder, is not sent to the builder."""
     top = {path.parts[0] for path in build_context(ROOT)}
 
-    assert top == {"adapter", "constraints.txt", "pyproject.toml", "README.md", "LICENSE"}
+    assert top == {"adapter", "constraints.txt", "requirements", "pyproject.toml", "README.md", "LICENSE"}
     assert not any("__pycache__" in path.parts for path in build_context(ROOT))
     assert os.readlink(ROOT / ".dockerignore") == ".containerignore"

@@ -13,56 +13,34 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import distribution, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from unprivileged import obey_file_modes
 
-from image.containerfile import Builder, Image
+from image.containerfile import Builder, Image, build_context
+from image.pinned import hashed, run_time_set
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPT = Path("opt", "ecticket-adapter")
 SECONDS = 600
-EXTRA = "otel"
-"""The extra that the image has, so that variables alone switch traces on."""
-
-
-def constraints() -> dict[str, str]:
-    """The pinned version of each distribution."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
-    return {canonicalize_name(name): pinned for name, _, pinned in (line.partition("==") for line in lines)}
-
-
-def run_time_set() -> dict[str, str]:
-    """What the adapter needs at run time, directly or not, in the pinned versions; and pip, for images with plugins."""
-    names, pinned = {"pip"}, constraints()
-    open_names = [("ecticket-adapter", frozenset({EXTRA}))]
-    while open_names:
-        name, extras = open_names.pop()
-        for requirement in map(Requirement, distribution(name).requires or ()):
-            environments = [{"extra": extra} for extra in ("", *extras)]
-            needed = requirement.marker is None or any(map(requirement.marker.evaluate, environments))
-            if needed and canonicalize_name(requirement.name) not in names:
-                names.add(canonicalize_name(requirement.name))
-                open_names.append((requirement.name, frozenset(requirement.extras)))
-    return {name: pinned[name] for name in names}
 
 
 @pytest.fixture(scope="module")
 def wheels() -> Path:
-    """A folder with all wheels that the image needs; only the first run with these constraints needs an index."""
-    key = hashlib.sha256((ROOT / "constraints.txt").read_bytes() + sys.version.encode()).hexdigest()[:12]
+    """A folder with all wheels that the image needs; only the first run with these hashes needs an index."""
+    files = [ROOT / "requirements" / name for name in ("build.txt", "image.txt")]
+    key = hashlib.sha256(b"".join(map(Path.read_bytes, files)) + sys.version.encode()).hexdigest()[:12]
     folder = ROOT / "build" / "wheels" / key
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
-        command += ["--constraint", "constraints.txt", "--dest", str(folder), "pip", "hatchling"]
-        needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][EXTRA]]
-        subprocess.run([*command, *needed], cwd=ROOT, check=True, timeout=SECONDS)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--require-hashes"]
+        for file in files:
+            needed = ["--requirement", str(file), "--dest", str(folder)]
+            subprocess.run([*command, *needed], cwd=ROOT, check=True, timeout=SECONDS)
         (folder / "complete").touch()
     return folder
 
@@ -119,12 +97,32 @@ def _snapshot(root: Path) -> Iterator[tuple[str, int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_image_works_as_a_container_uses_it(image: Image, home: Path, tmp_path: Path) -> None:
+def test_the_image_works_as_a_container_uses_it(image: Image, wheels: Path, home: Path, tmp_path: Path) -> None:
     """One test, so that the image is built once: read-only, pinned, readable for any user, and a base for plugins."""
+    _refuses_other_files(wheels, tmp_path)
     _runs_read_only(image, home)
     _holds_the_pinned_packages(image, home, tmp_path)
     _is_readable_for_any_user_and_compiled(image)
     _is_a_base_for_plugins(image, home, tmp_path)
+
+
+def _refuses_other_files(wheels: Path, tmp_path: Path) -> None:
+    """A file of the right name and version with other content ends the build, for each file of hashes."""
+    for name in ("build", "image"):
+        context = tmp_path / f"context-{name}"
+        for file in build_context(ROOT):
+            (context / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, context / file)
+        shutil.copy2(ROOT / ".containerignore", context)
+        requirements = context / "requirements" / f"{name}.txt"
+        text = requirements.read_text(encoding="utf-8")
+        for value in hashed(text)["pluggy"].hashes:
+            text = text.replace(value, f"sha256:{hashlib.sha256(value.encode()).hexdigest()}")
+        requirements.write_text(text, encoding="utf-8")
+        builder = Builder(tmp_path / f"refused-{name}", {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)})
+
+        with pytest.raises(AssertionError, match=f"(?s)requirements/{name}.txt.*DO NOT MATCH THE HASHES.*pluggy"):
+            builder.build(ROOT / "Containerfile", context, {"VERSION": "1", "REVISION": "abc"})
 
 
 def _runs_read_only(image: Image, home: Path) -> None:
