@@ -522,6 +522,7 @@ class Adapter:
             self._collecting = stage.waiting
             yield "collect", self._engine(stage)
         if "reconcile" in self._only and self._settings.reconcile.at:
+            self._metrics.reconciliations.expect(self._merchants.ids)
             yield "reconcile", self._reconcile_stage(provider)
         if self._receiving is not None:
             yield "receive", self._receiving

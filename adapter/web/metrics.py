@@ -10,7 +10,7 @@ counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 from functools import cache
 from typing import Generic, TypeVar
@@ -250,6 +250,11 @@ class ReconciliationMetrics:
         )
         self._differences = _ByMerchant(differences, is_configured)
         self._completed, self._failures = _ByMerchant(completed, is_configured), _ByMerchant(failures, is_configured)
+
+    def expect(self, merchant_ids: Iterable[str]) -> None:
+        """Show that this process reconciles these merchants: an alert misses the first comparison too."""
+        for merchant_id in merchant_ids:
+            self._failures.of(merchant_id)
 
     def reconciled(self, merchant_id: str, new_by_kind: Mapping[str, int], at: datetime) -> None:
         self._completed.of(merchant_id).set(at.timestamp())

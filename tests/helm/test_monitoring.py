@@ -20,7 +20,8 @@ from helm.settings_values import CHART, VALUES_FILE
 
 VALUES: Mapping[str, Any] = yaml.safe_load(VALUES_FILE.read_text(encoding="utf-8"))
 COLLECTING = {"config": {"collect": {"issue_types": ["paper"]}}}
-ALL_RULES = merged(ALL_STAGES, LOG_SINK, COLLECTING, {"components": {"collect": {}}})
+RECONCILING = {"config": {"reconcile": {"at": "05:00"}}}
+ALL_RULES = merged(ALL_STAGES, LOG_SINK, COLLECTING, RECONCILING, {"components": {"collect": {}, "reconcile": {}}})
 
 
 def _rendered(values: Mapping[str, Any], alert: str | None = None) -> list[dict[str, Any]]:
@@ -46,7 +47,8 @@ def test_the_copies_are_current() -> None:
             merged(LOG_SINK, COLLECTING),
             {"submit", "confirm", "collect", "deliver"},
         ),
-        ({"stages": ["confirm", "collect", "deliver"]}, {"confirm"}),
+        (RECONCILING, {"submit", "confirm", "reconcile"}),
+        ({"stages": ["confirm", "collect", "deliver", "reconcile"]}, {"confirm"}),
         (merged(ALL_STAGES, LOG_SINK), {"submit", "confirm", "deliver", "receive"}),
         ({"components": {"receive": {}}}, {"receive"}),
         ({"stages": ["receive"]}, set()),

@@ -28,6 +28,10 @@ class Rule:
     def __str__(self) -> str:
         return " ".join((self.name, *self.labels.values()))
 
+    def as_rule(self) -> dict[str, object]:
+        """An alert as an entry of a rule file, without its annotations."""
+        return {"alert": self.name, "expr": self.expression, "for": self.waits, "labels": dict(self.labels)}
+
 
 @functools.cache
 def rules() -> tuple[Rule, ...]:

@@ -42,6 +42,7 @@ from adapter.web.scraped_metrics import (
 PAID = TopicPartition("orders.paid", 0)
 STAGES = ("submit", "confirm", "collect", "sink.chat")
 ORDERS_A_MINUTE = 10
+MINUTES_OF_A_DAY = 24 * 60
 TARGET = {"namespace": "shop", "pod": "adapter-0"}
 """The labels that Prometheus adds."""
 
@@ -55,6 +56,10 @@ class ScrapedAdapter:
         """Those that own a partition."""
         self.receives = True
         """Whether a process of the stage `receive` is scraped."""
+        self.reconciles = True
+        """Whether a process of the stage `reconcile` is scraped."""
+        self.compared = True
+        """Whether its daily comparisons succeed."""
         self.orders_a_minute = ORDERS_A_MINUTE
         self.issue_outcome = CallOutcome.ANSWERED
         """How each of their Issue calls ends."""
@@ -71,6 +76,7 @@ class ScrapedAdapter:
         self.waiting_since: datetime | None = None
         self.open_records: list[OpenRecord] = []
         self.oldest_dead_letter: datetime | None = None
+        self.dead_letters_read = True
         self.stuck_deliveries = 0
         self.stuck_hooks = 0
         self.dropped_lines = 0
@@ -82,7 +88,7 @@ class ScrapedAdapter:
         """The values of each series, one for each scrape; `stale` where it ends, `_` where there was none."""
         for collector in (
             BuildMetrics(version="0.1.0", commit="abc"),
-            RunningStageMetrics(lambda: [*STAGES, "receive"] if self.receives else STAGES),
+            RunningStageMetrics(self._running),
             ChannelMetrics(self._channels, is_configured=bool),
             ClockMetrics(lambda: self.clock_offset_seconds),
             ActiveHoldMetrics(lambda: self.holds, up_to_date=lambda: self.holds_known, is_configured=bool),
@@ -101,7 +107,7 @@ class ScrapedAdapter:
             HookMetrics(HookCounters().snapshot, lambda: self.stuck_hooks),
         ):
             self.metrics.registry.register(collector)
-        self.metrics.reconciliations.reconciled(MERCHANT, {}, self.now)
+        self.metrics.reconciliations.expect([MERCHANT])
 
     @property
     def now(self) -> datetime:
@@ -115,6 +121,12 @@ class ScrapedAdapter:
             each_minute(self)
             self._scrape()
             self.minute += 1
+
+    def idle(self, minutes: int) -> None:
+        """Do no work for so long, and be scraped once a minute."""
+        for values in self.series.values():
+            values += ["_" if values[-1] == "stale" else values[-1]] * minutes
+        self.minute += minutes
 
     def call(self, endpoint: Endpoint, outcome: CallOutcome) -> None:
         """One call to ECTicket."""
@@ -149,12 +161,22 @@ class ScrapedAdapter:
         metrics.sinks.attempted("chat", "delivered" if self.delivered else "failed", 0.1)
         metrics.flows.report_for_collecting(MERCHANT, "read" if self.reports_read else "failed")
 
+        if self.minute % MINUTES_OF_A_DAY == 0 and self.reconciles:
+            if self.compared:
+                metrics.reconciliations.reconciled(MERCHANT, {}, self.now)
+            else:
+                metrics.reconciliations.reconciliation_failed(MERCHANT)
+
+    def _running(self) -> list[str]:
+        beside = {"receive": self.receives, "reconcile": self.reconciles}
+        return [*STAGES, *(stage for stage, runs in beside.items() if runs)]
+
     def _channels(self) -> dict[str, ChannelState]:
         usage = LimiterUsage(calls_per_second=50, slots=256, slots_in_use=0, queued={})
         return {MERCHANT: ChannelState(breaker=self.breaker, retry_at=None, cause="", usage=usage, last_accepted=None)}
 
-    def _dead_letters(self) -> OldestDeadLetter:
-        return OldestDeadLetter(since=self.oldest_dead_letter, forgotten=False)
+    def _dead_letters(self) -> OldestDeadLetter | None:
+        return OldestDeadLetter(since=self.oldest_dead_letter, forgotten=False) if self.dead_letters_read else None
 
     def _waiting(self) -> dict[str, WaitingTickets]:
         return {MERCHANT: WaitingTickets(count=int(self.waiting_since is not None), oldest=self.waiting_since)}

@@ -23,9 +23,10 @@ from monitoring.objectives import OBJECTIVES
 from monitoring.open_records import open_record
 from monitoring.rule_files import Rule, alerts
 from monitoring.rule_test import Firing, wrong_alerts
-from monitoring.scraped_adapter import PAID, TARGET, ScrapedAdapter
+from monitoring.scraped_adapter import MINUTES_OF_A_DAY, PAID, TARGET, ScrapedAdapter
 
 HEALTHY_MINUTES = 20
+TWO_DAYS = 2 * MINUTES_OF_A_DAY
 OF_MERCHANT = {"merchant_id": MERCHANT}
 
 
@@ -40,6 +41,8 @@ class Fault:
     """The alert's labels besides namespace, severity and stage."""
     seen_after: int = 0
     """Minutes until the alert's expression is true."""
+    idle: int = 0
+    """The last of them in which nothing happens."""
 
 
 def _set(name: str, value: object) -> Callable[[ScrapedAdapter], None]:
@@ -115,11 +118,9 @@ FAULTS: Mapping[str, Fault] = {
         labels={**OF_MERCHANT, "kind": "state"},
     ),
     "EcticketNotReconciled": Fault(
-        inject=lambda adapter: adapter.metrics.reconciliations.reconciled(
-            MERCHANT, {}, adapter.now - timedelta(days=2, seconds=1)
-        ),
-        labels=OF_MERCHANT,
+        inject=_set("compared", False), labels=OF_MERCHANT, seen_after=TWO_DAYS - HEALTHY_MINUTES, idle=TWO_DAYS - 60
     ),
+    "EcticketDeadLettersUnread": Fault(inject=_set("dead_letters_read", False)),
     "EcticketDoubtUnsettled": Fault(inject=_open(OpenKind.IN_DOUBT), labels=OF_MERCHANT, seen_after=61),
     "EcticketOrdersDeferredLong": Fault(inject=_open(OpenKind.DEFERRED), labels=OF_MERCHANT, seen_after=4 * 60 + 1),
     "EcticketIssuancesDelayedLong": Fault(inject=_open(OpenKind.DELAYED), labels=OF_MERCHANT, seen_after=61),
@@ -132,6 +133,7 @@ FAULTS: Mapping[str, Fault] = {
     "EcticketStageGone confirm": _gone("confirm"),
     "EcticketStageGone collect": _gone("collect"),
     "EcticketStageGone deliver": _gone("sink.chat"),
+    "EcticketStageGone reconcile": Fault(inject=_set("reconciles", False)),
     "EcticketStageGone receive": Fault(inject=_set("receives", False)),
     "EcticketOrdersStuck": Fault(inject=_stuck, labels={"topic": PAID.topic}, seen_after=15),
     "EcticketOrdersWaiting": Fault(inject=_set("lag", 3751), labels={"topic": PAID.topic}),
@@ -161,12 +163,62 @@ def test_an_alert_fires_when_its_fault_is_there(promtool: str, tmp_path: Path, n
     adapter.run(HEALTHY_MINUTES)
     fault.inject(adapter)
     fires = HEALTHY_MINUTES + fault.seen_after + _minutes(rule.waits)
-    adapter.run(fires + 3 - HEALTHY_MINUTES, fault.inject if fault.again else lambda adapter: None)
+    adapter.idle(fault.idle)
+    adapter.run(fires + 3 - adapter.minute, fault.inject if fault.again else lambda adapter: None)
 
-    quiet = sorted({HEALTHY_MINUTES - 1, fires - 1})
-    assert (
-        wrong_alerts(promtool, tmp_path, adapter, [*(Firing(m, []) for m in quiet), Firing(fires + 2, [alert])]) == ""
-    )
+    only = rule.name if fault.idle else None
+    expected = [*(Firing(m, []) for m in sorted({HEALTHY_MINUTES - 1, fires - 1})), Firing(fires + 2, [alert])]
+    assert wrong_alerts(promtool, tmp_path, adapter, expected, only=only) == ""
+
+
+NEVER: Mapping[str, Fault] = {
+    "EcticketCallsFail": Fault(inject=_set("issue_outcome", CallOutcome.NOT_SENT), labels=OF_MERCHANT),
+    "EcticketHoldsUnknown": Fault(inject=_set("holds_known", False), labels={"pod": TARGET["pod"]}),
+    "EcticketSinkOnlyFails": Fault(inject=_set("delivered", False), labels={"sink": "chat"}),
+    "EcticketTicketReportsFail": Fault(inject=_set("reports_read", False), labels=OF_MERCHANT),
+    "EcticketNotReconciled": Fault(
+        inject=_set("compared", False), labels=OF_MERCHANT, seen_after=TWO_DAYS, idle=TWO_DAYS
+    ),
+    "EcticketDeadLettersUnread": Fault(inject=_set("dead_letters_read", False)),
+    "EcticketOrdersStuck": Fault(inject=_stuck, labels={"topic": PAID.topic}),
+    "EcticketStageGone submit": _gone("submit"),
+    "EcticketStageGone confirm": _gone("confirm"),
+    "EcticketStageGone collect": _gone("collect"),
+    "EcticketStageGone deliver": _gone("sink.chat"),
+    "EcticketStageGone reconcile": Fault(inject=_set("reconciles", False)),
+    "EcticketStageGone receive": Fault(inject=_set("receives", False)),
+}
+"""The alerts on something that should succeed again and again, where it never did since the start."""
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_an_alert_fires_where_nothing_ever_succeeded(promtool: str, tmp_path: Path, name: str) -> None:
+    """A first success that does not come is as bad as a last one that is long ago."""
+    rule, fault, adapter = RULES[name], NEVER[name], ScrapedAdapter()
+    namespace = {} if name.startswith("EcticketStageGone") else {"namespace": TARGET["namespace"]}
+    alert = {"alertname": rule.name, **namespace, **rule.labels, **fault.labels}
+    fault.inject(adapter)
+    adapter.run(1)
+    adapter.idle(fault.idle)
+    adapter.run(_minutes(rule.waits) + 20)
+
+    only = rule.name if fault.idle else None
+    assert wrong_alerts(promtool, tmp_path, adapter, [Firing(adapter.minute - 1, [alert])], only=only) == ""
+
+
+def test_a_comparison_of_any_process_ends_the_alert(promtool: str, tmp_path: Path) -> None:
+    """Also one that was stopped since then: the next process only finds that the day is done."""
+    adapter = ScrapedAdapter()
+    adapter.run(1)
+    adapter.idle(MINUTES_OF_A_DAY - 1)
+    adapter.run(2)
+    for series, values in adapter.series.items():
+        if series.startswith("ecticket_reconciliation_completed"):
+            values[-1] = "stale"
+    adapter.idle(MINUTES_OF_A_DAY + 120)
+
+    quiet = [Firing(minute, []) for minute in (TWO_DAYS - 1, TWO_DAYS + 90)]
+    assert wrong_alerts(promtool, tmp_path, adapter, quiet, only="EcticketNotReconciled") == ""
 
 
 def _one_doubt(adapter: ScrapedAdapter) -> None:
@@ -211,14 +263,14 @@ def test_a_quiet_shop_has_no_outage(
 
 
 def test_an_adapter_that_is_not_scraped_any_more_is_gone(promtool: str, tmp_path: Path) -> None:
-    """Every stage, `receive` included, which has no partitions."""
+    """Every stage, `receive` and `reconcile` included, which show no partitions."""
     adapter = ScrapedAdapter()
     adapter.run(HEALTHY_MINUTES)
     for values in adapter.series.values():
         values += ["stale"] + ["_"] * 14
     gone = [{"alertname": rule.name, **rule.labels} for rule in alerts() if rule.name == "EcticketStageGone"]
 
-    assert len(gone) == 5
+    assert len(gone) == 6
     assert wrong_alerts(promtool, tmp_path, adapter, [Firing(HEALTHY_MINUTES + 12, gone)]) == ""
 
 
