@@ -11,7 +11,7 @@ import hmac
 from functools import lru_cache
 
 from adapter.protocol.credentials import Credentials
-from adapter.protocol.encoding import Encoder, encode
+from adapter.protocol.encoding import Decoded, Encoder, encode
 
 AS_DECRYPTED = "as_decrypted"
 """In place of an encoder's name: the checksum matches the decrypted text as its sender had encoded it."""
@@ -26,11 +26,11 @@ def check_mac(encoded: bytes, credentials: Credentials, encoder: Encoder = Encod
     return _digest(key, encoded, iv)
 
 
-def matching_encoder(received: str, text: str, encoded: bytes, credentials: Credentials) -> str | None:
-    """Return the encoder under which `received` is the checksum of `text`; None if there is none.
+def matching_encoder(received: str, decoded: Decoded, encoded: bytes, credentials: Credentials) -> str | None:
+    """Return the encoder under which `received` is the checksum of the `decoded` text; None if there is none.
 
-    `encoded` is the result of decryption, before it was decoded to `text`. If none of the four encoders matches,
-    `encoded` itself is tried: a sender with a fifth encoder signs what it encrypts.
+    `encoded` is the result of decryption, before it was decoded. If none of the four encoders matches, `encoded` itself
+    is tried: a sender with a fifth encoder signs what it encrypts.
 
     Compared in constant time and without regard to the case of the hex digits.
     """
@@ -38,7 +38,10 @@ def matching_encoder(received: str, text: str, encoded: bytes, credentials: Cred
         return None
     candidate = received.upper()
     for encoder in _ENCODERS:
-        if hmac.compare_digest(check_mac(encode(text, encoder), credentials, encoder), candidate):
+        # Nearly every text arrives in the official encoding, and need not be encoded again.
+        is_encoded = decoded.official and encoder is Encoder.ESCAPE_DATA_STRING
+        signed = encoded if is_encoded else encode(decoded.text, encoder)
+        if hmac.compare_digest(check_mac(signed, credentials, encoder), candidate):
             return encoder.value
     as_decrypted = _digest(credentials.hash_key.encode(), encoded, credentials.hash_iv.encode())
     return AS_DECRYPTED if hmac.compare_digest(as_decrypted, candidate) else None

@@ -7,7 +7,9 @@ JavaScript and ECPay's page (32236).
 from __future__ import annotations
 
 import string
+from binascii import a2b_qp
 from enum import StrEnum, unique
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 
@@ -67,30 +69,37 @@ def encode(text: str, encoder: Encoder) -> bytes:
     return data
 
 
-_COMMON = tuple(
-    (escape.encode(), character.encode())
-    for character in '"{}[]:,\\ '
-    for escape in sorted({f"%{ord(character):02X}", f"%{ord(character):02x}"})
-)
+_UNRESERVED = _KEPT[Encoder.ESCAPE_DATA_STRING]
 
 
-def decode(encoded: bytes) -> str | None:
-    """Undo any of the encoders: hex in either case, + and %20 both a space; None if the result is not UTF-8.
+class Decoded(NamedTuple):
+    """A percent-decoded text."""
+
+    text: str
+    whole: bool
+    """False if bytes were not UTF-8; each became U+FFFD."""
+    official: bool
+    """Whether the official encoder makes the decoded bytes of `text`, but for the case of hex digits."""
+
+
+def decode(encoded: bytes) -> Decoded:
+    """Undo any of the encoders: hex in either case, + and %20 both a space.
 
     A percent sign without two hex digits after it stays a percent sign, as everywhere on the web.
+
+    >>> decode(b"a%20b%2c"), decode(b"a+b")
+    (Decoded(text='a b,', whole=True, official=True), Decoded(text='a b', whole=True, official=False))
     """
-    text, whole = decode_any(encoded)
-    return text if whole else None
-
-
-def decode_any(encoded: bytes) -> tuple[str, bool]:
-    """As `decode`, but bytes that are not UTF-8 become U+FFFD, and the result says whether there were none."""
-    data = encoded.replace(b"+", b" ")
-    for escape, character in _COMMON:
-        data = data.replace(escape, character)
-    if b"%" in data:
-        data = unquote_to_bytes(data)
+    # Quoted-printable has = for %, and its decoder is C. Escape what else it gives a meaning to.
+    escaped = encoded.replace(b"=", b"%3D").replace(b"\n", b"%0A").replace(b"\r", b"%0D").replace(b"+", b" ")
+    escapes = escaped.count(b"%")
+    data = a2b_qp(escaped.replace(b"%", b"="))
+    official = False
+    if len(escaped) - len(data) != 2 * escapes:  # a percent sign begins no escape: here the two decoders differ
+        data = unquote_to_bytes(escaped)
+    elif not encoded.translate(None, _UNRESERVED + b"%"):
+        official = len(data.translate(None, _UNRESERVED)) == escapes  # an escape for each byte that needs one
     try:
-        return data.decode(), True
+        return Decoded(data.decode(), True, official)
     except UnicodeDecodeError:
-        return data.decode(errors="replace"), False
+        return Decoded(data.decode(errors="replace"), False, False)

@@ -78,7 +78,7 @@ def signed_text(data: bytes) -> None:
     keys = MERCHANT.signing
     for encoder in Encoder:
         encoded = encode(text, encoder)
-        assert decode(encoded) == text
+        assert decode(encoded).text == text
         body = json.dumps(
             {
                 "MerchantID": MERCHANT.merchant_id,

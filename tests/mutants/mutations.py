@@ -1353,9 +1353,30 @@ MUTATIONS: tuple[Mutation, ...] = (
     _protocol(
         "a text with wrong padding is believed",
         "envelope",
-        "        if encoder is not None and whole and decrypted.padded:\n",
-        "        if encoder is not None and whole:\n",
+        "        if encoder is not None and decoded.whole and decrypted.padded:\n",
+        "        if encoder is not None and decoded.whole:\n",
         "padding_oracle",
+    ),
+    _protocol(
+        "a text with needless escapes counts as official",
+        "encoding",
+        "        official = len(data.translate(None, _UNRESERVED)) == escapes",
+        "        official = True",
+        "encoding",
+    ),
+    _protocol(
+        "a broken escape is decoded",
+        "encoding",
+        "    if len(escaped) - len(data) != 2 * escapes:",
+        "    if False:",
+        "encoding",
+    ),
+    _protocol(
+        "any text is signed as it was encrypted",
+        "checksum",
+        "        is_encoded = decoded.official and encoder is Encoder.ESCAPE_DATA_STRING\n",
+        "        is_encoded = encoder is Encoder.ESCAPE_DATA_STRING\n",
+        "checksum",
     ),
     _protocol(
         "any signed message is a notification",

@@ -131,6 +131,15 @@ fast = settings(max_examples=examples(50), deadline=None)
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
 """Any Unicode text; a lone surrogate is none."""
 
+encoded_texts = st.lists(
+    st.binary(max_size=3)
+    | st.sampled_from([*b"% = + ~ ( %7E %41 %2 %3D %0a %F0%9F".split(), b" ", b"\n", b"\r"])
+    | st.integers(0, 255).map(lambda byte: b"%%%02X" % byte)
+    | st.text("aZ0-_.~", max_size=3).map(str.encode),
+    max_size=8,
+).map(b"".join)
+"""Percent-encoded texts of senders that follow no rule."""
+
 json_values = st.recursive(
     st.none()
     | st.booleans()

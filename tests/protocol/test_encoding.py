@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, quote_plus, unquote_plus
+from urllib.parse import quote, quote_plus, unquote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapter.protocol.encoding import Encoder, decode, encode
 
-from .samples import fast, unicode_text
+from .samples import encoded_texts, fast, unicode_text
 
 DISPUTED = "a !*'()~-_.+/:{}\"%王b"
 
@@ -24,6 +24,12 @@ def _witness(text: str, encoder: Encoder) -> str:
     if encoder is Encoder.PHP_URLENCODE:
         return quote_plus(text, safe="-_.").replace("~", "%7E")
     return quote(text, safe="-_.!~*'()")
+
+
+def _text(encoded: bytes) -> str | None:
+    """The decoded text; None if it is not UTF-8."""
+    decoded = decode(encoded)
+    return decoded.text if decoded.whole else None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_decoding_undoes_every_encoder(text: str, encoder: Encoder, lower: bool)
         escapes = [b"%" + part[:2].lower() + part[2:] for part in encoded.split(b"%")[1:]]
         encoded = b"".join([encoded.split(b"%")[0], *escapes])
 
-    assert decode(encoded) == text
+    assert decode(encoded).text == text
 
 
 @fast
@@ -79,7 +85,50 @@ def test_decoding_is_lenient_as_a_web_server_is(text: str) -> None:
     except UnicodeDecodeError:
         expected = None
 
-    assert decode(text.encode()) == expected
+    assert _text(text.encode()) == expected
+
+
+@fast
+@given(encoded_texts)
+def test_any_bytes_are_decoded_as_the_standard_library_does(encoded: bytes) -> None:
+    """Escapes of any kind among bytes of any kind; what is not UTF-8 is replaced."""
+    data = unquote_to_bytes(encoded.replace(b"+", b" "))
+
+    assert decode(encoded).text == data.decode(errors="replace")
+    assert decode(encoded).whole == (data.decode(errors="ignore").encode() == data)
+
+
+@fast
+@given(encoded_texts | unicode_text.map(lambda text: encode(text, Encoder.ESCAPE_DATA_STRING)))
+def test_official_is_what_the_official_encoder_writes(encoded: bytes) -> None:
+    """But for the case of hex digits, which no checksum sees. Of what is not UTF-8, no encoder writes anything."""
+    decoded = decode(encoded)
+
+    written = _witness(decoded.text, Encoder.ESCAPE_DATA_STRING).encode()
+    assert decoded.official == (decoded.whole and written.lower() == encoded.lower())
+
+
+@pytest.mark.parametrize(
+    ("encoded", "official"),
+    [
+        (b"", True),
+        (b"Az09-_.~%20%2b%2B%3D%0A%C3%a9", True),
+        (b"a+b", False),
+        (b"a=b", False),
+        (b"a\nb", False),
+        (b"(", False),
+        (b"%41", False),
+        (b"%7E", False),
+        (b"%", False),
+        (b"%2", False),
+        (b"%%41", False),
+        (b"%FF", False),
+        (b"%F0%9F%98", False),
+    ],
+)
+def test_official_form_of(encoded: bytes, official: bool) -> None:
+    """A bare character, a needless escape, a broken one, two faults whose lengths cancel, and what is not UTF-8."""
+    assert decode(encoded).official is official
 
 
 @pytest.mark.parametrize(
@@ -95,6 +144,9 @@ def test_decoding_is_lenient_as_a_web_server_is(text: str) -> None:
         (b"%2", "%2"),
         (b"%zz%2", "%zz%2"),
         (b"%%22", '%"'),
+        (b"%%%41%%", "%%A%%"),
+        (b"a=3Db=%3D=", "a=3Db==="),
+        (b"a%\nb=\n%0D=\rc ", "a%\nb=\n\r=\rc "),
         (b"", ""),
         ('{"名":1}'.encode(), '{"名":1}'),
         (b"%E7%8E%8B", "王"),
@@ -103,10 +155,10 @@ def test_decoding_is_lenient_as_a_web_server_is(text: str) -> None:
 )
 def test_decoding_of(encoded: bytes, text: str) -> None:
     """Cases that a careless decoder gets wrong; a percent sign is never decoded twice."""
-    assert decode(encoded) == text
+    assert decode(encoded).text == text
 
 
 @pytest.mark.parametrize("encoded", [b"%FF", b"\xff", b"%E7%8E", b"%ED%A0%80", b"%C0%80", b"\xe7\x8e"])
 def test_what_is_no_utf8_is_not_decoded(encoded: bytes) -> None:
     """Stray bytes, cut characters, surrogates and overlong forms."""
-    assert decode(encoded) is None
+    assert _text(encoded) is None

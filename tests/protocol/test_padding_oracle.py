@@ -19,7 +19,7 @@ from adapter.protocol import envelope
 from adapter.protocol.checksum import check_mac, matching_encoder
 from adapter.protocol.cipher import decrypt
 from adapter.protocol.credentials import Credentials, Merchant
-from adapter.protocol.encoding import Encoder, encode
+from adapter.protocol.encoding import Decoded, Encoder, encode
 from adapter.protocol.envelope import open_request, seal_request
 
 from .samples import KEYS, MERCHANT, NOW, PLATFORM_MERCHANT
@@ -45,9 +45,9 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The length of each text whose checksum is computed."""
     lengths: list[int] = []
 
-    def counting(received: str, text: str, encoded: bytes, credentials: Credentials) -> str | None:
+    def counting(received: str, decoded: Decoded, encoded: bytes, credentials: Credentials) -> str | None:
         lengths.append(len(encoded))
-        return matching_encoder(received, text, encoded, credentials)
+        return matching_encoder(received, decoded, encoded, credentials)
 
     monkeypatch.setattr(envelope, "matching_encoder", counting)
     return lengths

@@ -108,7 +108,7 @@ def _is_readable(body: bytes, merchant: Merchant) -> bool:
     envelope = parse_json(body)
     data = envelope.get("Data") if isinstance(envelope, dict) else None
     encoded = decrypt(data, merchant.signing) if isinstance(data, str) else None
-    return encoded is not None and decode(encoded) is not None
+    return encoded is not None and decode(encoded).whole
 
 
 def invalid_envelope_body(invalid: InvalidEnvelope, trans_code: int, now: datetime) -> bytes:
