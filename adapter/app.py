@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,7 @@ from adapter.errors import AdapterError, BrokerUnavailable, SettingsError, Strea
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
+from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.flows.collect import CollectStage
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.holds import Holds, Knowledge
@@ -281,12 +282,32 @@ class Adapter:
         self._startup_problem: str | None = "starting"
         self._secret_file_problems: tuple[str, ...] = ()
         self._register_scraped_metrics(dropped_log_lines)
+        self._begin_series(sinks)
 
     def _is_configured(self, merchant_id: str) -> bool:
         return self._merchants.find(merchant_id) is not None
 
     def _is_configured_at_scrape(self, merchant_id: str) -> bool:
         return self._scraped_merchants.find(merchant_id) is not None
+
+    def _begin_series(self, sinks: Iterable[ProvidedSink]) -> None:
+        """Begin the series of all that runs here, so that their first count is seen."""
+        prefix = f"{self._settings.kafka.group_prefix}."
+        for group, topics in self._groups.items():
+            self._metrics.stream.begin(group.removeprefix(prefix), topics)
+        for sink in sinks:
+            self._metrics.sinks.begin(sink.name)
+        self._metrics.begin(self._running_stages(), self._merchants.ids)
+
+    def _running_stages(self) -> set[str]:
+        """The stages that this process runs: those of `--only` that the settings switch on."""
+        off = {
+            "collect": not self._settings.collect.issue_types,
+            "reconcile": not self._settings.reconcile.at,
+            "receive": self._receiving is None,
+            "deliver": not any(".sink." in group for group in self._groups),
+        }
+        return {stage for stage in self._only if not off.get(stage, False)}
 
     def _register_scraped_metrics(self, dropped_log_lines: Callable[[], int]) -> None:
         """Register what is read on the thread of the metrics; the other parts add theirs when they are built."""
@@ -465,7 +486,11 @@ class Adapter:
             self.look_at_secret_files()
 
     def look_at_secret_files(self) -> None:
-        """Log what became wrong with secret files; what was read last stays in use, so nothing else shows it."""
+        """Log what became wrong with secret files; what was read last stays in use, so nothing else shows it.
+
+        The series of a merchant whose files are new begin.
+        """
+        self._metrics.begin(self._running_stages(), self._merchants.ids)
         before, now = self._secret_file_problems, wiring.unusable_secret_files(self._settings, self._merchants)
         self._secret_file_problems = now
         for problem in now:
@@ -522,7 +547,6 @@ class Adapter:
             self._collecting = stage.waiting
             yield "collect", self._engine(stage)
         if "reconcile" in self._only and self._settings.reconcile.at:
-            self._metrics.reconciliations.expect(self._merchants.ids)
             yield "reconcile", self._reconcile_stage(provider)
         if self._receiving is not None:
             yield "receive", self._receiving

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import TypeVar
@@ -336,3 +336,10 @@ _ITEM_FIELDS: Mapping[bool, Mapping[str, tuple[str, _Spelling]]] = {
     False: {"item_no": _ENTRY_FIELDS["item_no"]},
     True: {"name": _ENTRY_FIELDS["item_name"]},
 }
+CHANGES: Set[Change] = {
+    Change(field=name, kind=kind)
+    for fields in (_REQUEST_FIELDS, _ENTRY_FIELDS)
+    for name, spelling in fields.values()
+    for kind, _ in spelling.rewrites
+}
+"""Every change that can be made; `_ITEM_FIELDS` has the same fields."""

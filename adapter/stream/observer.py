@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from adapter.stream.port import TopicPartition
+
+DropReason = Literal["revoked", "stopped", "kafka_error", "topic_recreated"]
+"""Why a partition was released or dropped; `topic_recreated`: its log is another one or shorter."""
+FailedIn = Literal["prepare", "handle", "hand_off", "on_error", "publish"]
+"""The method in which a stage raised; `publish`: the engine rejected its outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +58,8 @@ class StreamObserver(Protocol):
         """The partition was taken over."""
         return
 
-    def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
-        """The partition was released or dropped: `revoked`, `stopped`, `kafka_error` or
-        `topic_recreated` (its log is another one or shorter).
-        """
+    def partition_dropped(self, stage: str, topic: str, partition: int, reason: DropReason) -> None:
+        """The partition was released or dropped."""
         return
 
     def records_lost(self, stage: str, topic: str, count: int) -> None:
@@ -67,10 +70,8 @@ class StreamObserver(Protocol):
         """`count` open records were handed off to keep a commit small."""
         return
 
-    def failed(self, stage: str, topic: str, where: str) -> None:
-        """The stage raised in `prepare`, `handle`, `hand_off` or `on_error`, or the engine rejected an outcome
-        (`publish`).
-        """
+    def failed(self, stage: str, topic: str, where: FailedIn) -> None:
+        """The stage raised, or the engine rejected its outcome."""
         return
 
     def lease_lost(self, stage: str, topic: str) -> None:

@@ -17,7 +17,7 @@ from adapter.backoff import backoff_seconds
 from adapter.errors import BrokerUnavailable
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
 from adapter.stream.committer import Committer
-from adapter.stream.observer import StreamObserver
+from adapter.stream.observer import DropReason, StreamObserver
 from adapter.stream.owned_partition import OwnedPartition
 from adapter.stream.partition_state import PartitionState
 from adapter.stream.port import Commit, KafkaClientError, Member, OffsetRange, TopicPartition, TransactionalProducer
@@ -97,7 +97,7 @@ class PartitionManager(Generic[S]):
             if self._accepting:
                 self._begin_take_over(partition)
 
-    async def release_all(self, reason: str, *, drain_timeout: float, commit_seconds: float) -> None:
+    async def release_all(self, reason: DropReason, *, drain_timeout: float, commit_seconds: float) -> None:
         """Release every partition: running handlers get `drain_timeout` seconds, and the last commit `commit_seconds`.
 
         Handlers of a partition that has another owner by now are not waited for.
@@ -305,7 +305,7 @@ class PartitionManager(Generic[S]):
     # --- releasing ---------------------------------------------------------------------------------------------------
 
     async def _release(
-        self, owned: OwnedPartition[S], reason: str, drain_timeout: float, commit_seconds: float
+        self, owned: OwnedPartition[S], reason: DropReason, drain_timeout: float, commit_seconds: float
     ) -> None:
         try:
             await self._drain_and_commit(owned, drain_timeout, commit_seconds)
@@ -322,7 +322,7 @@ class PartitionManager(Generic[S]):
         if owned.commits is not None:
             await asyncio.wait({owned.commits}, timeout=commit_seconds)
 
-    def drop(self, owned: OwnedPartition[S], reason: str) -> None:
+    def drop(self, owned: OwnedPartition[S], reason: DropReason) -> None:
         """Drop a partition at once after a failed transaction or a wrong offset, and take it over again."""
         partition = owned.partition
         if not owned.active:
@@ -340,7 +340,7 @@ class PartitionManager(Generic[S]):
         for owned in list(self.partitions.values()):
             self.drop(owned, "kafka_error")
 
-    def _remove(self, owned: OwnedPartition[S], reason: str) -> None:
+    def _remove(self, owned: OwnedPartition[S], reason: DropReason) -> None:
         if not owned.active:
             return
         commits = owned.commits

@@ -23,7 +23,7 @@ from adapter.stream.bulkheads import Bulkheads
 from adapter.stream.delay_queue import DelayQueue
 from adapter.stream.hand_off_quota import REWRITE_SECONDS, HandOffQuota
 from adapter.stream.lanes import Lanes
-from adapter.stream.observer import StreamObserver
+from adapter.stream.observer import FailedIn, StreamObserver
 from adapter.stream.owned_partition import CAN_BE_HANDED_OFF, OwnedPartition, WorkItem, WorkPhase
 from adapter.stream.revoked_work import RevokedWork
 from adapter.stream.stage import Outcome, PreparedRecord, RetryLater, Stage
@@ -258,7 +258,7 @@ class RecordScheduler(Generic[S]):
             self._on_fatal(fatal_error)
         self._start_soon()
 
-    def on_error(self, item: WorkItem[S], error: Exception, where: str) -> Outcome | None:
+    def on_error(self, item: WorkItem[S], error: Exception, where: FailedIn) -> Outcome | None:
         """Return the stage's outcome for its own error; None if `on_error` raises too: then the record stays open."""
         if not isinstance(error, OrderError):  # an ordinary outcome: the record is parked with a reason
             self._report(item, error, where)
@@ -268,7 +268,7 @@ class RecordScheduler(Generic[S]):
             self._report(item, worse, "on_error")
             return None
 
-    def _report(self, item: WorkItem[S], error: Exception, where: str) -> None:
+    def _report(self, item: WorkItem[S], error: Exception, where: FailedIn) -> None:
         """Count and log an error of the stage: its type and location, never its text, which may quote the record."""
         self._observer.failed(self._stage.name, item.topic, where)
         if isinstance(error, OutcomeTooLarge):  # never raised: the committer makes it from the topic's error

@@ -36,6 +36,9 @@ LARGE_BODY_BYTES = 8 * 1024
 LARGE_BODIES_PER_SECOND = 20
 LARGE_BODIES_WAITING = 16
 
+UNOPENED = ("too-large", "cut-off", "too-busy", "internal-error")
+"""The outcomes of requests that end before they are opened, or by a defect of the adapter."""
+
 _SERVER = "callbacks"
 """The name of this server in log lines and errors."""
 

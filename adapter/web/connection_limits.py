@@ -21,10 +21,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv6Address, ip_address
-from typing import Protocol
+from typing import Literal, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+CloseReason = Literal["too-many", "too-slow", "too-much"]
+"""Why a connection is closed: one of too many, too slow, or sending more than the limits of a request."""
 EXPENDABLE = "expendable"
 """Name of the function in a request's `state` by which the application gives up the request's slot."""
 
@@ -60,7 +62,7 @@ class _Slot(Protocol):
 
     address: str
 
-    def give_way(self, reason: str) -> None:
+    def give_way(self, reason: CloseReason) -> None:
         """Close it immediately, with this reason."""
 
 
@@ -111,11 +113,8 @@ def _block(host: str) -> str:
     return str(address) if address.version == 4 else address.packed[:8].hex()
 
 
-def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None]) -> type[HttpToolsProtocol]:
-    """Return uvicorn's protocol with limits: it closes a connection that exceeds them and calls `on_closed`.
-
-    The reason is `too-many`, `too-slow` or `too-much`.
-    """
+def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[CloseReason], None]) -> type[HttpToolsProtocol]:
+    """Return uvicorn's protocol with limits: it closes a connection that exceeds them and calls `on_closed`."""
 
     slots = _Slots(limits.connections)
     buffer = memoryview(bytearray(_READ_BYTES))
@@ -209,7 +208,7 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
                 self._deadline.cancel()
                 self._deadline = None
 
-        def give_way(self, reason: str) -> None:
+        def give_way(self, reason: CloseReason) -> None:
             """Close immediately: a client that sends slowly would also read slowly."""
             if not self._given_way:
                 self._given_way = True

@@ -6,22 +6,42 @@ configured is `OTHER_MERCHANT`, so that records cannot make series. What is read
 
 Counters of calls and orders keep their series: there are few, and the library's look-up with its lock takes longer than
 counting.
+
+**Every series whose labels are known begins at 0**, when its stage is built (`Metrics.begin`): Prometheus sees no first
+count of a series that begins with it. Only the reasons that plugins give to `Ignore` are not known before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from datetime import datetime
 from functools import cache
-from typing import Generic, TypeVar
+from itertools import product
+from typing import Generic, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from adapter.extensions.sink_thread import DeliveryOutcome
+from adapter.flows import receive
+from adapter.flows.deliver import NOT_AN_EVENT
+from adapter.flows.messages.events import ParkReason
+from adapter.flows.messages.signatures import TRUSTED, Trust
+from adapter.issuance.item_check import ItemRule
+from adapter.issuance.normalisation import CHANGES
+from adapter.issuance.reconciliation import DifferenceKind
+from adapter.issuance.state import WaitReason
+from adapter.protocol.checksum import AS_DECRYPTED
+from adapter.protocol.encoding import Encoder
+from adapter.protocol.endpoints import Endpoint
+from adapter.protocol.notification import CallbackKind
+from adapter.protocol.order_detail import ReportType
 from adapter.provider.breaker import BreakerState
-from adapter.provider.observer import CallFinished, ReportEnded
-from adapter.stream.observer import Gauges
+from adapter.provider.observer import CallFinished, CallOutcome, ReportEnded
+from adapter.stream.observer import DropReason, FailedIn, Gauges
 from adapter.stream.port import TopicPartition
+from adapter.web.callbacks import UNOPENED
+from adapter.web.connection_limits import CloseReason
 
 OTHER_MERCHANT = "other"
 """The label of every merchant that is not configured."""
@@ -34,6 +54,26 @@ _ORDER_BUCKETS = (
     *(1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0),
 )
 """From a second to a day; finest where a first query after half a minute finds most issuances."""
+
+_RECOVERED = ("true", "false")
+_ENDPOINTS: Mapping[str, Collection[Endpoint]] = {
+    "submit": (Endpoint.ISSUE, Endpoint.QUERY_ISSUE_RESULT, Endpoint.QUERY_ITEM_INFO),
+    "confirm": (Endpoint.QUERY_ISSUE_RESULT,),
+    "collect": (Endpoint.ORDER_DETAIL,),
+    "reconcile": (Endpoint.ORDER_DETAIL, Endpoint.QUERY_ISSUE_RESULT),
+}
+"""The endpoints that each stage calls."""
+_REPORTS = {"collect": ReportType.TICKETS, "reconcile": ReportType.ORDERS}
+"""The reports that each stage downloads."""
+_PARKING = {
+    "submit": ("parse", "map", "submit"),
+    "confirm": ("confirm",),
+    "collect": ("collect",),
+    "deliver": ("deliver",),
+}
+"""The `stage` of each stage's dead letters."""
+_ISSUANCES = {"submit": ("submitted", "failed"), "confirm": ("issued", "failed", "delayed"), "collect": ("collected",)}
+"""The events of issuances that each stage publishes."""
 
 _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 
@@ -56,6 +96,17 @@ class _ByMerchant(Generic[_Metric]):
         series = self._series[merchant_id, *labels] = self._metric.labels(merchant_id, *labels)
         return series
 
+    def begin(self, merchant_ids: Iterable[str], *values: Iterable[str]) -> None:
+        """Begin the series of these merchants with each value of the other labels."""
+        for labels in product(merchant_ids, *values):
+            self.of(*labels)
+
+
+def _begin(labelled: Callable[..., object], *values: Iterable[str]) -> None:
+    """Begin the series with each value of each label; `labelled` is the metric's `labels`."""
+    for labels in product(*values):
+        labelled(*labels)
+
 
 class Metrics:
     """All metrics of the adapter; `/metrics` shows `registry`."""
@@ -70,6 +121,19 @@ class Metrics:
         self.sinks = SinkMetrics(self.registry, self.flows)
         self.reconciliations = ReconciliationMetrics(self.registry, is_configured)
         self.holds = HoldMetrics(self.registry)
+
+    def begin(self, stages: Collection[str], merchant_ids: Collection[str]) -> None:
+        """Begin the series of these stages (`submit`, `confirm`, `collect`, `reconcile`, `deliver`, `receive`).
+
+        Those of the engines and of the sinks have their own `begin`. A second call adds merchants.
+        """
+        for stage in stages:
+            self.provider.begin(stage, merchant_ids)
+            self.flows.begin(stage, merchant_ids)
+        if "reconcile" in stages:
+            self.reconciliations.begin(merchant_ids)
+        if "receive" in stages:
+            self.callbacks.begin(merchant_ids)
 
 
 class StreamMetrics:
@@ -122,6 +186,15 @@ class StreamMetrics:
             registry=registry,
         )
 
+    def begin(self, stage: str, topics: Iterable[str]) -> None:
+        """Begin the series of an engine; `stage` and `topics` are those of its `Stage`."""
+        for counter in (self._consumed, self._committed, self._lost):
+            _begin(counter.labels, (stage,), topics)
+        for metric in (self._produced, self._transaction_seconds, self._handed_off, self._lease):
+            metric.labels(stage)
+        _begin(self._assignments.labels, (stage,), ("taken_over", *get_args(DropReason)))
+        _begin(self._failed.labels, (stage,), get_args(FailedIn))
+
     def records_consumed(self, stage: str, topic: str, count: int) -> None:
         self._consumed.labels(stage, topic).inc(count)
 
@@ -135,7 +208,7 @@ class StreamMetrics:
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
         self._assignments.labels(stage, "taken_over").inc()
 
-    def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
+    def partition_dropped(self, stage: str, topic: str, partition: int, reason: DropReason) -> None:
         self._assignments.labels(stage, reason).inc()
 
     def records_lost(self, stage: str, topic: str, count: int) -> None:
@@ -144,7 +217,7 @@ class StreamMetrics:
     def records_handed_off(self, stage: str, topic: str, count: int) -> None:
         self._handed_off.labels(stage).inc(count)
 
-    def failed(self, stage: str, topic: str, where: str) -> None:
+    def failed(self, stage: str, topic: str, where: FailedIn) -> None:
         self._failed.labels(stage, where).inc()
 
     def lease_lost(self, stage: str, topic: str) -> None:
@@ -211,6 +284,22 @@ class ProviderMetrics:
         )
         self._openings = _ByMerchant(openings, is_configured)
 
+    def begin(self, stage: str, merchant_ids: Collection[str]) -> None:
+        """Begin the series of the calls that a stage makes for these merchants."""
+        for endpoint in _ENDPOINTS.get(stage, ()):
+            name = endpoint.name.lower()
+            only_reports = set() if endpoint is Endpoint.ORDER_DETAIL else {CallOutcome.NOT_STORED}
+            self._calls.begin(merchant_ids, (name,), set(CallOutcome) - only_reports)
+            self._waited.begin(merchant_ids, (name,))
+            self._seconds(name)
+            self._openings.begin(merchant_ids)
+        if (report_type := _REPORTS.get(stage)) is not None:
+            kind = report_type.name.lower()
+            self._downloads.begin(merchant_ids, (kind,), ("downloaded", "failed"))
+            self._report_bytes.begin(merchant_ids, (kind,))
+            self._report_rows.begin(merchant_ids, (kind,))
+            self._download_seconds.labels(kind)
+
     def call_finished(self, call: CallFinished) -> None:
         endpoint = call.endpoint.name.lower()
         self._calls.of(call.merchant_id, endpoint, call.outcome.value).inc()
@@ -251,10 +340,10 @@ class ReconciliationMetrics:
         self._differences = _ByMerchant(differences, is_configured)
         self._completed, self._failures = _ByMerchant(completed, is_configured), _ByMerchant(failures, is_configured)
 
-    def expect(self, merchant_ids: Iterable[str]) -> None:
-        """Show that this process reconciles these merchants: an alert misses the first comparison too."""
-        for merchant_id in merchant_ids:
-            self._failures.of(merchant_id)
+    def begin(self, merchant_ids: Collection[str]) -> None:
+        """Begin the series of these merchants: an alert misses their first comparison too."""
+        self._failures.begin(merchant_ids)
+        self._differences.begin(merchant_ids, DifferenceKind)
 
     def reconciled(self, merchant_id: str, new_by_kind: Mapping[str, int], at: datetime) -> None:
         self._completed.of(merchant_id).set(at.timestamp())
@@ -369,6 +458,32 @@ class FlowMetrics:
         self._collect_reports = _ByMerchant(collect_reports, is_configured)
         self._collected = _ByMerchant(collected, is_configured)
 
+    def begin(self, stage: str, merchant_ids: Collection[str]) -> None:
+        """Begin the series of what a stage reports."""
+        _begin(self._issuances, _ISSUANCES.get(stage, ()), _RECOVERED)
+        _begin(self._dead_letters.labels, _PARKING.get(stage, ()), get_args(ParkReason))
+        if stage in _ISSUANCES:
+            _begin(self._untrusted_headers.labels, (stage,), set(Trust) - TRUSTED)
+        if stage == "submit":
+            self._begin_submit(merchant_ids)
+        elif stage == "confirm":
+            self._since_paid.begin(merchant_ids)
+            self._since_record.begin(merchant_ids)
+        elif stage == "collect":
+            self._collect_reports.begin(merchant_ids, ("read", "failed"))
+            self._collected.begin(merchant_ids)
+
+    def _begin_submit(self, merchant_ids: Collection[str]) -> None:
+        _begin(self._orders, ("submitted", "failed", "deferred", "skipped", "parked", "ignored"))
+        _begin(self._deferred.labels, (*WaitReason, "handed_off"))
+        for change in CHANGES:
+            self._normalised.labels(change.field, change.kind)
+        self._recovered.begin(merchant_ids, ("doubt", "takeover"))
+        self._duplicates.begin(merchant_ids, ("earlier_record", "replay"))
+        self._item_checks.begin(merchant_ids, (*ItemRule, "issuable", "unanswered"))
+        for counter in (self._control_known, self._ticket_data_differs, self._no_known_number):
+            counter.begin(merchant_ids)
+
     def order_settled(self, outcome: str) -> None:
         self._orders(outcome).inc()
 
@@ -448,6 +563,13 @@ class CallbackMetrics:
             registry=registry,
         )
 
+    def begin(self, merchant_ids: Collection[str]) -> None:
+        """Begin all series."""
+        outcomes = {receive.PUBLISHED, receive.REPEATED, *receive.REASONS.values(), *UNOPENED}
+        _begin(self._outcomes, CallbackKind, outcomes)
+        self._verified.begin(merchant_ids, (*Encoder, AS_DECRYPTED))
+        _begin(self._closed.labels, get_args(CloseReason))
+
     def notification_ended(self, posted_to: str, outcome: str) -> None:
         self._outcomes(posted_to, outcome).inc()
 
@@ -477,6 +599,11 @@ class SinkMetrics:
         )
         self._outcomes, self._seconds = cache(outcomes.labels), cache(seconds.labels)
         self.parked = flows.parked
+
+    def begin(self, sink: str) -> None:
+        """Begin the series of a sink."""
+        _begin(self._outcomes, (sink,), (*DeliveryOutcome, NOT_AN_EVENT))
+        self._seconds(sink)
 
     def attempted(self, sink: str, outcome: str, seconds: float) -> None:
         self._outcomes(sink, outcome).inc()

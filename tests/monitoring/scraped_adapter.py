@@ -107,7 +107,7 @@ class ScrapedAdapter:
             HookMetrics(HookCounters().snapshot, lambda: self.stuck_hooks),
         ):
             self.metrics.registry.register(collector)
-        self.metrics.reconciliations.expect([MERCHANT])
+        self.metrics.reconciliations.begin([MERCHANT])
 
     @property
     def now(self) -> datetime:

@@ -117,7 +117,7 @@ def observed_everything() -> Metrics:
     flows.ignored("shop", "cancelled")
     flows.parked("map", "unmapped-item")
     flows.deferred("doubt")
-    flows.normalised("phone", "phone_form")
+    flows.normalised("CustomerPhone", "phone_form")
     flows.control_known("1")
     flows.untrusted_headers("submit", "invalid")
     flows.no_known_number("1")
