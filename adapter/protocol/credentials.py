@@ -16,8 +16,19 @@ from adapter.secret import Secret
 KEY_LENGTH = 16
 
 
+class _Keys:
+    """The two keys in clear text. Every message reads them, and an attrgetter needs no call of Python.
+
+    A base class has them, because in Python 3.14 the properties of a dataclass with slots must be functions.
+    """
+
+    __slots__ = ()
+    hash_key = property(attrgetter("_hash_key._value"))
+    hash_iv = property(attrgetter("_hash_iv._value"))
+
+
 @dataclass(frozen=True, slots=True, init=False, repr=False)
-class Credentials:
+class Credentials(_Keys):
     """A HashKey and a HashIV, each 16 visible ASCII characters: used as text, although ECPay's look like hex.
 
     Raises:
@@ -37,10 +48,6 @@ class Credentials:
         object.__setattr__(self, "_hash_key", Secret(hash_key))
         object.__setattr__(self, "_hash_iv", Secret(hash_iv))
         object.__setattr__(self, "_digest", hashlib.sha256((hash_key + hash_iv).encode()).digest())
-
-    # The two keys in clear text. Every message reads them, and an attrgetter needs no call of Python.
-    hash_key = property(attrgetter("_hash_key._value"))
-    hash_iv = property(attrgetter("_hash_iv._value"))
 
     def __repr__(self) -> str:
         """Show that there are keys, and nothing about them."""
