@@ -20,6 +20,9 @@ AUDIT_OPTIONS ?=
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --upgrade \
   --constraints constraints.txt --no-annotate --no-header
 
+# make bench: another checkout to compare with, with its own .venv; empty: none.
+BEFORE ?=
+
 # make fuzz: for all targets together.
 FUZZ_SECONDS ?= 300
 
@@ -71,8 +74,8 @@ mutants: $(READY) ## Take each protection away, one line at a time: a fast test 
 acls: $(READY) ## Take each Kafka right of each role away, one at a time: the role must fail; about fifteen minutes
 	cd tests && ../$(BIN)/python -m acls
 
-bench: $(READY) ## What it costs: orders a second, CPU, memory, added time; beside a plain loop
-	$(BIN)/python -m benchmarks all --json bench.json
+bench: $(READY) ## What it costs: orders a second, CPU, memory, added time; beside a plain loop, and the checkout BEFORE
+	$(BIN)/python -m benchmarks all $(BEFORE) --json bench.json
 
 charts: $(READY) ## Write the chart's generated parts: the settings in its values and schema, the rendered examples
 	cd tests && ../$(BIN)/python -m helm

@@ -7,7 +7,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from benchmarks import (
     bulkhead,
     callbacks,
     collecting,
+    compare,
     compression,
     explaining,
     flood,
@@ -36,6 +38,8 @@ from benchmarks import (
     traces,
     waiting,
 )
+from benchmarks.builds import PRESENT, Build, earlier, on_interpreter
+from benchmarks.compare import Comparison, Paced, Saturated
 from benchmarks.contenders import ADAPTER, ResultsDisagreeError
 from benchmarks.ground import Ground, ground
 from benchmarks.machine import machine
@@ -48,6 +52,8 @@ IN_FLIGHT = (64, 256, 1024)
 SECONDS = 15.0
 PAIRS = 5
 QUICK_ORDERS = 2000
+WIDTH = 200
+"""Columns of a report that is written to a file or a pipe."""
 FAILED = 1
 INTERRUPTED = 130
 
@@ -56,7 +62,7 @@ Command = Callable[[Ground, argparse.Namespace, Console], Awaitable[Report]]
 
 async def _submit(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     submitting = submit.Submitting(here, console, seconds=asked.seconds)
-    return await submitting.run(asked.delay, asked.in_flight, plain=not asked.no_plain)
+    return await submitting.run(asked.delay or DELAYS_MS, asked.in_flight or IN_FLIGHT, plain=not asked.no_plain)
 
 
 async def _reservations(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -91,16 +97,35 @@ async def _flood(here: Ground, asked: argparse.Namespace, console: Console) -> R
     return await flood.measure(here, console, seconds=asked.seconds)
 
 
+async def _compare(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    """The saturated path, and the rates that are named; both for `all`."""
+    delay, in_flight = submit.AIM_AT
+    saturated = [
+        Saturated(delay_ms=each, in_flight=count)
+        for each in asked.delay or (delay,)
+        for count in asked.in_flight or (in_flight,)
+    ]
+    rates = asked.rates or (paced.RATES if asked.command == "all" else ())
+    return await _compared(here, asked, console, [*saturated, *(Paced(rate=rate) for rate in rates)])
+
+
 async def _paced(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
-    return await paced.measure(
-        here,
-        console,
-        rates=asked.rates,
-        seconds=asked.seconds,
-        rounds=asked.alternations,
-        before=asked.before,
-        changes=dict(each.split("=", 1) for each in asked.set),
-    )
+    return await _compared(here, asked, console, [Paced(rate=rate) for rate in asked.rates or paced.RATES])
+
+
+async def _compared(
+    here: Ground, asked: argparse.Namespace, console: Console, loads: Sequence[Saturated | Paced]
+) -> Report:
+    comparison = Comparison(here, console, builds=_builds(asked), seconds=asked.seconds)
+    return await comparison.run(loads, rounds=asked.alternations)
+
+
+def _builds(asked: argparse.Namespace) -> Sequence[Build]:
+    """The adapters to compare; the first is the one that the others are compared with."""
+    changes = tuple(tuple(each.split("=", 1)) for each in asked.set)
+    before = () if asked.before is None else (earlier(asked.before),)
+    other = () if asked.python is None else (on_interpreter(asked.python, changes),)
+    return (*before, replace(PRESENT, changes=changes), *other)
 
 
 async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -117,7 +142,8 @@ async def _profile_callbacks(here: Ground, asked: argparse.Namespace, console: C
 
 
 async def _profile(here: Ground, asked: argparse.Namespace, _console: Console) -> Report:
-    load = submit.planned(ADAPTER, asked.delay[0], asked.in_flight[0], asked.seconds)
+    delay, in_flight = (asked.delay or DELAYS_MS)[0], (asked.in_flight or IN_FLIGHT)[0]
+    load = submit.planned(ADAPTER, delay, in_flight, asked.seconds)
     await throughput.profile(here, load, asked.stacks)
     return profiles.report(asked.stacks.read_text(encoding="utf-8"))
 
@@ -159,7 +185,8 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "explain": (_explain, "what the command explain needs among a million records"),
     "callbacks": (_callbacks, "notifications a second, and the time of each"),
     "sizing": (_sizing, "what an order costs the whole adapter: calls, CPU, memory, bytes on the topics"),
-    "paced": (_paced, "what an order costs at a shop's own pace, from paid to issued; also before and after a change"),
+    "compare": (_compare, "what an order costs, saturated and at --rates, beside another checkout or interpreter"),
+    "paced": (_paced, "the same at a shop's own pace only, from paid to issued"),
     "flood": (_flood, "genuine notifications during attacks on their port"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),
@@ -167,7 +194,9 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "profile-callbacks": (_profile_callbacks, "the same of callbacks"),
     "quick": (_quick, "a few orders, to see that everything works and the results agree"),
 }
-ALL = ("submit", "paced", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
+COMPARING = ("compare", "paced", "all")
+"""The commands that measure other builds too."""
+ALL = ("submit", "compare", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost between a record and its parts; without a broker"),
     "reconcile": (_reconcile, "memory and time of a comparison with ECPay's report; without a broker"),
@@ -182,11 +211,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     helps = "; ".join(f"{name}: {help_}" for name, (_, help_) in (*COMMANDS.items(), *ALONE.items()))
     parser.add_argument("command", choices=(*COMMANDS, *ALONE, "all"), help=f"{helps}; all: {', '.join(ALL)}")
+    parser.add_argument(
+        "before", nargs="?", type=Path, metavar="CHECKOUT", help="compare, paced, all: an earlier one, with its .venv"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
     parser.add_argument("--broker", metavar="HOST:PORT", help="use this broker instead of a local one")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="about how long each run is (%(default)s)")
-    parser.add_argument("--delay", type=int, nargs="+", default=DELAYS_MS, metavar="MS", help="of the stub")
-    parser.add_argument("--in-flight", type=int, nargs="+", default=IN_FLIGHT, metavar="N", help="orders at once")
+    parser.add_argument("--delay", type=int, nargs="+", metavar="MS", help="of the stub")
+    parser.add_argument("--in-flight", type=int, nargs="+", metavar="N", help="orders at once")
     parser.add_argument("--no-plain", action="store_true", help="submit without the plain loop")
     parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help="reservations: so many (%(default)s)")
     parser.add_argument("--waiting", type=int, default=waiting.COUNT, metavar="N", help="so many wait (%(default)s)")
@@ -202,12 +234,12 @@ def _parser() -> argparse.ArgumentParser:
         "--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks, sizing: so many (%(default)s)"
     )
     parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
-    parser.add_argument("--rates", type=float, nargs="+", default=paced.RATES, metavar="N", help="paced: orders/s")
-    parser.add_argument("--alternations", type=int, default=paced.ROUNDS, metavar="N", help="paced: rounds")
+    parser.add_argument("--rates", type=float, nargs="+", metavar="N", help="compare, paced: orders/s")
     parser.add_argument(
-        "--before", type=Path, metavar="CHECKOUT", help="paced: compare with the adapter in this folder"
+        "--alternations", type=int, default=compare.ROUNDS, metavar="N", help="compare, paced: rounds (%(default)s)"
     )
-    parser.add_argument("--set", nargs="+", default=(), metavar="NAME=VALUE", help="paced: settings of the adapter")
+    parser.add_argument("--python", type=Path, metavar="PROGRAM", help="compare, paced: run it by this one too")
+    parser.add_argument("--set", nargs="+", default=(), metavar="NAME=VALUE", help="compare, paced: its settings")
     parser.add_argument("--tickets", type=int, default=reports.TICKETS, metavar="N", help="report: (%(default)s)")
 
     parser.add_argument(
@@ -239,10 +271,13 @@ async def _run(asked: argparse.Namespace, facts: Mapping[str, str], console: Con
 
 def main() -> int:
     """Run what the command line asks for; 0 when all aims are met, 1 when not, or when nothing could be measured."""
-    asked = _parser().parse_args()
+    parser = _parser()
+    asked = parser.parse_intermixed_args()
+    if asked.command not in COMPARING and (asked.before or asked.python or asked.set):
+        parser.error(f"a checkout, --python and --set are for {', '.join(COMPARING)}")
     for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first by default
         signal.signal(ending, signal.default_int_handler)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it retries, right after topics were made
     facts = machine()
     for name, fact in facts.items():

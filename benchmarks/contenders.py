@@ -18,6 +18,7 @@ from adapter.stream.partition_manager import max_open_for
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals
+from benchmarks.builds import PRESENT, Build
 from benchmarks.ground import Ground
 from benchmarks.measuring import Moment
 from benchmarks.orders import trade_no_of
@@ -36,11 +37,12 @@ class ResultsDisagreeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """An adapter, started by `command`; or the plain loop written in this `way`."""
+    """The adapter of a build, started by `command`; or the plain loop written in this `way`."""
 
     name: str
     command: tuple[str, ...] = ()
     way: str | None = None
+    build: Build = PRESENT
 
     def in_hand(self, in_flight: int) -> int:
         """The most orders it can have consumed and not yet published: a run is steady only after more than these."""
@@ -80,13 +82,14 @@ class Running:
     async def moment(self) -> Moment:
         """The present values of all counters."""
         metrics = await self.subject.metrics()
-        stub_cpu = self.stub.cpu_seconds()
+        stub_cpu, broker_cpu = self.stub.cpu_seconds(), self.ground.broker_cpu_seconds()
         return Moment(
             at=time.perf_counter(),
             submitted=self.arrivals.count,
             cpu=self.subject.cpu_seconds(),
-            others_cpu=stub_cpu + self.ground.broker_cpu_seconds() + cpu_seconds(os.getpid()),
+            others_cpu=stub_cpu + broker_cpu + cpu_seconds(os.getpid()),
             stub_cpu=stub_cpu,
+            broker_cpu=broker_cpu,
             transactions=metrics("ecticket_transaction_duration_seconds_count", stage="submit"),
             transaction_seconds=metrics("ecticket_transaction_duration_seconds_sum", stage="submit"),
         )
@@ -146,7 +149,7 @@ def _starting(
     ground: Ground, contender: Contender, given: dict[str, str], in_flight: int, profile: Path | None
 ) -> AbstractAsyncContextManager[Subject]:
     if contender.way is None:
-        return subjects.adapter(ground, given, command=contender.command, profile=profile)
+        return subjects.adapter(ground, given, command=contender.command, profile=profile, build=contender.build)
     options = {
         "bootstrap_servers": ground.connection.bootstrap_servers,
         "group": given["kafka.group_prefix"],

@@ -23,12 +23,13 @@ from adapter.flows.messages.events import IssuanceIssued, Item, Origin, issuance
 from adapter.kafka.connection import KafkaConnection
 from adapter.settings import variable
 from adapter.wiring import PARTITIONS
+from benchmarks.builds import ROOT
 from benchmarks.ground import Ground
 from benchmarks.orders import order_id, trade_no
 from benchmarks.processes import pin
 from benchmarks.reporting import Aim, Cell, Report
 from benchmarks.sealing import MERCHANT
-from benchmarks.subjects import ROOT, SubjectFailedError
+from benchmarks.subjects import SubjectFailedError
 
 COUNT = 1_000_000
 MOST_MIB = 250

@@ -16,6 +16,7 @@ class Moment:
     cpu: float
     others_cpu: float
     stub_cpu: float
+    broker_cpu: float = 0
     transactions: float = 0
     transaction_seconds: float = 0
 
@@ -31,7 +32,9 @@ class Rates:
     core_share: float
     others_share: float
     stub_cpu_per_1000: float
+    broker_cpu_per_1000: float
     transactions_per_second: float
+    transactions_per_order: float
     transaction_seconds: float | None
 
 
@@ -50,7 +53,9 @@ def between(begin: Moment, end: Moment) -> Rates:
         core_share=cpu / seconds,
         others_share=(end.others_cpu - begin.others_cpu) / seconds,
         stub_cpu_per_1000=1000 * (end.stub_cpu - begin.stub_cpu) / orders,
+        broker_cpu_per_1000=1000 * (end.broker_cpu - begin.broker_cpu) / orders,
         transactions_per_second=transactions / seconds,
+        transactions_per_order=transactions / orders,
         transaction_seconds=in_transactions / transactions if transactions else None,
     )
 

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapter.protocol.order_detail import TICKET_COLUMNS
+from benchmarks.builds import ROOT
 from benchmarks.processes import require_proc
 from benchmarks.reporting import Aim, Report
 from benchmarks.sealing import MERCHANT
-from benchmarks.subjects import ROOT, SubjectFailedError
+from benchmarks.subjects import SubjectFailedError
 
 TICKETS = 1_000_000
 FEW = 1_000

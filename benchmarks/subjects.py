@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from adapter.dev.local_kafka.ports import free_ports
 from adapter.dev.local_kafka.supervised import Supervised
 from adapter.settings import variable
 from benchmarks import profiled
+from benchmarks.builds import PRESENT, Build
 from benchmarks.ground import Ground
 from benchmarks.processes import cpu_seconds, peak_mib, pin, resident_mib
 
 STOP_SECONDS = 60.0
 START_SECONDS = 120.0
-ROOT = Path(__file__).parent.parent
 
 
 class SubjectFailedError(Exception):
@@ -119,15 +118,15 @@ async def adapter(
     *,
     command: Sequence[str],
     profile: Path | None = None,
-    checkout: Path = ROOT,
+    build: Build = PRESENT,
 ) -> AsyncIterator[Subject]:
-    """Run the adapter of `checkout` with these settings, pinned to the measured core, until the end of the `with`."""
+    """Run the adapter of `build` with these settings, pinned to the measured core, until the end of the `with`."""
     port = free_ports(1)[0]
-    published = {**values, "admin.port": str(port)}
+    published = {**values, **dict(build.changes), "admin.port": str(port)}
     variables = {variable(key): value for key, value in published.items()}
     if profile is not None:
         variables[profiled.FILE] = str(profile)
-    process, log = _start(ground, command, variables, checkout)
+    process, log = _start(ground, command, variables, build)
     try:
         yield Subject(process=process, log=log, admin=f"http://127.0.0.1:{port}")
     finally:
@@ -145,12 +144,12 @@ async def plain_loop(ground: Ground, options: Mapping[str, object]) -> AsyncIter
 
 
 def _start(
-    ground: Ground, command: Sequence[str], variables: Mapping[str, str], checkout: Path = ROOT
+    ground: Ground, command: Sequence[str], variables: Mapping[str, str], build: Build = PRESENT
 ) -> tuple[Supervised, Path]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
     # A safe path: the working folder, which has this checkout, does not come before another one.
-    environment |= {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1", **variables}
+    environment |= {"PYTHONPATH": str(build.checkout), "PYTHONSAFEPATH": "1", **variables}
     log = ground.folder / f"subject-{len(list(ground.folder.iterdir()))}.log"
-    process = Supervised([sys.executable, *command], log=log, environment=environment, remove_when_orphaned=None)
+    process = Supervised([str(build.python), *command], log=log, environment=environment, remove_when_orphaned=None)
     pin(process.pid, ground.core)
     return process, log

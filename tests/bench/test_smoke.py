@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
-from benchmarks import bulkhead, callbacks, flood, paced, quick, sinks, sizing
+from benchmarks import bulkhead, callbacks, flood, quick, sinks, sizing
 from benchmarks.attacks import MIXTURE
+from benchmarks.builds import PRESENT
+from benchmarks.compare import Comparison, Paced, Saturated
 from benchmarks.ground import ground
-from benchmarks.subjects import ROOT
 
 pytestmark = [
     pytest.mark.alone,
@@ -80,11 +82,15 @@ async def test_a_healthy_merchants_orders_are_submitted_beside_a_silent_one(kafk
     assert rows["beside a silent one"]["submitted"] == 50
 
 
-async def test_orders_at_a_pace_are_issued_before_and_after_a_change(kafka: KafkaConnection) -> None:
-    """Sandbox, both readers, counters and result check work together; the figures are not checked."""
+async def test_saturated_and_paced_orders_are_compared_before_and_after_a_change(kafka: KafkaConnection) -> None:
+    """Stub, sandbox, readers, counters and result check work together; the figures are not checked."""
     async with ground(kafka.bootstrap_servers) as here:
-        report = await paced.measure(here, Console(quiet=True), rates=(10.0,), seconds=2, before=ROOT)
+        comparison = Comparison(here, Console(quiet=True), builds=(replace(PRESENT, name="before"), PRESENT), seconds=1)
+        loads = (Saturated(delay_ms=10, in_flight=16), Paced(rate=10.0, warm_up_seconds=1.0))
+        report = await comparison.run(loads, rounds=1)
 
-    assert [row["adapter"] for row in report.rows] == ["before", "now"]
-    assert all(isinstance(row["iss. p50"], float) for row in report.rows)
-    assert report.aims == []
+    saturated, paced = report.rows[:2], report.rows[2:]
+    assert [row["adapter"] for row in report.rows] == ["before", "now", "before", "now"]
+    assert all(isinstance(row["orders/s"], float) and row["queries"] is None for row in saturated)
+    assert all(isinstance(row["iss. p50"], float) and isinstance(row["MiB"], float) for row in paced)
+    assert report.aims[0].met
