@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,8 +46,9 @@ def reissue_(
 ) -> int:
     """Issue what finally failed again, under a new derived number; exit code 1 if nothing was reissued.
 
-    Only a part whose last event is `failed` is reissued. The order goes to the deferred topic with its new numbers. The
-    running adapter queries ECTicket about them before it sends, so running this command twice issues once.
+    Only a part whose last event is `failed` is reissued, and only if ECTicket answers for each of its numbers that no
+    tickets exist or will. The order goes to the deferred topic with its new numbers. The running adapter queries
+    ECTicket about them before it sends, so running this command twice issues once.
     """
     from adapter.operations.reissue_order import AmbiguousOrder, NotReissuable, ReissueRequest
 
@@ -71,6 +73,7 @@ def reissue_(
 
 
 def _operation(settings: Settings) -> ReissueOperation:
+    from adapter.cli.ecticket import ecticket_client
     from adapter.cli.operation_parts import command_signer, topic_reader
     from adapter.kafka.producers import exclusive_producer
     from adapter.operations.reissue_order import ReissueOperation
@@ -84,6 +87,8 @@ def _operation(settings: Settings) -> ReissueOperation:
         make_planning=partial(_planning, settings),
         make_signer=partial(command_signer, settings),
         open_producer=partial(exclusive_producer, kafka_connection(settings)),
+        open_ecticket=partial(ecticket_client, settings),
+        settles_after=timedelta(seconds=settings.submit.reissue_after_seconds),
         counting=counting,
     )
 

@@ -10,15 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from adapter.flows.number_history import KnownNumbers
 from adapter.flows.ports import Ecticket
 from adapter.flows.submission import PROBED_NUMBERS
 from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
 from adapter.protocol.credentials import Merchant
-from adapter.protocol.issue import TradeNo
+from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
 from adapter.provider.client import Purpose
 
 RTN_OK = 1
+ENOUGH = 6
+"""Numbers that should exist; a liveness proof queries at most four of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,11 @@ class NumberLookup:
     """Only a number that is known to exist is missing for the proof."""
     message: str = ""
     """The result in a sentence."""
+
+
+def lacks_known_numbers(known: KnownNumbers, merchant: Merchant, kind: TradeNoKind) -> bool:
+    """Whether a liveness proof can use more numbers that should exist."""
+    return len(known.to_query(merchant, kind)) < ENOUGH
 
 
 async def look_up(

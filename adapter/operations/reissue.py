@@ -1,7 +1,9 @@
 """Plans the reissue of finally failed parts under their next derived numbers (docs/operating.md, "Dead letters").
 
-A part is reissued only if the last event of each of its numbers is `failed`. The next number is derived as always, so
-that a second run of the command finds the same one. The adapter queries it before it sends.
+A part is reissued only if the last event of each of its numbers is `failed`, and none is `issued`. Events are not
+signed, so they only select what is queried: ECTicket's answer about each of `numbers_to_query` decides
+(`reissue_order`). The next number is derived as always, so that a second run of the command finds the same one. The
+adapter queries it before it sends.
 
 Does not read topics and does not call plugins.
 """
@@ -20,6 +22,7 @@ from adapter.issuance.plan import Part, renumbered
 from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, encode_plan
 from adapter.issuance.state import PartHistory
 from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 
 _MAX_REISSUES = 100
@@ -55,6 +58,11 @@ class Reissue:
     parts: tuple[Part, ...]
     producer_record: ProducerRecord
 
+    @property
+    def numbers(self) -> tuple[TradeNo, ...]:
+        """The new numbers."""
+        return tuple(part.trade_no for part in self.parts)
+
 
 def final_failures(events: Sequence[PublishedEvent], which: str) -> tuple[FailedPart, ...] | NotReissued:
     """The finally failed parts of one order; only one part if `which` is a trade number.
@@ -70,11 +78,13 @@ def final_failures(events: Sequence[PublishedEvent], which: str) -> tuple[Failed
             continue
         last = _last_event_names(of_part, events)
         not_failed = {trade_no: kind for trade_no, kind in last.items() if kind != "failed"}
+        issued = sorted({event.trade_no or "" for event in of_part if event.name == "issued"} - not_failed.keys())
+        refused += [_CONTRADICTED.format(part=number, trade_no=trade_no) for trade_no in issued]
         if not_failed:
             refused += [
                 _NOT_FAILED[kind].format(part=number, trade_no=trade_no) for trade_no, kind in not_failed.items()
             ]
-        else:
+        elif not issued:
             found.append(_failed_part(of_part, tuple(last)))
     if found:
         return tuple(found)
@@ -104,6 +114,23 @@ def next_part(part: Part, failed: FailedPart, *, prefix: str) -> Part:
     return renumbered(replace(part, reissue=count), order_id=failed.order_id, prefix=prefix)
 
 
+def numbers_to_query(
+    failed: FailedPart, events: Iterable[PublishedEvent], planned: Part, following: Part, *, prefix: str
+) -> tuple[TradeNo, ...]:
+    """Every number under which tickets of the part may exist: that of today's plan, those of its events, and all
+    derived ones before the `following` one.
+
+    An event can be forged, and a number can have events that retention has removed.
+    """
+    kind = planned.trade_no.kind
+    kinds = {(event.trade_no, _kind(event) or kind) for event in events if event.trade_no in failed.trade_nos}
+    derived = _derived(failed, prefix)
+    values = (*failed.trade_nos, *(derived(count) for count in range(1, following.reissue)))
+    used = [TradeNo(kind=kind, value=value) for value in values]
+    others = sorted((TradeNo(kind=kind, value=value or "") for value, kind in kinds), key=lambda each: each.value)
+    return tuple(dict.fromkeys((planned.trade_no, *used, *others)))
+
+
 def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *, changed_items: bool) -> str | None:
     """Why today's plan differs from the one that failed; None if it does not.
 
@@ -118,6 +145,10 @@ def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *
         return (
             f"The order has {len(parts)} parts under today's mapping, and had {failed.parts}, so it "
             "is unknown which of them failed. Undo the change of the mapping, or have the shop send a new order."
+        )
+    if not 1 <= failed.part <= failed.parts:
+        return (
+            f"The event says that part {failed.part} of {failed.parts} failed, which the adapter cannot have written."
         )
     data = issuance_fields(order_ref, parts[failed.part - 1], ticket_trade_no=None)
     now: Mapping[str, object] = {**data, "items": [dict(item) for item in data["items"]]}
@@ -187,6 +218,10 @@ _NOTHING_FAILED = (
     "No published event says that a part of {which} failed. An unresolved part is not failed: "
     "see ecticket-adapter dead-letters list."
 )
+_CONTRADICTED = (
+    "Part {part} was published as issued and as failed under {trade_no}. One of the two is wrong, or another program "
+    "wrote it: see ecticket-adapter explain {trade_no} --ask."
+)
 _NOT_FAILED = {
     "issued": "Part {part} was issued under {trade_no}.",
     "submitted": "Part {part} was sent again and is under way under {trade_no}; its result will be published.",
@@ -216,6 +251,11 @@ def _failed_part(events: Sequence[PublishedEvent], trade_nos: tuple[str, ...]) -
         trade_nos=trade_nos,
         event=last,
     )
+
+
+def _kind(event: PublishedEvent) -> TradeNoKind | None:
+    kinds = {kind.value: kind for kind in TradeNoKind}
+    return kinds.get(str(event.data.get("trade_no_kind")))
 
 
 def _derived(failed: FailedPart, prefix: str) -> Callable[[int], str]:

@@ -127,11 +127,18 @@ def objection(
         return f"{answer.description} But that number is order {other_order}'s, and not order {pending.order_id}'s."
     if resolution is Resolution.ISSUED:
         return None if answer.status is IssueStatus.ISSUED else f"{answer.description} That is not issued."
+    return objection_to_failed(answer, pending.possibly_sent_at, now=now, settles_after=settles_after)
+
+
+def objection_to_failed(
+    answer: EcticketAnswer, possibly_sent_at: datetime | None, *, now: datetime, settles_after: timedelta
+) -> str | None:
+    """Why ECTicket's answer does not prove that no tickets exist or will; None if it does."""
     if answer.status is IssueStatus.FAILED:
         return None
     if not answer.not_known:
         return f"{answer.description} That is not failed."
-    settled_at = pending.possibly_sent_at and pending.possibly_sent_at + settles_after
+    settled_at = possibly_sent_at and possibly_sent_at + settles_after
     if settled_at is not None and now < settled_at:
         until = rfc3339(settled_at)
         return f"{answer.description} But it may have been sent recently, and may still be issued until {until}."

@@ -17,6 +17,7 @@ from adapter.flows.number_history import KnownNumbers, NumberHistory, NumberOwne
 from adapter.flows.ports import Ecticket, Merchants, Topics
 from adapter.operations.dead_letter_store import DeadLetters, DeadLetterStore
 from adapter.operations.dead_letter_view import DeadLetter
+from adapter.operations.number_lookup import lacks_known_numbers
 from adapter.operations.ports import read_counted
 from adapter.operations.resolve import (
     EcticketAnswer,
@@ -30,9 +31,6 @@ from adapter.operations.resolve import (
 )
 from adapter.protocol.credentials import Merchant
 from adapter.stream.stage import Outcome
-
-ENOUGH = 6
-"""Numbers that should exist; a liveness proof queries at most four of them."""
 
 
 class AmbiguousNumber(ValueError):
@@ -138,7 +136,7 @@ class ResolveOperation:
         async with aclosing(events) as records:
             async for record in records:
                 about = (record.key or b"").decode("utf-8", "replace").upper() == key
-                lacks = merchant is not None and len(history.known.to_query(merchant, pending.trade_no.kind)) < ENOUGH
+                lacks = merchant is not None and lacks_known_numbers(history.known, merchant, pending.trade_no.kind)
                 if about or lacks:
                     history.take(record)
         return history

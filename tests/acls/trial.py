@@ -437,6 +437,7 @@ async def for_reissue(trial: Trial) -> None:
     ground, prefix = trial.ground, trial.prefix
     for setting in ("orders_paid", "orders_deferred", "issuances", "dead_letters"):
         await ground.copy(prefix, setting, ground.records[setting])
+    trial.changes["submit.reissue_after_seconds"] = "0"
 
 
 async def for_skip(trial: Trial) -> None:

@@ -14,6 +14,7 @@ from committed_records import committed_records
 from flows.harness import Harness
 
 from adapter.dev.producing import producing
+from adapter.dev.sandbox import RunningSandbox
 from adapter.flows.messages.events import IssuanceFailed, IssuanceSubmitted, Origin, issuance_event
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
@@ -168,16 +169,23 @@ def test_an_order_without_a_record_is_requested_as_a_file(failed: Commands) -> N
 
 
 def test_an_order_comes_from_a_file_where_its_topic_has_forgotten_it(
-    failed: Commands, kafka: KafkaConnection, names: dict[str, str], tmp_path: Path
+    failed: Commands, kafka: KafkaConnection, names: dict[str, str], tmp_path: Path, ecticket: RunningSandbox
 ) -> None:
-    """First shown, then written, then found under way: once, with its coordinates and its new number."""
+    """Refused without ECTicket; then shown, written, found under way: once, with its coordinates and its new number."""
     file = tmp_path / "order.json"
+    file.write_text(json.dumps({**ORDER, "order_id": "A-0", "trade_no": "KNOWN1"}), encoding="utf-8")
+    sandbox = ("--set", f"provider.base_url={ecticket.base_url}")
+    keys = ("--set", f"merchants.{MERCHANT.merchant_id}.known_trade_no=KNOWN1")
+    issued = failed("issue", str(file), *sandbox)
     file.write_text(json.dumps(ORDER), encoding="utf-8")
 
-    dry = failed("reissue", "PAID1", "--order", str(file), "--dry-run", "--json")
-    done = failed("reissue", "PAID1", "--order", str(file), "--json")
-    again = failed("reissue", "A-1", "--order", str(file))
+    unreachable = failed("reissue", "PAID1", "--order", str(file), "--dry-run", "--json")
+    dry = failed("reissue", "PAID1", "--order", str(file), "--dry-run", "--json", *sandbox, *keys)
+    done = failed("reissue", "PAID1", "--order", str(file), "--json", *sandbox, *keys)
+    again = failed("reissue", "A-1", "--order", str(file), *sandbox, *keys)
 
+    assert (issued.code, unreachable.code, unreachable.out) == (0, 1, "")
+    assert "could not be queried about PAID1" in unreachable.err
     assert (dry.code, done.code, again.code) == (0, 0, 1)
     assert dry.json == {**done.json, "outcome": "would be reissued"}
     assert done.json == {
