@@ -5,15 +5,14 @@ Theory of operation
 
 ECTicket has four endpoints over HTTPS (`endpoints`). Requests and answers have the same *envelope* (`envelope`): a JSON
 object that names the merchant, carries a time, and holds the real message encrypted in `Data` and signed in
-`CheckMacValue`. Between a request object and the bytes on the wire are five steps, one module each:
+`CheckMacValue`. Between a request object and the bytes on the wire are four steps, one module each:
 
     IssueRequest ──to_payload──> {"MerchantID": …}          issue, query_issue_result, query_item_info, order_detail
-                 ──write_json──> compact ASCII JSON text    json_text
-                 ──encode──────> percent-encoded text       encoding
+         ──write_encoded_json──> percent-encoded JSON       json_text
                  ──encrypt─────> `Data`                     cipher     AES-128-CBC, PKCS#7, base64
                  ──check_mac───> `CheckMacValue`            checksum   SHA-256 over the lower-cased encoded text
 
-and back again for an answer. Three problems shape the modules.
+and back again for an answer, with `encoding` to decode the text. Three problems shape the modules.
 
 *Which percent-encoder?* The checksum is taken over percent-encoded text, and ECPay's servers, their documents and other
 people's clients have been seen using four different encoders. They disagree on seven characters: space ! * ' ( ) ~ .

@@ -20,9 +20,9 @@ from adapter.errors import (
 from adapter.protocol.checksum import check_mac, matching_encoder
 from adapter.protocol.cipher import decrypt, decrypt_blocks, encrypt
 from adapter.protocol.credentials import Credentials, Merchant
-from adapter.protocol.encoding import Encoder, decode, encode
+from adapter.protocol.encoding import decode
 from adapter.protocol.fields import Payload, optional_integer, optional_text
-from adapter.protocol.json_text import read_json, write_json, write_plain_json
+from adapter.protocol.json_text import read_json, write_encoded_json, write_string
 
 ACCEPTED = 1
 """The only TransCode that means the envelope was accepted."""
@@ -77,7 +77,7 @@ def seal_request(payload: Mapping[str, object], merchant: Merchant, *, timestamp
     "For general merchants, please set [PlatformID] as null": the text of all four pages, although OrderDetail's example
     shows "".
     """
-    return _write({**_addresses(merchant), "RqHeader": {"Timestamp": timestamp}, **_sealed(payload, merchant.signing)})
+    return _envelope(merchant, f'"RqHeader":{{"Timestamp":{timestamp:d}}}', *_sealed(payload, merchant.signing))
 
 
 def seal_response(
@@ -93,10 +93,9 @@ def seal_response(
 
     `credentials` are the pair to sign with, if it is known which one the other side uses.
     """
-    keys = credentials or merchant.signing
-    sealed = {"Data": "", "CheckMacValue": ""} if payload is None else _sealed(payload, keys)
-    outcome = {"RpHeader": {"Timestamp": timestamp}, "TransCode": trans_code, "TransMsg": trans_msg}
-    return _write({**_addresses(merchant), **outcome, **sealed})
+    sealed = ("", "") if payload is None else _sealed(payload, credentials or merchant.signing)
+    outcome = f'"TransCode":{trans_code:d},"TransMsg":{write_string(trans_msg)}'
+    return _envelope(merchant, f'"RpHeader":{{"Timestamp":{timestamp:d}}},{outcome}', *sealed)
 
 
 def open_response(body: bytes, merchant: Merchant) -> Response:
@@ -198,20 +197,19 @@ class _Opened:
     credentials: Credentials
 
 
-def _addresses(merchant: Merchant) -> dict[str, object]:
-    """Name platform and merchant."""
-    return {"PlatformID": merchant.platform_id or None, "MerchantID": merchant.merchant_id}
+def _envelope(merchant: Merchant, between: str, data: str, checksum: str) -> bytes:
+    """Write an envelope as compact JSON; `between` are its fields between MerchantID and Data."""
+    platform = write_string(merchant.platform_id) if merchant.platform_id else "null"
+    return (
+        f'{{"PlatformID":{platform},"MerchantID":{write_string(merchant.merchant_id)},{between},'
+        f'"Data":"{data}","CheckMacValue":"{checksum}"}}'
+    ).encode()
 
 
-def _sealed(payload: Mapping[str, object], credentials: Credentials) -> dict[str, object]:
-    """Encrypt and sign; one encoded text serves both."""
-    encoded = encode(write_json(payload), Encoder.ESCAPE_DATA_STRING)
-    return {"Data": encrypt(encoded, credentials), "CheckMacValue": check_mac(encoded, credentials)}
-
-
-def _write(envelope: Mapping[str, object]) -> bytes:
-    """Write the envelope as compact JSON."""
-    return write_plain_json(envelope).encode()
+def _sealed(payload: Mapping[str, object], credentials: Credentials) -> tuple[str, str]:
+    """Return Data and CheckMacValue, which need no escapes in JSON; one encoded text serves both."""
+    encoded = write_encoded_json(payload)
+    return encrypt(encoded, credentials), check_mac(encoded, credentials)
 
 
 def _read(body: bytes) -> Payload:

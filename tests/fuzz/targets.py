@@ -34,7 +34,7 @@ from adapter.protocol.encoding import Encoder, decode, encode
 from adapter.protocol.envelope import open_request, open_response, seal_request
 from adapter.protocol.fields import Payload
 from adapter.protocol.issue import IssueReply, TradeNo
-from adapter.protocol.json_text import read_json, write_json
+from adapter.protocol.json_text import read_json, write_encoded_json
 from adapter.protocol.notification import CallbackKind, open_notification, seal_answer
 from adapter.protocol.order_detail import order_rows, ticket_rows
 from adapter.protocol.query_issue_result import ResultReply
@@ -121,7 +121,7 @@ def notification(data: bytes) -> None:
         event = notification_event(content, topic="t", event_id=event_id(opened, NOW), now=NOW)
         headers = {name: (value or b"").decode() for name, value in event.headers}
         _SCHEMAS[headers["ce_dataschema"].rpartition(":")[2]].validate(json.loads(event.value or b""))
-        assert json.loads(write_json(payload)) == payload
+        assert json.loads(decode(write_encoded_json(payload)).text) == payload
         assert open_response(seal_answer(opened, timestamp=1), MERCHANT).payload is not None
 
 

@@ -1379,6 +1379,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         "checksum",
     ),
     _protocol(
+        "a character on which encoders disagree is sent",
+        "json_text",
+        '(b"%%5Cu%04X" if chr(byte) in DISPUTED else b"%%%02X") % byte',
+        'b"%%%02X" % byte',
+        "json_text",
+    ),
+    _protocol(
+        "a character that texts seldom have is sent as it is",
+        "json_text",
+        '    for byte in set(data.translate(None, _BARE + b"%")):\n',
+        "    for byte in ():\n",
+        "json_text",
+    ),
+    _protocol(
+        "a message can end its field of an envelope",
+        "envelope",
+        '"TransMsg":{write_string(trans_msg)}',
+        '"TransMsg":"{trans_msg}"',
+        "envelope",
+    ),
+    _protocol(
         "any signed message is a notification",
         "notification",
         "    if payload.keys().isdisjoint((*_REFUND_FIELDS, *_STATUS_FIELDS)):\n",

@@ -16,6 +16,7 @@ from adapter.protocol.cipher import encrypt
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import Encoder, encode
 from adapter.protocol.envelope import open_request, open_response, seal_request, seal_response
+from adapter.protocol.json_text import write_encoded_json
 
 from .samples import (
     ELECTRONIC,
@@ -55,6 +56,10 @@ def _notification(**changed: object) -> bytes:
     envelope: dict[str, object] = json.loads(seal_request(PAYLOAD, MERCHANT, timestamp=NOW))
     envelope.update(changed)
     return json.dumps({name: value for name, value in envelope.items() if value is not None}).encode()
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _payload_of_response(body: bytes) -> Mapping[str, object] | None:
@@ -112,6 +117,31 @@ def test_answers_of_every_encoder_are_opened(payload: dict[str, object], encoder
 
 
 # -- the form ------------------------------------------------------------------------------------------------------
+
+
+ids = st.text(st.characters(), max_size=10)
+
+
+@fast
+@given(ids, st.none() | ids, st.integers(-(2**40), 2**40), st.integers(-1, 999), st.text(st.characters()))
+def test_envelope_is_the_compact_json_of_its_fields(
+    merchant_id: str, platform_id: str | None, timestamp: int, trans_code: int, message: str
+) -> None:
+    """Byte for byte, whatever a number or a message contains."""
+    platform_keys = None if platform_id is None else PLATFORM_KEYS
+    merchant = Merchant(
+        merchant_id=merchant_id, credentials=KEYS, platform_id=platform_id, platform_credentials=platform_keys
+    )
+    encoded = write_encoded_json(PAYLOAD)
+    addresses = {"PlatformID": platform_id or None, "MerchantID": merchant_id}
+    outcome = {"RpHeader": {"Timestamp": timestamp}, "TransCode": trans_code, "TransMsg": message}
+    sealed = {"Data": encrypt(encoded, merchant.signing), "CheckMacValue": check_mac(encoded, merchant.signing)}
+
+    request = seal_request(PAYLOAD, merchant, timestamp=timestamp)
+    answer = seal_response(PAYLOAD, merchant, timestamp=timestamp, trans_code=trans_code, trans_msg=message)
+
+    assert request == _compact({**addresses, "RqHeader": {"Timestamp": timestamp}, **sealed})
+    assert answer == _compact({**addresses, **outcome, **sealed})
 
 
 def test_request_has_the_documented_fields_and_no_others() -> None:
