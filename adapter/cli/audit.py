@@ -1,13 +1,14 @@
 """Reports each action of a command in one line on standard output and one log line.
 
-The log line is JSON on standard error, like those of the adapter; its event is the command (docs/logs.md). It is left
-out if standard error is a terminal.
-Neither line contains customer data.
+The log line is JSON on standard error, a terminal's too, like those of the adapter. Its event is the command, and its
+`user` is who ran it (docs/logs.md). Neither line contains customer data.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,11 +21,11 @@ def audit(event: str, facts: Mapping[str, object], *, text: str, as_json: bool) 
     """Print `text`, or `facts` without None as one line of JSON; log the facts."""
     given = {name: value for name, value in facts.items() if value is not None}
     print_line(visible_json(json.dumps(given, ensure_ascii=False)) if as_json else one_line(text))
-    if not sys.stderr.isatty():
-        _log(event, given)
+    log_action(event, given)
 
 
-def _log(event: str, facts: Mapping[str, object]) -> None:
+def log_action(event: str, facts: Mapping[str, object]) -> None:
+    """Log the facts, for a command that prints them otherwise."""
     import structlog
 
     logger = structlog.wrap_logger(
@@ -36,4 +37,12 @@ def _log(event: str, facts: Mapping[str, object]) -> None:
         ],
     )
     with suppress(OSError):  # if it cannot be written, the line is lost and the command continues
-        logger.info(event, **{name: visible_value(value) for name, value in facts.items()})
+        logger.info(event, **{name: visible_value(value) for name, value in facts.items()}, user=_user())
+
+
+def _user() -> str:
+    """The name of the operating system's user, or its number in a container that has no names."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

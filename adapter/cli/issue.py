@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from adapter import event_loop
+from adapter.cli.audit import log_action
 from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.ecticket import ecticket_client
 from adapter.cli.output import note, print_json, print_table
@@ -105,7 +106,11 @@ async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, d
         _show_plan(ready, as_json=as_json)
         return 0
     async with ecticket_client(settings) as provider:
-        results = [await _settle(provider, merchant, part, order.order_id) for part in ready]
+        results = []
+        for part in ready:
+            results.append(await _settle(provider, merchant, part, order.order_id))
+            facts = {"merchant_id": merchant.merchant_id, "order_id": order.order_id, **_result_json(results[-1])}
+            log_action("issue", facts)
     _show_results(results, as_json=as_json)
     return 0 if all(result.good for result in results) else 1
 
@@ -219,16 +224,7 @@ def _print_part(part: Part) -> None:
 
 def _show_results(results: Sequence[IssueResult], *, as_json: bool) -> None:
     if as_json:
-        message = [
-            {
-                **_part_json(result.part),
-                "outcome": result.outcome,
-                "ticket_trade_no": result.ticket_trade_no,
-                "message": result.message,
-            }
-            for result in results
-        ]
-        print_json({"published": False, "sent": True, "parts": message})
+        print_json({"published": False, "sent": True, "parts": [_result_json(result) for result in results]})
     else:
         rows = (
             (
@@ -243,6 +239,15 @@ def _show_results(results: Sequence[IssueResult], *, as_json: bool) -> None:
         )
         print_table(("part", "trade no", "tickets", "outcome", "ticket trade no", "what it means"), rows)
     note(NOTHING_PUBLISHED)
+
+
+def _result_json(result: IssueResult) -> dict[str, object]:
+    return {
+        **_part_json(result.part),
+        "outcome": result.outcome,
+        "ticket_trade_no": result.ticket_trade_no,
+        "message": result.message,
+    }
 
 
 def _part_json(part: Part) -> dict[str, object]:

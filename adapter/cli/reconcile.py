@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter import event_loop
+from adapter.cli.audit import log_action
 from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.ecticket import ecticket_client, pick_merchant, refuse_violations
 from adapter.cli.large_table import LargeTable
@@ -133,6 +134,8 @@ async def _reconcile(
                     _print(comparison)
                 for sentence in _summary(comparison, publish=publish):
                     note(sentence)
+                if publish:
+                    log_action("reconcile", _published(comparison))
     if output is not None:
         output.end()
     return 1 if differ else 0
@@ -188,6 +191,16 @@ def _side(side: PublishedSide | ReportedSide | None) -> str | None:
         return None
     count = "unreadable" if side.ticket_count is None else side.ticket_count
     return f"{side.state or 'unreadable'}, tickets: {count}"
+
+
+def _published(comparison: Comparison) -> dict[str, object]:
+    completed, new_by_kind = comparison.completed, comparison.counts.new_by_kind
+    return {
+        "merchant_id": completed.merchant_id,
+        "first_day": completed.first_day.isoformat(),
+        "last_day": completed.last_day.isoformat(),
+        "new_differences": {kind.value: count for kind, count in new_by_kind.items() if count},
+    }
 
 
 def _plain(comparison: Comparison) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter import event_loop
+from adapter.cli.audit import log_action
 from adapter.cli.context import CommandContext, Json, command, flag
 from adapter.cli.output import note, print_json, print_line, print_marked, print_table
 from adapter.errors import StreamError
@@ -123,6 +124,8 @@ def topics(
         print_json(_as_json(found))
     else:
         _print(found)
+    if found.created:
+        log_action("topics", {"created": list(found.created)})
     if found.missing:
         note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}{context.same_config}")
     if found.optional_missing:

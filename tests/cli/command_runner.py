@@ -36,6 +36,11 @@ class Result:
         assert isinstance(found, dict)
         return found
 
+    @property
+    def logged(self) -> list[dict[str, object]]:
+        """The log lines on standard error."""
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
 
 @dataclass(frozen=True, slots=True)
 class Commands:

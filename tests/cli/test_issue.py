@@ -47,6 +47,9 @@ def test_an_order_is_issued_and_nothing_is_published(ask: Commands, ecticket: Ru
     assert "submitted" in result.out
     assert f"ecticket-adapter query {NUMBER}" in result.out
     assert "Kafka" in result.err
+    (logged,) = result.logged
+    assert (logged["event"], logged["outcome"]) == ("issue", "submitted")
+    assert {"merchant_id", "order_id", "trade_no", "user"} <= logged.keys()
     assert len(ecticket.order_store) == 1
 
 
@@ -69,6 +72,7 @@ def test_a_dry_run_sends_nothing(run: Commands, tmp_path: Path) -> None:
     assert "part 2 of 2" in shown.out
     assert "VQT04959" in shown.out
     assert "Dry run" in shown.err
+    assert shown.logged == []
     assert not any(secret in shown.out for secret in ("王小明", "0900000000", "customer@example.com"))
 
 

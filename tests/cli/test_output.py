@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -123,6 +124,36 @@ def test_an_audit_line_that_cannot_be_written_stops_no_work(
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 
     assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_action_is_logged_on_a_terminal_as_elsewhere(
+    terminal: Callable[[int], Shown], capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """With who ran the command; the line for people, or for a program, is on standard output."""
+    facts = {"dead_letter": "a/0/1", "why": None}
+    audit("dead-letters-replay", facts, text="replayed  a/0/1", as_json=as_json)
+    elsewhere = json.loads(capsys.readouterr().err)
+    terminal(80)
+    audit("dead-letters-replay", facts, text="replayed  a/0/1", as_json=as_json)
+    out, err = capsys.readouterr()
+
+    logged = json.loads(err)
+    assert out.count("\n") == 1
+    assert {**logged, "timestamp": None} == {**elsewhere, "timestamp": None}
+    assert logged["event"] == "dead-letters-replay"
+    assert logged["dead_letter"] == "a/0/1"
+    assert logged["user"]
+    assert "why" not in logged
+
+
+def test_a_user_without_a_name_is_a_number(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image's user 65532 has none, nor has OpenShift's."""
+    monkeypatch.setattr(os, "getuid", lambda: 65532)
+
+    audit("hold", {}, text="held", as_json=False)
+
+    assert json.loads(capsys.readouterr().err)["user"] == "65532"
 
 
 def test_a_long_read_is_a_bar_on_a_terminal_and_nothing_elsewhere(

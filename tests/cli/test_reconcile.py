@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -109,10 +110,13 @@ def test_json_has_the_comparison_and_its_differences(outside: Commands, written:
 
 def test_publish_writes_what_is_new_once(outside: Commands, written: list[ProducerRecord]) -> None:
     """The difference and `completed`; the second time nothing, and still exit code 1."""
-    codes = [outside("reconcile", "--merchant", "3085676", "--publish", *AT_ONCE).code for _ in range(2)]
+    results = [outside("reconcile", "--merchant", "3085676", "--publish", *AT_ONCE) for _ in range(2)]
 
     types = [dict(each.headers)["ce_type"] for each in written]
-    assert codes == [1, 1]
+    logged = [line for result in results for line in result.logged]
+    assert [result.code for result in results] == [1, 1]
+    assert [(line["event"], line["merchant_id"]) for line in logged] == [("reconcile", "3085676")] * 2
+    assert [sum(cast("dict[str, int]", line["new_differences"]).values()) for line in logged] == [1, 0]
     assert types == [b"ecticket.reconciliation.difference.v1", b"ecticket.reconciliation.completed.v1"]
 
 

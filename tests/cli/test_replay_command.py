@@ -252,6 +252,7 @@ def test_each_dead_letter_is_one_line_of_output_and_one_in_the_log(shelf: Shelf)
         "mapped_again": True,
     }
     assert logged.pop("event")
+    assert logged.pop("user")
     assert logged == {**line, "level": "info", "timestamp": logged["timestamp"]}
     assert SECRET not in result.out + result.err
 

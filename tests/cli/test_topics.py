@@ -48,8 +48,12 @@ def test_missing_topics_are_made(on_broker: Commands, names: dict[str, str], kaf
     assert _states(made.json) == {
         name: "exists" if name == names["orders_paid"] else "created" for name in names.values()
     }
+    (logged,) = made.logged
+    assert logged["event"] == "topics"
+    assert logged["created"] == [name for name, state in _states(made.json).items() if state == "created"]
     again = on_broker("topics", "--json")
     topics = again.json["topics"]
+    assert again.logged == []
     assert again.code == 0
     assert isinstance(topics, list)
     assert [topic["partitions"] for topic in topics] == [1, 2, 2, 2, 2, 2, 2, 1]
