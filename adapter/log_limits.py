@@ -56,14 +56,13 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "holds-unknown": Limit(1, 600.0),
     "no-known-number": Limit(1, 600.0),
     "span-not-recorded": Limit(1, 600.0),
-    "spans-not-exported": Limit(1, 600.0),
     "product-not-issuable": Limit(1, 600.0),
     "topics-missing": Limit(1, 600.0),
 }
 """Events whose limit is not `DEFAULT`: what lasts is logged once in a while."""
-UNLIMITED: Final = frozenset({"cloud-event", "lines-suppressed", "tickets-differ"})
-"""Events of which every line passes: the lines of the sink `log` are its deliveries, and only `tickets-differ` names an
-order that was issued with other tickets."""
+UNLIMITED: Final = frozenset({"cloud-event", "lines-suppressed", "spans-not-exported", "tickets-differ"})
+"""Events of which every line passes: the lines of the sink `log` are its deliveries, only `tickets-differ` names an
+order that was issued with other tickets, and `spans-not-exported` is rare and has the number of all spans since."""
 
 _Key = tuple[str, ...]
 

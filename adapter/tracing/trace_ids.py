@@ -3,7 +3,7 @@
 That connects an order with the notifications that ECPay sends about its tickets, days or months later. A notification
 names the trade number and nothing of a trace. So its trace gets an id that anyone can derive from merchant and trade
 number, and the span that published `submitted` links to that trace in advance. The link leads nowhere until the first
-notification comes.
+notification comes, and if the sampler does not record its trace: it decides without the order.
 """
 
 from __future__ import annotations

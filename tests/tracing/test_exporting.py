@@ -14,8 +14,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from adapter.testing.clock import Clock
 from adapter.tracing import setup
-from adapter.tracing.exporting import Exporting, WatchedExporter, make_exporters
+from adapter.tracing.exporting import LOG_SECONDS, Exporting, LostSpans, WatchedExporter, make_exporters
 from adapter.tracing.instruments import Instruments
+from adapter.tracing.trace_ids import notifications_trace_id, trace_with_id
 from adapter.tracing.traced import TracedInstruments
 from tracing.collector import Collector, collecting
 
@@ -88,6 +89,20 @@ def test_the_sampler_is_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "TraceIdRatioBased{0.01}" in Exporting([]).provider.sampler.get_description()
 
 
+def test_the_notifications_of_an_issuance_are_recorded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the sampler of the variables and their derived id, whatever was decided about the order."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    tracer = Exporting([]).provider.get_tracer("test")
+
+    decisions = []
+    for number in range(50):
+        with trace_with_id(notifications_trace_id(f"1/T{number}".encode())):
+            decisions.append({tracer.start_span("POST").is_recording() for _ in range(2)})
+    assert {len(each) for each in decisions} == {1}
+    assert set().union(*decisions) == {True, False}
+
+
 async def test_a_stuck_exporter_holds_up_neither_spans_nor_the_stop(caplog: pytest.LogCaptureFixture) -> None:
     """What does not fit into the queue is dropped, and the end of the adapter does not wait for the rest."""
     stuck = Stuck()
@@ -98,9 +113,11 @@ async def test_a_stuck_exporter_holds_up_neither_spans_nor_the_stop(caplog: pyte
     with caplog.at_level(logging.WARNING):
         await exporting.stop(0.01)
 
+    lost = _logged(caplog)
     assert stuck.spans == 0
-    lost = [record for record in caplog.records if record.message == "spans-not-exported"]
-    assert {vars(record)["reason"] for record in lost} == {"queue-full", "stopped"}
+    assert lost.keys() == {"queue-full", "stopped"}
+    assert QUEUE <= lost["stopped"] <= QUEUE + QUEUE // 2
+    assert sum(lost.values()) == 100 * QUEUE
     stuck.let_go.set()
     while (worker := _worker()) is not None:
         worker.join(0.01)
@@ -123,14 +140,53 @@ def test_a_receiver_that_is_unavailable_is_logged(caplog: pytest.LogCaptureFixtu
 
         def shutdown(self) -> None: ...
 
-    exporter = WatchedExporter(Fails())
+    lost_spans = LostSpans()
+    exporter = WatchedExporter(Fails(), lost_spans)
     with caplog.at_level(logging.WARNING):
         results = [exporter.export([ReadableSpan("x")] * count) for count in (1, 2)]
 
     assert results == [SpanExportResult.FAILURE] * 2
-    logged = [(record.message, vars(record)["count"], vars(record)["reason"]) for record in caplog.records]
-    assert logged == [("spans-not-exported", 1, "exporter-failed"), ("spans-not-exported", 2, "refused")]
+    assert _logged(caplog) == {"exporter-failed": 1, "refused": 2}
     assert "with a text" not in caplog.text
+
+
+def test_a_line_has_the_number_of_all_spans_since_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
+    """An outage is logged at once, then every ten minutes, and at the end with the rest."""
+    times = [0.0, 1.0, LOG_SECONDS - 1, LOG_SECONDS, LOG_SECONDS + 1]
+    left = iter(times)
+    lost_spans = LostSpans(clock=lambda: next(left))
+    counts = []
+    with caplog.at_level(logging.WARNING):
+        for _ in times:
+            for _ in range(10):
+                lost_spans.queued()
+            lost_spans.lost(10, "refused")
+            lost_spans.log()
+            counts.append(len(caplog.records))
+        lost_spans.log_rest(exported=True)
+
+    assert counts == [1, 1, 1, 2, 2]
+    assert [vars(record)["count"] for record in caplog.records] == [10, 30, 10]
+
+
+def test_a_stop_in_time_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """What waited was exported."""
+    lost_spans = LostSpans()
+    lost_spans.queued()
+    lost_spans.exported(1)
+    lost_spans.log_rest(exported=False)
+
+    assert _logged(caplog) == {}
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> dict[str, int]:
+    """How many spans were logged as lost, by reason."""
+    found: dict[str, int] = {}
+    for record in caplog.records:
+        if record.message == "spans-not-exported":
+            facts = vars(record)
+            found[facts["reason"]] = found.get(facts["reason"], 0) + facts["count"]
+    return found
 
 
 def test_without_variables_nothing_is_wrapped_or_imported() -> None:
