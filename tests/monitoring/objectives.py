@@ -28,7 +28,16 @@ class Objective:
             self.miss(adapter)
 
 
+def _without_tickets(adapter: ScrapedAdapter) -> None:
+    """Failed or parked, in turns: both count."""
+    if adapter.minute % 4:
+        adapter.metrics.flows.issuance_published("failed", recovered=False)
+    else:
+        adapter.metrics.flows.parked("map", "plugin-error")
+
+
 OBJECTIVES = (
+    Objective(alert="EcticketManyWithoutTickets", miss=_without_tickets, misses_of_an_outage=8, slow_minutes=2),
     Objective(
         alert="EcticketIssuedLate",
         miss=lambda adapter: adapter.issued(since_paid=301.0),

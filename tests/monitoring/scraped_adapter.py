@@ -136,6 +136,7 @@ class ScrapedAdapter:
 
     def issued(self, *, since_paid: float) -> None:
         """One issuance, so many seconds after payment."""
+        self.metrics.flows.issuance_published("issued", recovered=False)
         self.metrics.flows.issued_after(MERCHANT, since_paid=since_paid, since_record=since_paid - 1)
 
     def _work(self) -> None:

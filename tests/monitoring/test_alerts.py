@@ -70,6 +70,13 @@ def _gone(stage: str) -> Fault:
     return Fault(inject=lambda adapter: adapter.stages.remove(stage))
 
 
+def _park_all(adapter: ScrapedAdapter) -> None:
+    adapter.orders_a_minute = 0
+    adapter.metrics.stream.outcomes_committed("submit", PAID.topic, 10, 20)
+    for _ in range(10):
+        adapter.metrics.flows.parked("map", "plugin-error")
+
+
 FAULTS: Mapping[str, Fault] = {
     "EcticketRecordsLost": Fault(
         inject=lambda adapter: adapter.metrics.stream.records_lost("submit", PAID.topic, 7),
@@ -83,6 +90,12 @@ FAULTS: Mapping[str, Fault] = {
         inject=lambda adapter: adapter.metrics.flows.parked("confirm", "unresolved"),
         labels={"stage": "confirm", "reason": "unresolved"},
     ),
+    "EcticketNoTickets": Fault(inject=_park_all, again=True, seen_after=1),
+    "EcticketRecordsUnverified": Fault(
+        inject=lambda adapter: adapter.metrics.flows.untrusted_headers("confirm", "unsigned"),
+        labels={"stage": "confirm", "trust": "unsigned"},
+    ),
+    "EcticketHoldsInvalid": Fault(inject=lambda adapter: adapter.metrics.holds.invalid_control_record()),
     "EcticketControlNumberKnown": Fault(
         inject=lambda adapter: adapter.metrics.flows.control_known(MERCHANT), labels=OF_MERCHANT
     ),
@@ -260,6 +273,21 @@ def test_a_quiet_shop_has_no_outage(
 
     quiet = [Firing(minute, []) for minute in range(HEALTHY_MINUTES, HEALTHY_MINUTES + minutes + 8)]
     assert wrong_alerts(promtool, tmp_path, adapter, quiet) == ""
+
+
+def test_a_quiet_shop_whose_orders_all_fail_has_an_outage(promtool: str, tmp_path: Path) -> None:
+    """Two within an hour in which nothing was issued; one is no alert."""
+    adapter = ScrapedAdapter()
+    adapter.metrics.begin({"submit", "confirm"}, [MERCHANT])
+    adapter.orders_a_minute = 0
+    adapter.run(HEALTHY_MINUTES)
+    for _ in range(2):
+        adapter.metrics.flows.issuance_published("failed", recovered=False)
+        adapter.run(20)
+
+    alert = {"alertname": "EcticketNoTickets", "namespace": TARGET["namespace"], "severity": "critical"}
+    expected = [Firing(HEALTHY_MINUTES + 15, []), Firing(HEALTHY_MINUTES + 25, [alert])]
+    assert wrong_alerts(promtool, tmp_path, adapter, expected) == ""
 
 
 def test_an_adapter_that_is_not_scraped_any_more_is_gone(promtool: str, tmp_path: Path) -> None:
