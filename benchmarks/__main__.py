@@ -15,6 +15,7 @@ from rich.console import Console
 
 from adapter.errors import AdapterError
 from benchmarks import (
+    attacks,
     backlog,
     bulkhead,
     callbacks,
@@ -94,7 +95,7 @@ async def _sizing(here: Ground, asked: argparse.Namespace, console: Console) -> 
 
 
 async def _flood(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
-    return await flood.measure(here, console, seconds=asked.seconds)
+    return await flood.measure(here, console, seconds=asked.seconds, attacks=asked.attacks)
 
 
 async def _compare(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -234,6 +235,9 @@ def _parser() -> argparse.ArgumentParser:
         "--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks, sizing: so many (%(default)s)"
     )
     parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
+    parser.add_argument(
+        "--attacks", nargs="+", choices=attacks.ALL, default=attacks.ALL, metavar="NAME", help="flood: only these"
+    )
     parser.add_argument("--rates", type=float, nargs="+", metavar="N", help="compare, paced: orders/s")
     parser.add_argument(
         "--alternations", type=int, default=compare.ROUNDS, metavar="N", help="compare, paced: rounds (%(default)s)"

@@ -113,6 +113,19 @@ class _Attacker:
                     await writer.drain()
                 writer.close()
 
+    async def dribble(self, beginning: bytes, piece: bytes) -> None:
+        """Send small pieces, each as a segment of its own, as fast as all connections can; again when it is closed."""
+        while not self.over:
+            with suppress(OSError):
+                _, writer = await self.connect()
+                writer.write(beginning)
+                self.sent += 1
+                while not writer.is_closing():
+                    writer.write(piece)
+                    await asyncio.sleep(0)
+                    if self.over:
+                        writer.close()
+
 
 _MEMBERS = b"[" + b"{}," * 21_000 + b"{}]"
 _LARGEST_HEAD = _HEAD + b"a:b\r\n" * 98 + b"x: " + b"y" * 15_700
@@ -125,6 +138,7 @@ ATTACKS: Mapping[str, Callable[[_Attacker], Awaitable[None]]] = {
     "silent connections": lambda attacker: attacker.hold(b"P"),
     "headers, a byte a second": lambda attacker: attacker.hold(_HEAD, b"x"),
     "bodies, a byte a second": lambda attacker: attacker.hold(_request(b"x" * 9999)[:-9999], b"x"),
+    "bodies, byte by byte": lambda attacker: attacker.dribble(_request(b"x" * 9999)[:-9999], b"x"),
     "largest heads, held": lambda attacker: attacker.hold(_LARGEST_HEAD),
     "largest bodies, held": lambda attacker: attacker.hold(_request(b"x" * 65_536)[:-1]),
     "endless heads": lambda attacker: attacker.pour(_HEAD, b"x: y\r\n" * 500),
