@@ -13,6 +13,8 @@ from adapter.protocol.notification import MEANINGS, pseudonym
 from adapter.settings.groups import CallbackSettings
 from adapter.web.callbacks import LARGE_BODIES_PER_SECOND, LARGE_BODY_BYTES, MAX_BODY_BYTES, REFUSAL_DELAY_SECONDS
 from adapter.web.connection_limits import ConnectionLimits
+from adapter.web.connection_slots import PASSED_OVER_AT_MOST
+from adapter.web.server import BACKLOG
 
 MANUAL = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text(encoding="utf-8")
 
@@ -50,7 +52,9 @@ def test_the_bounds_are_those_of_the_code() -> None:
         f"a head of more than {limits.head_bytes // 1024} KiB",
         f"more than {limits.headers} headers or {limits.chunks:,} chunks",
         f"a message of more than {limits.message_bytes // 1024} KiB",
-        f"{limits.connections} connections at once",
+        f"all {limits.connections} slots are in use",
+        f"passed over, at most {PASSED_OVER_AT_MOST} times",
+        f"The queue holds {BACKLOG:,} connections",
     ):
         assert re.search(re.sub(r" ", r"\\s+", re.escape(sentence).replace(r"\ ", " ")), MANUAL), sentence
 

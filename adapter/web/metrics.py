@@ -41,7 +41,7 @@ from adapter.provider.observer import CallFinished, CallOutcome, ReportEnded
 from adapter.stream.observer import DropReason, FailedIn, Gauges
 from adapter.stream.port import TopicPartition
 from adapter.web.callbacks import UNOPENED
-from adapter.web.connection_limits import CloseReason
+from adapter.web.connection_slots import CloseReason
 
 OTHER_MERCHANT = "other"
 """The label of every merchant that is not configured."""

@@ -11,20 +11,19 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
 
 from adapter.errors import SettingsError
-from adapter.web.connection_limits import ConnectionLimits, limited_protocol
+from adapter.web.acceptor import Acceptor
+from adapter.web.connection_limits import READ_BYTES, ConnectionLimits, LimitedProtocol
+from adapter.web.connection_slots import ConnectionSlots
 from adapter.web.refusal_log import log_refusal
 
-_BACKLOG = 2048
-"""Connections that may wait to be accepted; uvicorn's own number."""
-_ACCEPTED_AT_ONCE = 32
-"""Connections that are accepted in one pass of the event loop: much fewer than there are slots, so that a connection
-whose request has come is read before newcomers can take its slot. asyncio takes the backlog for this number, too.
-"""
+BACKLOG = 2048
+"""Connections that may wait to be accepted; uvicorn's own number. The system may allow fewer (`net.core.somaxconn`)."""
 
 
 class _QuietServer(uvicorn.Server):
@@ -58,19 +57,31 @@ class WebServer:
 
         config = uvicorn.Config(
             app,
-            http=limited_protocol(limits or ConnectionLimits(), closed),
+            http=LimitedProtocol,
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            backlog=_ACCEPTED_AT_ONCE,
         )
         self._server = _QuietServer(config)
+        limits = limits or ConnectionLimits()
+        self._slots = ConnectionSlots(limits.connections)
+        self._make_protocol = partial(
+            LimitedProtocol,
+            config,
+            self._server.server_state,
+            limits=limits,
+            slots=self._slots,
+            buffer=memoryview(bytearray(READ_BYTES)),
+            on_closed=closed,
+        )
         self._host = host
         self._purpose = purpose
         self._task: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self.port = port
 
     async def start(self) -> None:
@@ -78,20 +89,32 @@ class WebServer:
 
         Raises SettingsError if the adapter cannot listen on the address.
         """
-        listener = self._bind()
+        self._listener = listener = self._bind()
         self.port = listener.getsockname()[1]
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"web-{self._purpose}")
+        # Without a listener of its own: uvicorn runs the connections that it gets.
+        self._task = asyncio.create_task(self._server.serve(sockets=[]), name=f"web-{self._purpose}")
         while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn has a flag and no event
             await asyncio.sleep(0.01)
-        listener.listen(_BACKLOG)  # asyncio has reduced it
+        acceptor = Acceptor(listener, self._slots, self._make_protocol)
+        self._accepting = asyncio.create_task(acceptor.run(), name=f"accept-{self._purpose}")
 
     async def stop(self, grace_seconds: float = 2.0) -> None:
         """Accept no more connections, answer open requests within the grace, and end."""
+        await self._stop_accepting()
         self._server.config.timeout_graceful_shutdown = int(grace_seconds)
         self._server.should_exit = True
         if self._task is not None:
             await self._task
             self._task = None
+
+    async def _stop_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait({self._accepting})
+            self._accepting = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def _problem(self, error: OSError) -> str:
         """Which setting is wrong, and what to do."""
@@ -108,6 +131,7 @@ class WebServer:
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             if family == socket.AF_INET6:  # `::` also takes IPv4, whatever the system's default is
@@ -115,7 +139,7 @@ class WebServer:
             listener.bind((self._host, self.port))
             # Listen here: two processes can bind one port as long as neither listens, and the error of the later one
             # would be lost inside uvicorn.
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
         except OSError as error:
             listener.close()
             raise SettingsError(self._problem(error)) from error

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from adapter.flows.receive import MAX_PUBLICATIONS
-from adapter.web import callbacks
+from adapter.web import acceptor, callbacks
 from adapter.web.admin import admin_app
-from adapter.web.connection_limits import ConnectionLimits, _block
+from adapter.web.connection_limits import ConnectionLimits, LimitedProtocol, _block
 from adapter.web.server import WebServer
 from web.http_client import (
     STATUS,
@@ -98,18 +100,110 @@ async def test_an_idle_connection_waits_from_its_last_answer_on() -> None:
         assert server.closed == {"too-many": 1}
 
 
-async def test_a_complete_request_keeps_its_slot() -> None:
-    """If all connections have one, it is the newcomer that is closed."""
+async def test_newcomers_wait_while_every_slot_has_a_complete_request() -> None:
+    """Neither they nor the others are closed, however many there are."""
     async with running_callback_server(ConnectionLimits(connections=2)) as server:
         server.open.clear()
-        busy = [asyncio.create_task(server.post(sealed())) for _ in range(2)]
+        bodies = [sealed({**STATUS, "TicketNo": f"CB{number}"}) for number in range(40)]
+        posted = [asyncio.create_task(server.post(body)) for body in bodies]
         await until(lambda: server.waiting == 2)
-
-        assert await server.post(sealed()) == (0, b"")
+        closed = dict(server.closed)
         server.open.set()
 
-        assert [status for status, _ in await asyncio.gather(*busy)] == [200, 200]
-        assert server.closed == {"too-many": 1}
+        assert [status for status, _ in await asyncio.gather(*posted)] == [200] * 40
+        assert len(server.published) == 40
+        assert closed == {}
+
+
+async def test_a_client_that_does_not_take_its_answer_gives_way_to_newcomers() -> None:
+    """Its time is over, and the newcomer that waited gets the slot."""
+    async with running_callback_server(ConnectionLimits(connections=1)) as server:
+        server.open.clear()
+        first = asyncio.create_task(server.post(sealed()))
+        await until(lambda: server.waiting == 1)
+        (connection,) = server._connections()
+        assert isinstance(connection, LimitedProtocol)
+        newcomer = asyncio.create_task(server.post(sealed({**STATUS, "TicketNo": "CB2"})))
+        connection.give_way("too-slow")  # as its timer does
+        server.open.set()
+
+        assert (await newcomer)[0] == 200
+        assert (await first)[0] == 0
+        assert server.closed == {"too-slow": 1}
+
+
+async def test_a_server_stops_while_newcomers_wait() -> None:
+    """It answers the requests that have a slot, and closes the connections without one."""
+    async with running_callback_server(ConnectionLimits(connections=1)) as server:
+        server.open.clear()
+        busy = asyncio.create_task(server.post(sealed()))
+        await until(lambda: server.waiting == 1)
+        newcomers = [await server.connect() for _ in range(3)]
+        stopping = asyncio.create_task(server.stop())
+        closed = [await _closed(each) for each in newcomers]
+        server.open.set()
+        await stopping
+
+        assert closed == [True] * 3
+        assert (await busy)[0] == 200
+        assert not server.listens()
+
+
+async def test_an_idle_connection_that_has_sent_a_request_keeps_its_slot() -> None:
+    """Also if a newcomer comes before the request is read."""
+    async with running_callback_server(ConnectionLimits(connections=1)) as server:
+        idle = await server.connect()
+        assert await _is_answered(idle) == 200
+        with socket.socket() as newcomer:
+            idle[1].get_extra_info("socket")._sock.send(request(sealed({**STATUS, "TicketNo": "CB2"})))
+            newcomer.connect(("127.0.0.1", server.port))  # the server runs in this thread: nothing is read in between
+            newcomer.sendall(request(sealed({**STATUS, "TicketNo": "CB3"})))
+            newcomer.setblocking(False)
+
+            assert (await answered(idle[0]))[0] == 200
+            assert await asyncio.get_running_loop().sock_recv(newcomer, 12) == b"HTTP/1.1 200"
+            assert len(server.published) == 3
+
+
+async def test_connections_are_accepted_again_after_an_error_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as too many open files."""
+    monkeypatch.setattr(acceptor, "_RETRY_SECONDS", 0)
+    async with running_callback_server() as server:
+        loop = asyncio.get_running_loop()
+        reported: list[object] = []
+        loop.set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
+        sock_accept = loop.sock_accept
+        errors = [OSError(errno.EMFILE, "too many open files"), ConnectionAbortedError()]
+
+        async def accept(listener: socket.socket) -> tuple[socket.socket, object]:
+            if errors:
+                raise errors.pop(0)
+            return await sock_accept(listener)
+
+        monkeypatch.setattr(loop, "sock_accept", accept)
+
+        assert [(await server.post(sealed()))[0] for _ in range(3)] == [200] * 3
+        assert [type(each) for each in reported] == [OSError]
+
+
+async def test_a_connection_that_fails_when_it_is_accepted_leaves_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next one is accepted."""
+    async with running_callback_server(ConnectionLimits(connections=1)) as server:
+        loop = asyncio.get_running_loop()
+        reported: list[object] = []
+        loop.set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
+        connect = loop.connect_accepted_socket
+        errors = [OSError(errno.EINVAL, "its client is gone")]
+
+        async def connect_or_fail(*args: Any) -> object:
+            if errors:
+                raise errors.pop()
+            return await connect(*args)
+
+        monkeypatch.setattr(loop, "connect_accepted_socket", connect_or_fail)
+
+        assert [(await server.post(sealed()))[0] for _ in range(3)] == [0, 200, 200]
+        assert [type(each) for each in reported] == [OSError]
 
 
 async def test_the_beginning_of_a_further_request_does_not_keep_the_slot() -> None:
@@ -263,8 +357,8 @@ async def test_a_body_has_a_limited_number_of_chunks() -> None:
 
 
 async def test_a_request_that_has_come_is_read_before_newcomers_take_its_slot() -> None:
-    """However many wait to be accepted together: fewer are accepted at once than there are slots."""
-    async with running_callback_server(ConnectionLimits(connections=128)) as server:
+    """However many wait to be accepted together, and however few slots there are."""
+    async with running_callback_server(ConnectionLimits(connections=8)) as server:
         clients = []
         for number in range(600):  # the server cannot accept them meanwhile: nothing here waits
             client = socket.socket()
