@@ -14,7 +14,7 @@ from adapter.settings.groups import CallbackSettings
 from adapter.web.callbacks import LARGE_BODIES_PER_SECOND, LARGE_BODY_BYTES, MAX_BODY_BYTES, REFUSAL_DELAY_SECONDS
 from adapter.web.connection_limits import ConnectionLimits
 from adapter.web.connection_slots import PASSED_OVER_AT_MOST
-from adapter.web.server import BACKLOG
+from adapter.web.server import BACKLOG, RECEIVE_BUFFER_BYTES
 
 MANUAL = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text(encoding="utf-8")
 
@@ -55,6 +55,7 @@ def test_the_bounds_are_those_of_the_code() -> None:
         f"all {limits.connections} slots are in use",
         f"passed over, at most {PASSED_OVER_AT_MOST} times",
         f"The queue holds {BACKLOG:,} connections",
+        f"with at most {2 * RECEIVE_BUFFER_BYTES // 1024} KiB each",
     ):
         assert re.search(re.sub(r" ", r"\\s+", re.escape(sentence).replace(r"\ ", " ")), MANUAL), sentence
 

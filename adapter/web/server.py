@@ -25,6 +25,11 @@ from adapter.web.refusal_log import log_refusal
 BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's own number. The system may allow fewer (`net.core.somaxconn`)."""
 
+RECEIVE_BUFFER_BYTES = 16 * 1024
+"""What the kernel keeps of what a connection has sent and is not read yet, also while it waits to be accepted; Linux
+doubles it. With the default, 128 KiB, a full queue would take 256 MiB of the container's memory.
+"""
+
 
 class _QuietServer(uvicorn.Server):
     """A uvicorn server that does not handle signals."""
@@ -133,6 +138,7 @@ class WebServer:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)  # its connections inherit it
         try:
             if family == socket.AF_INET6:  # `::` also takes IPv4, whatever the system's default is
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

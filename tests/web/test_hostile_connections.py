@@ -8,7 +8,7 @@ import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from adapter.flows.receive import MAX_PUBLICATIONS
 from adapter.web import acceptor, callbacks
 from adapter.web.admin import admin_app
 from adapter.web.connection_limits import ConnectionLimits, LimitedProtocol, _block
-from adapter.web.server import WebServer
+from adapter.web.server import RECEIVE_BUFFER_BYTES, WebServer
 from web.http_client import (
     STATUS,
     USE_STATUS,
@@ -147,6 +147,27 @@ async def test_a_server_stops_while_newcomers_wait() -> None:
         assert closed == [True] * 3
         assert (await busy)[0] == 200
         assert not server.listens()
+
+
+async def test_the_kernel_keeps_little_for_a_connection_that_is_not_read() -> None:
+    """Thousands may wait to be accepted, each with as much as the kernel takes."""
+    async with running_callback_server(ConnectionLimits(connections=1)) as server:
+        server.open.clear()
+        busy = asyncio.create_task(server.post(sealed()))
+        await until(lambda: server.waiting == 1)
+        with socket.socket() as waiting, socket.socket() as pouring:
+            waiting.connect(("127.0.0.1", server.port))  # accepted, and without a slot: it is the next one
+            pouring.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            pouring.connect(("127.0.0.1", server.port))
+            pouring.setblocking(False)
+            taken = 0
+            with suppress(BlockingIOError):
+                while taken < 10 * RECEIVE_BUFFER_BYTES:
+                    taken += pouring.send(b"x" * 1024)
+
+            assert taken <= 4 * RECEIVE_BUFFER_BYTES
+        server.open.set()
+        await busy
 
 
 async def test_an_idle_connection_that_has_sent_a_request_keeps_its_slot() -> None:
