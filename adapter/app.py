@@ -491,7 +491,8 @@ class Adapter:
         The series of a merchant whose files are new begin.
         """
         self._metrics.begin(self._running_stages(), self._merchants.ids)
-        before, now = self._secret_file_problems, wiring.unusable_secret_files(self._settings, self._merchants)
+        before = self._secret_file_problems
+        now = wiring.unusable_secret_files(self._settings, self._merchants, self._connection)
         self._secret_file_problems = now
         for problem in now:
             if problem not in before:

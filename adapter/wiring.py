@@ -32,6 +32,7 @@ from adapter.flows.ports import Clock, FlowObserver, Topics
 from adapter.flows.reconcile import OrderReports, Reconciler
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.issuance.reconciliation import ReconcilePolicy
+from adapter.kafka.certificates import ReloadingContext, client_context
 from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
 from adapter.kafka.follow_topic import follow_topic
@@ -186,9 +187,20 @@ def _tokens(settings: Settings, plugins: Callable[[], PluginManager] | None) -> 
         kafka.oauth_token_url,
         _client_credentials(settings),
         form={name: value for name, value in form.items() if value},
-        ca_file=kafka.oauth_ca_file,
+        tls=partial(client_context, kafka.oauth_ca_file, prefix="kafka.oauth"),
     )
     return TokenProvider(endpoint.fetch, extensions=kafka.oauth_extensions)
+
+
+def token_context(settings: Settings) -> ReloadingContext | None:
+    """Return the TLS context of requests for tokens; None without a token endpoint.
+
+    Raises SettingsError for `kafka.oauth_ca_file` if it cannot be used and could not be before.
+    """
+    kafka = settings.kafka
+    if kafka.sasl_mechanism != OAUTHBEARER or kafka.oauth_token_url is None:
+        return None
+    return client_context(kafka.oauth_ca_file, prefix="kafka.oauth")
 
 
 def _client_credentials(settings: Settings) -> Callable[[], ClientCredentials]:
@@ -227,6 +239,7 @@ def start_problems(settings: Settings, merchants: MerchantBook) -> tuple[str, ..
     problems = [str(each) for each in check_settings(settings) if each.level == "problem"]
     checks: list[Callable[[], object]] = [
         lambda: kafka_connection(settings).client_options(),
+        lambda: token_context(settings),
         lambda: settings.provider.ssl_ca_file and _tls(settings.provider.ssl_ca_file, "provider.ssl_ca_file"),
         lambda: ecticket_proxy(settings),
         keys,
@@ -264,17 +277,20 @@ def merchant_book(settings: Settings) -> MerchantBook:
     )
 
 
-def unusable_secret_files(settings: Settings, merchants: MerchantBook) -> tuple[str, ...]:
-    """Return what is wrong with the secret files now, one sentence each and never with a secret.
+def unusable_secret_files(settings: Settings, merchants: MerchantBook, connection: KafkaConnection) -> tuple[str, ...]:
+    """Return what is wrong with the secret files and the certificates for the brokers now.
 
-    A running adapter uses what it read last from such a file.
+    One sentence each and never with a secret. A running adapter uses what it read last from such a file.
     """
-    folder = settings.secrets_dir
+    folder, tokens = settings.secrets_dir, token_context(settings)
+    token_problem = None if tokens is None else tokens.problem()
     return tuple(
         dict.fromkeys(
             (
                 *merchants.problems,
                 *_problems_of(signing_key_texts(settings).check),
+                *connection.file_problems(),
+                *(() if token_problem is None else (token_problem,)),
                 *(read_setting_files(folder)[1] if folder is not None else ()),
             )
         )

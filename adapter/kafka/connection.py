@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapter.errors import SettingsError
-from adapter.kafka.certificates import client_context
+from adapter.kafka.certificates import ReloadingContext, client_context
 from adapter.kafka.compression import CODECS
 from adapter.kafka.tokens import TokenProvider
 from adapter.secret import Secret
@@ -67,7 +67,7 @@ class KafkaConnection:
     def client_options(self) -> dict[str, object]:
         """Return the keyword arguments that every aiokafka client accepts: addresses, TLS and login.
 
-        Raises SettingsError if a certificate file cannot be used.
+        Raises SettingsError if a certificate file cannot be used, and none of its content could be used before.
         """
         options: dict[str, object] = {
             "bootstrap_servers": self.bootstrap_servers,
@@ -75,7 +75,7 @@ class KafkaConnection:
             "security_protocol": self.security_protocol,
         }
         if self.uses_tls:
-            options["ssl_context"] = client_context(self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
+            options["ssl_context"] = self._context()
         if self.uses_sasl:
             options["sasl_mechanism"] = self.sasl_mechanism
         if self.uses_sasl and self.sasl_mechanism == OAUTHBEARER:
@@ -84,6 +84,17 @@ class KafkaConnection:
             options["sasl_plain_username"] = self.sasl_username
             options["sasl_plain_password"] = self.sasl_password and self.sasl_password.reveal()
         return options
+
+    def file_problems(self) -> tuple[str, ...]:
+        """Return what is wrong with the certificate files now, as sentences; what was loaded last stays in use.
+
+        Raises SettingsError as `client_options` does.
+        """
+        problem = self._context().problem() if self.uses_tls else None
+        return () if problem is None else (problem,)
+
+    def _context(self) -> ReloadingContext:
+        return client_context(self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
 
     @property
     def compression_type(self) -> str | None:

@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote_plus
 
@@ -21,6 +20,7 @@ from aiokafka.errors import KafkaConnectionError
 from pydantic import BaseModel, Field, ValidationError
 
 from adapter.errors import SettingsError, TokenUnavailable
+from adapter.kafka.certificates import client_context
 from adapter.secret import Secret
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -122,26 +122,28 @@ class TokenEndpoint:
         credentials: Callable[[], ClientCredentials],
         *,
         form: Mapping[str, str],
-        ca_file: Path | None = None,
+        tls: Callable[[], ssl.SSLContext] = lambda: client_context(None),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`credentials` is called for each token, so that changed ones are used at once; raises SettingsError.
 
-        `form` are additional fields, such as `scope`.
+        `form` are additional fields, such as `scope`. `tls` is called for each token, too, and may raise the same.
         """
         self._url = url
         self._credentials = credentials
         self._form = {"grant_type": "client_credentials", **form}
-        self._ca_file = ca_file
+        self._tls = tls
         self._transport = transport
 
     async def fetch(self) -> Token:
         """Return a new token. Raises TokenUnavailable with the cause, never with a secret."""
         try:
             credentials = self._credentials()
-            verify = ssl.create_default_context(cafile=self._ca_file)
             async with httpx.AsyncClient(
-                verify=verify, transport=self._transport, timeout=TIMEOUT_SECONDS, trust_env=False
+                verify=self._tls(),
+                transport=self._transport,
+                timeout=TIMEOUT_SECONDS,
+                trust_env=False,
             ) as client:
                 auth = (quote_plus(credentials.client_id), quote_plus(credentials.client_secret.reveal()))
                 async with (

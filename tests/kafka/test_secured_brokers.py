@@ -103,21 +103,20 @@ async def test_a_client_certificate_that_is_refused_is_named(secured: SecuredKaf
 async def test_a_renewed_client_certificate_is_used_by_the_next_connection(secured: SecuredKafka) -> None:
     """Without a restart; while only one of the two files is new, the pair before stays in use."""
     old = secured.client_certificate("renewed", authority=trustme.CA())
-    options = _mutual(secured, old).client_options()
-    assert not await _connects(options)
+    assert not await _connects(_mutual(secured, old))
 
     before = old.key_file.read_bytes()
     secured.client_certificate("renewed")
     after = old.key_file.read_bytes()
     old.key_file.write_bytes(before)
-    assert not await _connects(options)
+    assert not await _connects(_mutual(secured, old))
 
     old.key_file.write_bytes(after)
-    assert await _connects(options)
+    assert await _connects(_mutual(secured, old))
 
 
-async def _connects(options: dict[str, object]) -> bool:
-    client = AIOKafkaClient(**options)
+async def _connects(connection: KafkaConnection) -> bool:
+    client = AIOKafkaClient(**connection.client_options())
     try:
         await client.bootstrap()
     except KafkaConnectionError:
