@@ -75,9 +75,9 @@ def settings_in_force(settings: Settings) -> dict[str, object]:
 
 
 def _without_credentials(value: object) -> object:
-    """Return the value with every URL in it, at any depth, without user and password."""
+    """Return the value with every URL in it, at any depth, without user, password and query."""
     if isinstance(value, str):
-        return re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", value)
+        return re.sub(r"(//[^?#\s]*\?)[^#\s]+", rf"\g<1>{HIDDEN}", re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", value))
     if isinstance(value, dict):
         return {key: _without_credentials(entry) for key, entry in value.items()}
     return [_without_credentials(entry) for entry in value] if isinstance(value, list) else value

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from adapter.protocol.rules import OPERATOR, STORE_ID, URL
-from adapter.settings.groups import ENV_PREFIX, Settings
+from adapter.settings.groups import ENV_PREFIX, Settings, is_loopback
 from adapter.settings.trace_variables import trace_variables
 
 JOB_SECONDS = 600.0
@@ -238,12 +238,19 @@ def _calls(settings: Settings) -> Iterator[SettingsIssue]:
     if provider.environment != "custom":  # a sandbox locks nothing out
         yield from _rules_of_ecpay(settings)
     address = _address(provider.base_url or "")
-    if address and address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if address and address.scheme == "http" and not is_loopback(address.hostname):
         yield _warning(
             "provider.base_url",
             f"provider.base_url is plain http to {address.hostname}: merchant numbers, times and TransCodes are "
             "sent unprotected.",
             "Use https, unless this is a sandbox in a private network.",
+        )
+    proxy = _address(provider.proxy or "")
+    if proxy and proxy.scheme == "http" and provider.proxy_password and not is_loopback(proxy.hostname):
+        yield _warning(
+            "provider.proxy",
+            f"provider.proxy is plain http to {proxy.hostname}: provider.proxy_password is sent unprotected.",
+            "Use https if the proxy speaks TLS, and keep this password for the proxy alone.",
         )
 
 
@@ -274,6 +281,14 @@ def _ports(settings: Settings) -> Iterator[SettingsIssue]:
 
 def _kafka(settings: Settings) -> Iterator[SettingsIssue]:
     kafka = settings.kafka
+    remote = [each for each in _hosts(kafka.bootstrap_servers) if not is_loopback(each)]
+    if kafka.security_protocol == "SASL_PLAINTEXT" and remote:
+        yield _warning(
+            "kafka.security_protocol",
+            f"kafka.security_protocol is SASL_PLAINTEXT to {remote[0]}: passwords (PLAIN), tokens (OAUTHBEARER) and "
+            "all records are sent unprotected.",
+            "Use SASL_SSL.",
+        )
     minimum, maximum = SESSION_SECONDS
     if not minimum <= kafka.session_timeout_seconds <= maximum:
         yield _warning(
@@ -297,6 +312,12 @@ def _kafka(settings: Settings) -> Iterator[SettingsIssue]:
             "of a process whose session has not expired.",
             "Set the transaction time-out above the session time-out.",
         )
+
+
+def _hosts(bootstrap_servers: str) -> Iterator[str]:
+    """The hosts of `host:port`, comma-separated, without the brackets of IPv6."""
+    for each in bootstrap_servers.split(","):
+        yield each.strip().rpartition(":")[0].strip("[]")
 
 
 def _callbacks(settings: Settings) -> Iterator[SettingsIssue]:

@@ -5,6 +5,7 @@ The attribute docstrings are the reference that `settings reference` prints. `lo
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ class KafkaSettings(Group):
     sasl_password: SecretStr | None = None
     """SASL password, or a secret file."""
     oauth_token_url: Text | None = None
-    """Token endpoint for OAUTHBEARER (client credentials); without one, a plugin's `kafka_token` gives the tokens."""
+    """Token endpoint (https) for OAUTHBEARER with client credentials; without one, `kafka_token` of a plugin counts."""
     oauth_client_id: Text | None = None
     """Client id at the token endpoint, or a secret file."""
     oauth_client_secret: SecretStr | None = None
@@ -156,6 +157,24 @@ class KafkaSettings(Group):
     """Seconds until the broker aborts a transaction; a stopped process blocks readers this long."""
 
     _secrets = field_validator("sasl_password", "oauth_client_secret", mode="before")(_not_blank)
+
+    @model_validator(mode="after")
+    def _token_url(self) -> KafkaSettings:
+        """Refuse a token endpoint to which the client secret would be sent in clear, or whose URL is a secret."""
+        url = self.oauth_token_url
+        if url and not _is_http_address(url):
+            raise ValueError("`kafka.oauth_token_url` is no https address, such as https://login.example/token")
+        if url and has_more_than_a_path(url):
+            raise ValueError(
+                "`kafka.oauth_token_url` has user info (before an @), a query (after a ?) or a fragment (after a #), "
+                "which settings show; give scheme, host, port and path alone, such as https://login.example/token"
+            )
+        if url and urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname):
+            raise ValueError(
+                "`kafka.oauth_token_url` is plain http, so the client secret would be sent in clear; use https (http "
+                "is for an address of this machine alone)"
+            )
+        return self
 
 
 class TopicSettings(Group):
@@ -207,6 +226,19 @@ def _is_http_address(url: str) -> bool:
         return False
 
 
+def has_more_than_a_path(url: str) -> bool:
+    """Whether an http address has user info, a query or a fragment, which may be secret."""
+    return re.search(r"^https?://[^/?#]*@|[?#]", url, re.IGNORECASE) is not None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is this machine by its name or address; what is sent to it meets no network."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:  # a name
+        return False
+
+
 class ProviderSettings(Group):
     """How ECTicket is called."""
 
@@ -255,7 +287,7 @@ class ProviderSettings(Group):
             raise ValueError("`provider.base_url` only goes with `environment: custom`")
         if self.base_url and not _is_http_address(self.base_url):
             raise ValueError("`provider.base_url` is no http or https address, such as https://ecticket.example")
-        if self.base_url and re.search(r"^https?://[^/?#]*@|[?#]", self.base_url):
+        if self.base_url and has_more_than_a_path(self.base_url):
             raise ValueError(
                 "`provider.base_url` has user info (before an @), a query (after a ?) or a fragment (after a #), which "
                 "are not sent to ECTicket; give scheme, host, port and path alone, such as https://ecticket.example"

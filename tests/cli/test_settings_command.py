@@ -95,15 +95,14 @@ def test_the_reference_as_json(run: Commands) -> None:
 
 
 def test_a_login_in_an_address_is_hidden(run: Commands) -> None:
-    """As every secret; the rest of the address is what one looks for."""
+    """As every secret, and a query, which may be one; the rest of the address is what one looks for."""
     shown = run(
         *("settings", "show", "--set", "provider.environment=custom"),
         *("--set", "provider.base_url=https://a.example/x"),
-        *("--set", "callbacks.public_url=https://user:hush@proxy.example/x"),
-        *("--set", "kafka.oauth_token_url=https://user:hush@login.example/x"),
+        *("--set", "callbacks.public_url=https://user:hush@proxy.example/x?token=hush#part"),
     )
 
     assert shown.code == 0
     assert "hush" not in shown.out
-    assert "https://(hidden)@proxy.example/x" in shown.out
+    assert "https://(hidden)@proxy.example/x?(hidden)#part" in shown.out
     assert "https://a.example/x" in shown.out

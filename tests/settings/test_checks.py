@@ -13,6 +13,9 @@ GOOD = {
     "merchants.3085676.hash_iv": "v" * 16,
 }
 
+LOGIN = {"kafka__security_protocol": "SASL_PLAINTEXT"}
+REMOTE = ("broker:9092", "localhost:9092, broker:9093", "[fd00::1]:9092", "192.0.2.1:9092")
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +101,15 @@ def test_what_cannot_work_is_a_problem(key: str, value: str) -> None:
         ({"callbacks__public_url": "https://shop.example", "callbacks__enabled": "false"}, "callbacks.enabled"),
         ({"callbacks__public_url": "https://shop.example:8443"}, "callbacks.public_url"),
         ({"callbacks__public_url": "http://shop.example"}, "callbacks.public_url"),
+        *(({**LOGIN, "kafka__bootstrap_servers": each}, "kafka.security_protocol") for each in REMOTE),
+        (
+            {
+                "provider__proxy": "http://proxy.example:3128",
+                "provider__proxy_username": "shop",
+                "provider__proxy_password": "secret",
+            },
+            "provider.proxy",
+        ),
     ],
 )
 def test_what_is_unwise_is_a_warning(changes: dict[str, str], key: str) -> None:
@@ -126,6 +138,13 @@ def test_what_is_unwise_is_a_warning(changes: dict[str, str], key: str) -> None:
             "reports__interval_seconds": "0",
         },
         {"submit__reissue_after_seconds": "3600"},
+        *({**LOGIN, "kafka__bootstrap_servers": each} for each in ("localhost:9092", "127.0.0.2:9092,[::1]:9092")),
+        {**LOGIN, "kafka__security_protocol": "SASL_SSL", "kafka__bootstrap_servers": "broker:9092"},
+        *(
+            {"provider__proxy": each, "provider__proxy_username": "shop", "provider__proxy_password": "secret"}
+            for each in ("https://proxy.example:3128", "http://127.0.0.1:3128")
+        ),
+        {"provider__proxy": "http://proxy.example:3128"},
     ],
 )
 def test_what_is_fine_is_left_alone(changes: dict[str, str]) -> None:

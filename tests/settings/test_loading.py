@@ -167,6 +167,38 @@ def test_an_address_of_ecticket_has_no_login_query_or_fragment(address: str) -> 
     assert "hush" not in problem
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://u:hush@h/x",
+        "https://hush@h",
+        "https://h/x?secret=hush",
+        "https://h/x#hush",
+        "HTTPS://hush@h/x",
+        "http://h/hush",
+        "http://192.0.2.1/hush",
+        "http://localhost.hush/x",
+        "http://127.0.0.1.hush/x",
+        "ftp://h/hush",
+        "h/hush",
+    ],
+)
+def test_a_client_secret_goes_only_to_an_https_address_that_is_no_secret(address: str) -> None:
+    """It would be sent in clear, or `settings show` would show a secret: the setting is named and its value is not."""
+    (problem,) = _problems(overrides={"kafka.oauth_token_url": address})
+
+    assert "kafka.oauth_token_url" in problem
+    assert "hush" not in problem
+
+
+@pytest.mark.parametrize(
+    "address", ["https://h:8443/x", "http://localhost:8080/x", "http://127.0.0.1/x", "http://[::1]/"]
+)
+def test_a_token_endpoint_may_be_https_or_on_this_machine(address: str) -> None:
+    """A proxy in the pod may add TLS."""
+    assert load(overrides={"kafka.oauth_token_url": address}).kafka.oauth_token_url == address
+
+
 def test_an_address_of_ecticket_may_have_a_port_and_a_path() -> None:
     """As a proxy in front of it has."""
     load(overrides={"provider.environment": "custom", "provider.base_url": "http://127.0.0.1:8700/proxy/"})

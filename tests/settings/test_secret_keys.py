@@ -12,7 +12,8 @@ from adapter.settings.secret_keys import secret_keys
 from adapter.settings.texts import takes_secret
 
 WITH_SECRETS = """\
-kafka: {bootstrap_servers: "broker:9092", oauth_token_url: "https://user:MARKED@login.example/token"}
+kafka: {bootstrap_servers: "broker:9092"}
+callbacks: {public_url: "https://user:MARKED@shop.example"}
 merchants: {"3085676": {hash_key: MARKED-MARKED-16, hash_iv: MARKED-MARKED-16, platform_id: "1"}}
 keys: {signing_key: MARKED-a-signing-key-of-at-least-32-characters}
 plugins:
@@ -32,7 +33,7 @@ def test_secrets_are_found_at_any_depth(tmp_path: Path) -> None:
     assert file is not None
     assert file.path == path
     assert file.secret_keys == (
-        "kafka.oauth_token_url",
+        "callbacks.public_url",
         "merchants.3085676.hash_key",
         "merchants.3085676.hash_iv",
         "keys.signing_key",

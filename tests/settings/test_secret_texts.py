@@ -32,7 +32,7 @@ def test_secrets_of_every_source_are_listed(tmp_path: Path) -> None:
             "keys.signing_key": "a-signing-key-of-at-least-32-characters\nanother-signing-key-of-32-characters!",
             "kafka.oauth_client_secret": "client-secret",
             "kafka.ssl_key_file": str(tmp_path / "tls.key"),
-            "kafka.oauth_token_url": "https://user:pass%2Bword@login.example/token",
+            "callbacks.public_url": "https://user:pass%2Bword@shop.example",
             "plugins.settings": json.dumps({"chat": {"urls": ["https://chat.example/secret"], "kind": "short"}}),
             "secrets_dir": str(tmp_path / "secrets"),
             "submit.operator": "an ordinary operator",
