@@ -45,7 +45,7 @@ from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits, DownloadTimeouts, ReportLimits
 from adapter.provider.observer import ProviderObserver
-from adapter.provider.proxy import Proxy, ProxyCredentials
+from adapter.provider.proxy import LOGIN_SETTINGS, Proxy, ProxyCredentials
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.secret import Secret
 from adapter.settings import Settings
@@ -377,6 +377,8 @@ def ecticket_proxy(settings: Settings) -> Proxy | None:
         port=address.port,
         tls=_tls(provider.proxy_ca_file, "provider.proxy_ca_file") if address.tls else None,
         credentials=_proxy_credentials(settings, address),
+        source=address.source,
+        credentials_source=LOGIN_SETTINGS if address.username is None else address.source,
     )
 
 

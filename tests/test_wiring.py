@@ -13,6 +13,7 @@ from adapter.extensions.values import OrderRecord
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
+from adapter.provider.proxy import LOGIN_SETTINGS
 from adapter.secret import Secret
 from adapter.settings import Settings, load
 
@@ -227,6 +228,8 @@ def test_the_proxys_credentials_are_read_for_each_tunnel(tmp_path: Path, monkeyp
     passwords += [proxy.credentials(), of_environment.credentials()]
 
     assert [each and each.password.reveal() for each in passwords] == ["first", "second", "from-variable"]
+    assert (proxy.source, proxy.credentials_source) == ("provider.proxy", LOGIN_SETTINGS)
+    assert (of_environment.source, of_environment.credentials_source) == ("HTTPS_PROXY", "HTTPS_PROXY")
     assert wiring.ecticket_proxy(load(None, secrets)) is None
 
 

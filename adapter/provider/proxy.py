@@ -26,6 +26,7 @@ from adapter.secret import Secret
 
 MAX_CONNECT_ANSWER_BYTES = 16 * 1024
 """The limit of all that a proxy may send before the tunnel is open, interim answers included."""
+LOGIN_SETTINGS = "provider.proxy_username and provider.proxy_password"
 _BEGINNING = b"HTTP/"
 """How an answer begins; a server of another protocol is found at its first bytes, not when the time is up."""
 
@@ -51,6 +52,10 @@ class Proxy:
     """How to verify a proxy that is itself reached over TLS (an https address); None: a plain connection."""
     credentials: Callable[[], ProxyCredentials | None] = field(default=_no_credentials, repr=False)
     """Called for each tunnel, so that a changed password counts from the next one on."""
+    source: str = "provider.proxy"
+    """Which setting or variable names the proxy, for messages."""
+    credentials_source: str = LOGIN_SETTINGS
+    """Which settings or variable have the credentials, or can have them."""
 
     def __str__(self) -> str:
         """Return scheme, host and port."""
@@ -122,7 +127,7 @@ async def _connected(proxy: Proxy, target: str) -> tuple[asyncio.Transport, _Con
     except socket.gaierror as failure:
         raise _failed(
             f"the name of the proxy {proxy} cannot be resolved (DNS)",
-            "Correct the host in provider.proxy, or the name server of this host",
+            f"Correct the host in {proxy.source}, or the name server of this host",
         ) from failure
     except ssl.SSLError as failure:
         server = f"the proxy {proxy}"
@@ -133,7 +138,7 @@ async def _connected(proxy: Proxy, target: str) -> tuple[asyncio.Transport, _Con
         how = "refused the connection" if isinstance(failure, ConnectionRefusedError) else "cannot be reached"
         raise _failed(
             f"the proxy {proxy} {how} ({type(failure).__name__})",
-            "Correct host and port in provider.proxy, start the proxy, or let the network pass this connection",
+            f"Correct host and port in {proxy.source}, start the proxy, or let the network pass this connection",
         ) from failure
 
 
@@ -209,10 +214,10 @@ def _refused(proxy: Proxy, target: str, status: int, *, has_credentials: bool) -
     cause = f"the proxy {proxy} answered CONNECT {target} with HTTP {status}"
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and has_credentials:
         cause = f"{cause}: it does not accept the credentials"
-        remedy = "Correct provider.proxy_username and proxy_password (or HTTPS_PROXY); the scheme is Basic"
+        remedy = f"Correct {proxy.credentials_source}; the scheme is Basic"
     elif status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         cause = f"{cause}: it needs credentials"
-        remedy = "Set provider.proxy_username and proxy_password"
+        remedy = f"Set {proxy.credentials_source}"
     elif status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         cause = f"{cause}: it forbids this tunnel"
         remedy = f"Allow CONNECT to {target} in the proxy's rules"
@@ -220,14 +225,14 @@ def _refused(proxy: Proxy, target: str, status: int, *, has_credentials: bool) -
         cause = f"{cause}: it does not reach this host"
         remedy = "Check at the proxy whether it resolves the name and may connect there"
     else:
-        remedy = "Check whether provider.proxy names an HTTP proxy that supports CONNECT, and look into its log"
+        remedy = f"Check whether {proxy.source} names an HTTP proxy that supports CONNECT, and look into its log"
     return _failed(cause, remedy, status)
 
 
 def _garbled(proxy: Proxy) -> TunnelFailed:
     return _failed(
         f"the proxy {proxy} answered CONNECT with what is no short HTTP answer",
-        "Check whether provider.proxy names an HTTP proxy, and its scheme (http or https) and port",
+        f"Check whether {proxy.source} names an HTTP proxy, and its scheme (http or https) and port",
     )
 
 

@@ -7,6 +7,7 @@ and often come from an image or an admission webhook, so they must not decide by
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ class ProxyAddress:
     """Whether the proxy itself is reached over TLS."""
     host: str
     port: int
+    source: str
+    """Which setting or variable of the environment names it."""
     username: str | None = field(default=None, repr=False)
     password: Secret[str] | None = None
 
@@ -61,8 +64,13 @@ def environment_proxy(base_url: str) -> ProxyAddress | None:
     text = variables.get(address.scheme) or variables.get("all")
     if text is None or _called_directly(address, variables):
         return None
-    name = f"{address.scheme if address.scheme in variables else 'all'}_PROXY".upper()
-    return _parsed(text if "://" in text else f"http://{text}", f"The environment variable {name}")
+    name = _as_written(f"{address.scheme if variables.get(address.scheme) else 'all'}_proxy")
+    return _parsed(text if "://" in text else f"http://{text}", name)
+
+
+def _as_written(variable: str) -> str:
+    """The name of a variable that may be in upper case; that in lower case comes first."""
+    return variable if os.environ.get(variable) else variable.upper()
 
 
 def _called_directly(address: SplitResult, variables: dict[str, str]) -> bool:
@@ -83,7 +91,7 @@ def _contains(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Addre
         return False
 
 
-def _parsed(text: str, where: str) -> ProxyAddress:
+def _parsed(text: str, source: str) -> ProxyAddress:
     try:
         parts = urlsplit(text)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -91,12 +99,13 @@ def _parsed(text: str, where: str) -> ProxyAddress:
         parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
         raise SettingsError(
-            f"{where} names no HTTP proxy. Write it as http://host:port; other kinds are not supported."
+            f"{source} names no HTTP proxy. Write it as http://host:port; other kinds are not supported."
         )
     return ProxyAddress(
         tls=parts.scheme == "https",
         host=parts.hostname,
         port=port,
+        source=source,
         username=None if parts.username is None else unquote(parts.username),
         password=None if parts.password is None else Secret(unquote(parts.password)),
     )

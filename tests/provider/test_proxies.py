@@ -233,6 +233,40 @@ async def test_a_proxy_that_is_not_reached_is_named(trusting: ssl.SSLContext, ho
     assert "provider.proxy" in str(caught.value.remedy)
 
 
+REMEDIES = (
+    (b"HTTP/1.1 407 X\r\n\r\n", "LOGIN_VARIABLE"),
+    (b"HTTP/1.1 404 X\r\n\r\n", "ADDRESS_VARIABLE"),
+    (b"SSH-2.0-OpenSSH\r\n", "ADDRESS_VARIABLE"),
+    (None, "ADDRESS_VARIABLE"),
+)
+"""What a proxy answers (None: nothing listens there), and where its mistake is to be corrected."""
+
+
+@pytest.mark.parametrize(("answer", "named"), REMEDIES)
+async def test_a_remedy_names_where_the_proxy_comes_from(
+    open_way: OpenWay, trusting: ssl.SSLContext, answer: bytes | None, named: str
+) -> None:
+    """A variable of the environment, and no setting that is not set."""
+    way = await open_way(limits=QUICK)
+    if answer is not None:
+        way.proxy.answer = answering(answer)
+    proxy = Proxy(
+        host="127.0.0.1",
+        port=unused_port() if answer is None else way.proxy.port,
+        credentials=lambda: _credentials(SECRET),
+        source="ADDRESS_VARIABLE",
+        credentials_source="LOGIN_VARIABLE",
+    )
+    transport = AsyncioTransport(tls=trusting, keep_alive_seconds=3.0, proxy=proxy)
+    exchange = HttpExchange(transport, base_url="https://ecticket.test", limits=QUICK, clock=TimeSource())
+
+    with pytest.raises(NotSent) as caught:
+        await exchange.post("/", b"", headers=(), max_bytes=1, authorize_send=lambda: None, what="a call")
+
+    assert named in str(caught.value.remedy)
+    assert "provider.proxy" not in str(caught.value.remedy)
+
+
 async def test_a_tunnel_that_breaks_after_the_write_is_a_doubt(way: Way) -> None:
     """The proxy may have passed on what it received."""
     way.proxy.breaks_after = 1

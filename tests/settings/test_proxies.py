@@ -121,6 +121,17 @@ def test_the_environments_variables_mean_what_they_mean_elsewhere(
     assert _where(url, trust_env="true") == found
 
 
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_variable_is_named_as_it_is_written(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """So that the operator finds what to correct."""
+    monkeypatch.setenv(variable, "http://proxy.test:3128")
+
+    found = _found(trust_env="true")
+
+    assert found is not None
+    assert found.source == variable
+
+
 def test_credentials_of_the_environment_are_used_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are percent-encoded there."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://sh%40p:{MARK}%3A@proxy.test:3128")
