@@ -21,6 +21,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
+from adapter.kafka.listeners import find_listener
 
 ANSWER_SECONDS = 10.0
 """How long a whole session may take that only reads."""
@@ -198,11 +199,19 @@ async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: i
         finally:
             probe.close()
     except (*UNAVAILABLE, errors.KafkaError) as error:
-        alert = await _tls_alert(connection, host, port, probe_ms / 1000) if connection.uses_tls else None
-        return f"{host}:{port} {alert or _cause(error)}"
+        return f"{host}:{port} {await _failure(connection, host, port, probe_ms / 1000, error)}"
     # The client takes a refused token for an accepted one, and the broker answers its next request with nonsense.
     refused = connection.sasl_mechanism == OAUTHBEARER and not answered
     return f"{host}:{port} refuses the token: it has expired, or is for others or from others" if refused else ""
+
+
+async def _failure(connection: KafkaConnection, host: str, port: int, seconds: float, error: Exception) -> str:
+    """Return why this connection failed: by the listener's own kind, then by TLS, then by the client's message."""
+    listener = await find_listener(host, port, seconds=seconds)
+    if listener and (mismatch := listener.mismatch(connection.security_protocol)):
+        return mismatch
+    alert = await _tls_alert(connection, host, port, seconds) if connection.uses_tls else None
+    return alert or _cause(error)
 
 
 async def _tls_alert(connection: KafkaConnection, host: str, port: int, seconds: float) -> str | None:

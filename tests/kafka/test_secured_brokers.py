@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import trustme
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
 
+from adapter import wiring
 from adapter.errors import BrokerUnavailable, TokenUnavailable
 from adapter.kafka.admin import admin_session
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.tokens import Token, TokenProvider
 from adapter.secret import Secret
+from adapter.settings import load
 
 from .secured_kafka import PASSWORD, USER, ClientFiles, SecuredKafka, unsigned_token
 
@@ -98,6 +103,68 @@ async def test_a_client_certificate_that_is_refused_is_named(secured: SecuredKaf
         files = secured.client_certificate(case, authority=authority, expired=case == "expired")
 
     assert "kafka.ssl_cert_file" in await _refusal(_mutual(secured, files))
+
+
+async def test_client_credentials_log_in(secured: SecuredKafka) -> None:
+    """From the settings over a token endpoint to the broker; the secret goes to the endpoint alone."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        token = {"access_token": unsigned_token(USER, lifetime_seconds=60), "expires_in": 60}
+        body = json.dumps(token).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    values = {
+        **secured.values("TOKENS"),
+        "sasl_mechanism": "OAUTHBEARER",
+        "oauth_token_url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token",
+        "oauth_client_id": "shop",
+        "oauth_client_secret": PASSWORD,
+    }
+    settings = load(None, {f"kafka.{name}": str(value) for name, value in values.items()})
+    async with server:
+        await _answers(wiring.kafka_connection(settings))
+
+    assert base64.b64encode(f"shop:{PASSWORD}".encode()) in asked[0]
+
+
+LISTENERS: Mapping[str, Callable[[SecuredKafka], str]] = {
+    "PLAINTEXT": lambda kafka: kafka.bootstrap_servers,
+    "SSL": lambda kafka: str(kafka.values("TLS")["bootstrap_servers"]),
+    "SASL_PLAINTEXT": lambda kafka: kafka.users_bootstrap_servers,
+    "SASL_SSL": lambda kafka: str(kafka.values("LOGIN")["bootstrap_servers"]),
+}
+PAIRS = [(client, listener) for client in LISTENERS for listener in LISTENERS if client != listener]
+
+
+async def test_a_listener_of_another_security_protocol_is_named(secured: SecuredKafka) -> None:
+    """For every pair: what the listener is, and which setting is another."""
+    refusals = await asyncio.gather(*(_refusal(_client(secured, *pair)) for pair in PAIRS))
+
+    wrong = {}
+    for (client, listener), refusal in zip(PAIRS, refusals, strict=True):
+        named = f"is a listener for {listener}, and kafka.security_protocol is {client}" in refusal
+        if not named or ("PLAIN or SCRAM" in refusal) != (listener == "SASL_SSL"):
+            wrong[client, listener] = refusal
+    assert wrong == {}
+
+
+async def test_a_listener_for_certificates_is_named_to_a_client_without_tls(secured: SecuredKafka) -> None:
+    """Whether it asks for a login, too, shows only after its handshake."""
+    connection = KafkaConnection(bootstrap_servers=str(secured.values("MUTUAL")["bootstrap_servers"]))
+
+    assert "is a listener for SSL or SASL_SSL" in await _refusal(connection)
+
+
+def _client(secured: SecuredKafka, protocol: str, listener: str) -> KafkaConnection:
+    options: dict[str, object] = {"ssl_ca_file": secured.ca_file} if protocol.endswith("SSL") else {}
+    if protocol.startswith("SASL_"):
+        options |= {"sasl_mechanism": "PLAIN", "sasl_username": USER, "sasl_password": Secret(PASSWORD)}
+    address = LISTENERS[listener](secured)
+    return KafkaConnection(bootstrap_servers=address, security_protocol=protocol, **options)  # type: ignore[arg-type]
 
 
 async def test_a_renewed_client_certificate_is_used_by_the_next_connection(secured: SecuredKafka) -> None:
