@@ -1,7 +1,8 @@
-"""No object of a running adapter shows a key: not in a text, not in a dump of its attributes, not in a pickle.
+"""No object of the adapter's own shows a key: not in a text, not in a dump of its attributes, not in a pickle.
 
 The test walks everything that the garbage collector knows, so a new part that keeps a key in clear is found without
-anyone who thinks of it. Only `Secret`, and pydantic's SecretStr, hold one.
+anyone who thinks of it. Only `Secret`, and pydantic's SecretStr, hold one. Does not cover the objects of libraries: the
+Kafka client keeps its password as text while it exists.
 """
 
 from __future__ import annotations
