@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from opentelemetry.trace import Span, SpanKind
 
+from adapter.errors import StreamError
 from adapter.flows.messages.record_history import shown_id
 from adapter.flows.receive import NotificationAnswer, NotificationReceiver
 from adapter.protocol.notification import CallbackKind
@@ -48,16 +49,16 @@ class TracedReceiver:
         """Publish a notification and return its answer; see `Receiver.receive`."""
         request = _Request(self._paths[posted_to], time.time_ns())
         token = _request.set(request)
-        error_type: str | None = None
+        failure: BaseException | None = None
         try:
             return await self._receiver.receive(body, posted_to)
         except BaseException as error:
-            error_type = type(error).__name__
+            failure = error
             raise
         finally:
             _request.reset(token)
             if request.span is not None:
-                _end(request.span, error_type)
+                _end(request.span, failure)
 
 
 class TracedPublisher:
@@ -97,11 +98,22 @@ class TracedPublisher:
             )
 
 
-def _end(span: Span, error_type: str | None) -> None:
-    status = HTTPStatus.OK if error_type is None else HTTPStatus.SERVICE_UNAVAILABLE
-    span.set_attribute("http.response.status_code", int(status))
-    if error_type is not None:
-        mark_failed(span, error_type)
+def _end(span: Span, failure: BaseException | None) -> None:
+    """End the span of a request with the status of its answer (`web.callbacks`); a cancelled one has no answer."""
+    status: HTTPStatus | None
+    match failure:
+        case None:
+            status = HTTPStatus.OK
+        case StreamError():
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+        case Exception():
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+        case _:
+            status = None
+    if status is not None:
+        span.set_attribute("http.response.status_code", int(status))
+    if failure is not None:
+        mark_failed(span, type(failure).__name__)
     span.end()
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from jsonschema import Draft202012Validator
 
-from adapter.errors import AdapterError, BrokerUnavailable, EnvelopeError, NotAnEnvelope, UnreadableReply
+from adapter.errors import BrokerUnavailable, EnvelopeError, NotAnEnvelope, UnreadableReply
 from adapter.flows import receive
 from adapter.flows.messages.schemas import schema_files
 from adapter.flows.receive import MAX_PUBLICATIONS, PUBLISHED, REASONS, Receiver
@@ -37,7 +37,7 @@ class _Harness:
     """A receiver among fakes; `happened` is what it did, in order."""
 
     now: datetime = NOON
-    away: AdapterError | None = None
+    away: BaseException | None = None
     twin: Merchant | None = None
     published: list[ProducerRecord] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)

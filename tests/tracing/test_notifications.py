@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from flows.harness import derived, with_headers
 from flows.test_receive import NOON, NUMBER, REFUND, STATUS, TICKET, _Harness
@@ -73,16 +75,23 @@ async def test_the_order_links_to_its_notifications(harness: TracedHarness) -> N
     assert link.context.trace_id == context(receiving.traces.spans[0]).trace_id
 
 
-async def test_a_notification_that_is_not_published_is_a_failed_span() -> None:
-    """ECPay sends it again."""
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(BrokerUnavailable("none answers"), 503), (RuntimeError("a defect"), 500), (asyncio.CancelledError(), None)],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_notification_that_is_not_published_is_a_failed_span(
+    failure: BaseException, status: int | None
+) -> None:
+    """With the status of its answer, if it has one; ECPay sends it again."""
     receiving = TracedReceiving()
-    receiving.away = BrokerUnavailable("none answers")
-    with pytest.raises(BrokerUnavailable):
+    receiving.away = failure
+    with pytest.raises(type(failure)):
         await receiving.send(STATUS)
 
     request = receiving.traces.span(f"POST {PATHS[CallbackKind.USE_STATUS]}")
-    assert attributes(request)["http.response.status_code"] == 503
-    assert attributes(request)["error.type"] == "BrokerUnavailable"
+    assert attributes(request).get("http.response.status_code") == status
+    assert attributes(request)["error.type"] == type(failure).__name__
 
 
 async def test_a_refused_notification_has_no_span() -> None:
