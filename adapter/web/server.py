@@ -10,11 +10,14 @@ import asyncio
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.server import ServerState
 
 from adapter.errors import SettingsError
 from adapter.web.acceptor import Acceptor
@@ -31,12 +34,42 @@ doubles it. With the default, 128 KiB, a full queue would take 256 MiB of the co
 """
 
 
+class _DatedState(ServerState):
+    """What the connections of one server share; the Date of an answer is made when there is one."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        super().__init__()
+
+    @property  # uvicorn has an attribute, which its own main loop replaces once in a second
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every answer that begins now."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._headers = second, [(b"date", formatdate(second, usegmt=True).encode())]
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Ignore uvicorn's initial value."""
+
+
 class _QuietServer(uvicorn.Server):
-    """A uvicorn server that does not handle signals."""
+    """A uvicorn server that does not handle signals, and whose loop does not run ten times in a second for nothing."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state = _DatedState()
+        self.stop_requested = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Serve until `stop_requested` is set."""
+        await self.stop_requested.wait()
 
 
 class WebServer:
@@ -108,6 +141,7 @@ class WebServer:
         await self._stop_accepting()
         self._server.config.timeout_graceful_shutdown = int(grace_seconds)
         self._server.should_exit = True
+        self._server.stop_requested.set()
         if self._task is not None:
             await self._task
             self._task = None
