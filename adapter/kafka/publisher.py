@@ -15,12 +15,15 @@ by one (`max.message.bytes`). From the first such error on, each record goes alo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import random
 import time
 from typing import Literal
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from adapter.errors import BrokerUnavailable
 from adapter.kafka.connection import KafkaConnection
@@ -131,10 +134,16 @@ class KafkaPublisher:
             await close_producer(producer, abort=self._broken.is_set())
 
     async def _answers(self, producer: AIOKafkaProducer) -> bool:
-        """Whether a broker answers now."""
-        update: asyncio.Future[bool] = producer.client.force_metadata_update()
-        done, _ = await asyncio.wait({update}, timeout=_CHECK_SECONDS)
-        return bool(done) and update.result()
+        """Whether a broker answers now. The request names no topic: a metadata update of the client names all."""
+        client = producer.client
+        brokers = [broker.nodeId for broker in client.cluster.brokers()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CHECK_SECONDS):
+                for node_id in random.sample(brokers, len(brokers)):
+                    with contextlib.suppress(KafkaError):
+                        await client.send(node_id, MetadataRequest([], allow_auto_topic_creation=False))
+                        return True
+        return False
 
     async def publish(self, producer_record: ProducerRecord) -> None:
         """See `port.Publisher`. Raises BrokerUnavailable, at once while no broker is found, and KafkaClientError."""
