@@ -36,7 +36,7 @@ from aiokafka.structs import OffsetAndMetadata
 from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.admin import admin_session
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.fetch_connection import fetch_apart
+from adapter.kafka.fetch_connection import LOOK_MS, Fetches, fetch_apart
 from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely
 from adapter.kafka.lease import HeartbeatLease
 from adapter.kafka.producers import (
@@ -109,7 +109,7 @@ class AioKafka:
         try:
             async with _bounded_request("connecting"):
                 await consumer.start()
-            fetch_apart(consumer)
+            member.fetches = fetch_apart(consumer)
             member.budget = decode_safely(consumer)
             lease.watch(consumer._coordinator)
         except BaseException:
@@ -135,6 +135,7 @@ class AioKafka:
             # max.poll.interval is disabled.
             max_poll_interval_ms=_NEVER_MS,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            consumer_timeout_ms=LOOK_MS,
         )
 
     async def _cluster_id(self, options: Mapping[str, object]) -> str:
@@ -183,6 +184,7 @@ class AioKafkaMember:
         self._batch_bytes = batch_bytes or BatchBytes()
         self._closing: set[asyncio.Task[None]] = set()
         self.budget = ReadBudget()
+        self.fetches: Fetches | None = None
 
     @property
     def lease(self) -> HeartbeatLease:
@@ -260,10 +262,13 @@ class AioKafkaMember:
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See `port.Member`. Raises KafkaClientError."""
+        moves = self.position(partition) != offset
         try:
             self._consumer.seek(ClientPartition(*partition), offset)
         except KafkaError as error:
             raise KafkaClientError(f"seeking in {partition} failed: {error!r}") from error
+        if moves and self.fetches is not None:
+            self.fetches.moved(ClientPartition(*partition))
 
     async def committed(self, partition: TopicPartition) -> Commit | None:
         """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.client import ConnectionGroup
 
 from adapter.errors import StreamError, TopicsMissing
 from adapter.kafka.connection import KafkaConnection
@@ -22,8 +23,9 @@ from adapter.stream.port import FollowedRecords
 
 WATCH_SECONDS = 20.0
 """How often it is checked whether the topic was recreated."""
-_BROKER_WAITS_MS = 500
-_POLL_MS = 1000
+_BROKER_WAITS_MS = 5_000
+"""How long a broker holds a fetch without news, once the topic was read: each fetch costs a millisecond of CPU time."""
+_POLL_MS = 1_000
 
 
 async def follow_topic(connection: KafkaConnection, topic: str) -> AsyncGenerator[FollowedRecords, None]:
@@ -33,13 +35,15 @@ async def follow_topic(connection: KafkaConnection, topic: str) -> AsyncGenerato
     do not answer for 30 s; and StreamError if they reject the read. Close the iterator (`contextlib.aclosing`).
     """
     await _require_visible(connection, topic)
-    async with open_reader(connection, [topic], broker_waits_ms=_BROKER_WAITS_MS) as reader:
+    async with open_reader(connection, [topic]) as reader:
         begins = await reader.consumer.beginning_offsets(reader.partitions)
         followed = _FollowedTopic(reader, begins, await reader.consumer.end_offsets(reader.partitions))
         identity = await _identity(reader, topic)
         for partition, begin in begins.items():
             reader.consumer.seek(partition, begin)
         watched_at = time.monotonic()
+        if followed.complete:
+            yield FollowedRecords(complete=True, answered=True)
         while True:
             yield await followed.next()
             if time.monotonic() - watched_at >= WATCH_SECONDS:
@@ -72,7 +76,10 @@ class _Identity:
 async def _identity(reader: AssignedReader, topic: str) -> _Identity:
     client = reader.consumer._client
     async with asyncio.timeout(SILENCE_SECONDS):
-        answer = await client.send(client.get_random_node(), TopicIdsRequest([topic]))
+        # On another connection than fetches: it would wait for the end of one.
+        answer = await client.send(
+            client.get_random_node(), TopicIdsRequest([topic]), group=ConnectionGroup.COORDINATION
+        )
     return _Identity(ids_in(answer), tuple(counts_in(answer)))
 
 
@@ -86,6 +93,16 @@ class _FollowedTopic:
         self._remaining = ReadProgress[ClientPartition](begins, ends)
         self._answers: dict[ClientPartition, int | None] = {}
         self._answered_at = dict.fromkeys(reader.partitions, time.monotonic())
+        self._hold_fetches_when_complete()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was read that was there at the start."""
+        return not self._remaining.partitions
+
+    def _hold_fetches_when_complete(self) -> None:
+        if self.complete:
+            self._reader.hold_fetches(_BROKER_WAITS_MS)
 
     async def next(self) -> FollowedRecords:
         """Wait for records, a second at most. Raises TimeoutError after a silence of 30 s."""
@@ -93,6 +110,7 @@ class _FollowedTopic:
             batches = await self._reader.poll((), timeout_ms=_POLL_MS)
             if self._remaining.partitions:
                 self._remaining.update({each: await self._reader.position(each) for each in self._remaining.partitions})
+                self._hold_fetches_when_complete()
         now = time.monotonic()
         for partition in self._reader.partitions:
             answer = self._reader.consumer.last_poll_timestamp(partition)
@@ -102,6 +120,6 @@ class _FollowedTopic:
             raise TimeoutError
         return FollowedRecords(
             records=tuple(record for batch in batches.values() for record in batch),
-            complete=not self._remaining.partitions,
+            complete=self.complete,
             answered=all(at == now for at in self._answered_at.values()),
         )

@@ -20,6 +20,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing
 from adapter.kafka.admin import UNAVAILABLE, admin_session
 from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.fetch_connection import LOOK_MS
 from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely
 from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
@@ -294,6 +295,10 @@ class AssignedReader:
         )
         return batches
 
+    def hold_fetches(self, milliseconds: int) -> None:
+        """Let brokers hold each further fetch for so long if they have no records for it."""
+        self.consumer._fetcher._fetch_max_wait_ms = milliseconds
+
     async def position(self, partition: ClientPartition) -> PartitionPosition:
         """Return what is known about a partition after a poll."""
         return PartitionPosition(
@@ -308,12 +313,10 @@ async def open_reader(
     connection: KafkaConnection,
     topics: Collection[str],
     wanted: Mapping[str, Collection[int]] | None = None,
-    *,
-    broker_waits_ms: int = _BROKER_WAITS_MS,
 ) -> AsyncIterator[AssignedReader]:
     """Open a reader of all partitions of these topics, or of the `wanted` ones; the client's errors become ours.
 
-    A broker without new records answers a fetch after `broker_waits_ms`. Raises as `read_to_end` does.
+    Raises as `read_to_end` does.
     """
     partitions = await _partitions(connection, topics)
     if wanted is not None:
@@ -324,7 +327,8 @@ async def open_reader(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        fetch_max_wait_ms=broker_waits_ms,
+        fetch_max_wait_ms=_BROKER_WAITS_MS,
+        consumer_timeout_ms=LOOK_MS,
     )
     try:
         await consumer.start()

@@ -1,9 +1,10 @@
-"""Requests of a take-over do not wait behind a fetch that waits for records, on a real broker."""
+"""No request waits behind a fetch that a broker holds, and a fetch that is held long delays no record."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,13 @@ from aiokafka.conn import CloseReason
 from aiokafka.errors import RequestTimedOutError
 from conftest import TopicFactory
 
+from adapter.kafka import fetch_connection
 from adapter.kafka.client import AioKafka, AioKafkaMember
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.fetch_connection import FETCHES, fetch_apart
+from adapter.kafka.producers import exclusive_producer
+from adapter.stream.port import TopicPartition
+from adapter.stream.records import ProducerRecord
 
 _AN_HOUR_MS = 3_600_000
 
@@ -29,6 +34,13 @@ def _waiting_fetches(member: AioKafkaMember) -> list[int]:
         if group == FETCHES
         for request in connection._requests
     ]
+
+
+async def _held(member: AioKafkaMember) -> list[int]:
+    """Wait until the broker holds a fetch."""
+    while not (fetch := _waiting_fetches(member)):  # noqa: ASYNC110  # the client signals nothing
+        await asyncio.sleep(0.01)
+    return fetch
 
 
 class _Connection:
@@ -69,11 +81,13 @@ async def test_a_silent_connection_is_renewed() -> None:
 
 
 @pytest.mark.broker
-async def test_no_request_waits_behind_a_fetch(kafka: KafkaConnection, topic: TopicFactory) -> None:
+async def test_no_request_waits_behind_a_fetch(
+    kafka: KafkaConnection, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Committed offset, offset range, topic ids and lag are answered while the broker holds a fetch."""
+    monkeypatch.setattr(fetch_connection, "LONG_WAIT_MS", _AN_HOUR_MS)
     name = await topic()
     member = await AioKafka(kafka).connect(f"group-{uuid.uuid4().hex[:12]}")
-    member._consumer._fetcher._fetch_max_wait_ms = _AN_HOUR_MS
     assigned = asyncio.Event()
     member.join([name], revoked=_nothing, assigned=assigned.set)
     try:
@@ -82,8 +96,7 @@ async def test_no_request_waits_behind_a_fetch(kafka: KafkaConnection, topic: To
             partition = next(iter(member.assignment()))
             member.seek(partition, 0)
             polling = asyncio.create_task(member.poll([partition], timeout=60))
-            while not (fetch := _waiting_fetches(member)):  # noqa: ASYNC110  # the client signals nothing
-                await asyncio.sleep(0.01)
+            fetch = await _held(member)
 
             assert await member.committed(partition) is None
             found = await member.offset_range(partition)
@@ -93,6 +106,57 @@ async def test_no_request_waits_behind_a_fetch(kafka: KafkaConnection, topic: To
             polling.cancel()
     finally:
         await member.leave()
+
+
+@pytest.mark.broker
+async def test_a_fetch_that_is_held_long_delays_no_record(
+    kafka: KafkaConnection, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what a transaction commits, not what is read again after a seek, and not after another member has joined."""
+    monkeypatch.setattr(fetch_connection, "LONG_WAIT_MS", _AN_HOUR_MS)
+    patient = replace(kafka, session_timeout_seconds=20)  # the client gives up a request after four times as long
+    name, group = await topic(partitions=2), f"group-{uuid.uuid4().hex[:12]}"
+    async with asyncio.timeout(60), exclusive_producer(kafka, group) as producer:
+        first = await _joined(patient, group, name)
+        try:
+            for key in (b"a", b"d"):  # one in each partition
+                await _held(first)
+                await producer.write([ProducerRecord(topic=name, key=key, value=b"committed")])
+                await _partitions_read(first)
+            await _held(first)
+            first.seek(TopicPartition(name, 1), 0)
+            assert await _partitions_read(first) == {1}
+
+            await _held(first)
+            second = await _joined(patient, group, name)
+            try:
+                by_first, by_second = await asyncio.gather(_partitions_read(first), _partitions_read(second))
+                assert by_first | by_second == {0, 1}
+            finally:
+                await second.leave()
+        finally:
+            await first.leave()
+
+
+async def _joined(kafka: KafkaConnection, group: str, topic: str) -> AioKafkaMember:
+    """A member that reads whatever partitions it gets, from their beginning."""
+    member, assigned = await AioKafka(kafka).connect(group), asyncio.Event()
+
+    def begin() -> None:
+        for partition in member.assignment():
+            member.seek(partition, 0)
+        assigned.set()
+
+    member.join([topic], revoked=_nothing, assigned=begin)
+    await assigned.wait()
+    return member
+
+
+async def _partitions_read(member: AioKafkaMember) -> set[int]:
+    """Poll until a record comes; return the partitions of what came."""
+    while not (batches := await member.poll(list(member.assignment()), timeout=1)):
+        pass
+    return {partition.partition for partition in batches}
 
 
 async def _nothing() -> None:
