@@ -60,13 +60,13 @@ class ReleaseTimeouts(TypedDict):
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 2.0
 """How long a poll waits for records if every partition is polled."""
 
 BUSY_POLL_SECONDS = 0.03
 """How long a poll waits if some partitions are left out: they may be read again at any moment."""
 
-HEARTBEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 1.0
 """How often the main loop updates its heartbeat, whatever it waits for."""
 
 GAUGES_SECONDS = 1.0
