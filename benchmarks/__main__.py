@@ -23,6 +23,7 @@ from benchmarks import (
     compare,
     compression,
     explaining,
+    fixed,
     flood,
     hooks,
     order_path,
@@ -129,6 +130,10 @@ def _builds(asked: argparse.Namespace) -> Sequence[Build]:
     return (*before, replace(PRESENT, changes=changes), *other)
 
 
+async def _fixed(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await fixed.measure(here, console, builds=_builds(asked), seconds=asked.idle, rounds=asked.alternations)
+
+
 async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await sinks.measure(here, console, orders=asked.issued, rounds=asked.turns)
 
@@ -188,6 +193,10 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "sizing": (_sizing, "what an order costs the whole adapter: calls, CPU, memory, bytes on the topics"),
     "compare": (_compare, "what an order costs, saturated and at --rates, beside another checkout or interpreter"),
     "paced": (_paced, "the same at a shop's own pace only, from paid to issued"),
+    "fixed": (
+        _fixed,
+        "what the adapter costs without orders: its start, idle CPU time, memory; also of another checkout",
+    ),
     "flood": (_flood, "genuine notifications during attacks on their port"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),
@@ -195,9 +204,9 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "profile-callbacks": (_profile_callbacks, "the same of callbacks"),
     "quick": (_quick, "a few orders, to see that everything works and the results agree"),
 }
-COMPARING = ("compare", "paced", "all")
+COMPARING = ("compare", "paced", "fixed", "all")
 """The commands that measure other builds too."""
-ALL = ("submit", "compare", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
+ALL = ("submit", "compare", "fixed", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost between a record and its parts; without a broker"),
     "reconcile": (_reconcile, "memory and time of a comparison with ECPay's report; without a broker"),
@@ -213,7 +222,11 @@ def _parser() -> argparse.ArgumentParser:
     helps = "; ".join(f"{name}: {help_}" for name, (_, help_) in (*COMMANDS.items(), *ALONE.items()))
     parser.add_argument("command", choices=(*COMMANDS, *ALONE, "all"), help=f"{helps}; all: {', '.join(ALL)}")
     parser.add_argument(
-        "before", nargs="?", type=Path, metavar="CHECKOUT", help="compare, paced, all: an earlier one, with its .venv"
+        "before",
+        nargs="?",
+        type=Path,
+        metavar="CHECKOUT",
+        help="compare, paced, fixed, all: an earlier one, with its .venv",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
     parser.add_argument("--broker", metavar="HOST:PORT", help="use this broker instead of a local one")
@@ -240,10 +253,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rates", type=float, nargs="+", metavar="N", help="compare, paced: orders/s")
     parser.add_argument(
-        "--alternations", type=int, default=compare.ROUNDS, metavar="N", help="compare, paced: rounds (%(default)s)"
+        "--alternations",
+        type=int,
+        default=compare.ROUNDS,
+        metavar="N",
+        help="compare, paced, fixed: rounds (%(default)s)",
     )
-    parser.add_argument("--python", type=Path, metavar="PROGRAM", help="compare, paced: run it by this one too")
-    parser.add_argument("--set", nargs="+", default=(), metavar="NAME=VALUE", help="compare, paced: its settings")
+    parser.add_argument("--python", type=Path, metavar="PROGRAM", help="compare, paced, fixed: run it by this one too")
+    parser.add_argument(
+        "--set", nargs="+", default=(), metavar="NAME=VALUE", help="compare, paced, fixed: its settings"
+    )
+    parser.add_argument("--idle", type=float, default=fixed.IDLE_SECONDS, metavar="S", help="fixed: (%(default)s)")
     parser.add_argument("--tickets", type=int, default=reports.TICKETS, metavar="N", help="report: (%(default)s)")
 
     parser.add_argument(

@@ -143,13 +143,24 @@ async def plain_loop(ground: Ground, options: Mapping[str, object]) -> AsyncIter
         process.kill()
 
 
+def own_environment(ground: Ground, checkout: Path) -> dict[str, str]:
+    """The environment of a process that runs the code in `checkout`, which is compiled once, as in the image."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+    # A safe path: the working folder, which has this checkout, does not come before another one.
+    return {
+        **inherited,
+        "PYTHONPATH": str(checkout),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONPYCACHEPREFIX": str(ground.folder / "compiled"),
+    }
+
+
 def _start(
     ground: Ground, command: Sequence[str], variables: Mapping[str, str], build: Build = PRESENT
 ) -> tuple[Supervised, Path]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
-    # A safe path: the working folder, which has this checkout, does not come before another one.
-    environment |= {"PYTHONPATH": str(build.checkout), "PYTHONSAFEPATH": "1", **variables}
-    log = ground.folder / f"subject-{len(list(ground.folder.iterdir()))}.log"
+    environment = {**own_environment(ground, build.checkout), **variables}
+    log = ground.folder / f"subject-{len(list(ground.folder.glob('*.log')))}.log"
     process = Supervised([str(build.python), *command], log=log, environment=environment, remove_when_orphaned=None)
     pin(process.pid, ground.core)
     return process, log

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
-from benchmarks import bulkhead, callbacks, flood, quick, sinks, sizing
+from benchmarks import bulkhead, callbacks, fixed, flood, quick, sinks, sizing
 from benchmarks.attacks import MIXTURE
 from benchmarks.builds import PRESENT
 from benchmarks.compare import Comparison, Paced, Saturated
@@ -94,3 +94,13 @@ async def test_saturated_and_paced_orders_are_compared_before_and_after_a_change
     assert all(isinstance(row["orders/s"], float) and row["queries"] is None for row in saturated)
     assert all(isinstance(row["iss. p50"], float) and isinstance(row["MiB"], float) for row in paced)
     assert report.aims[0].met
+
+
+async def test_a_start_and_an_idle_time_are_measured(kafka: KafkaConnection) -> None:
+    """Order, log, reader and result check work together; only the order of the steps is checked."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await fixed.measure(here, Console(quiet=True), seconds=0.1, settle_seconds=0, orders=300)
+
+    (row,) = report.rows
+    assert 0 < row["built"] < row["running"] < row["submitted"]  # type: ignore[operator]  # all are floats
+    assert len(report.aims) == 4
