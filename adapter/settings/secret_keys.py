@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from adapter.settings.groups import Settings
+from adapter.settings.secret_texts import url_passwords
 from adapter.settings.texts import inside, takes_secret
 
 _SECRET_NAME: Final = re.compile(
     r"(secret|password|passphrase|token|credential|(api|private|access|hash|signing)_?key)s?$"
 )
 """Names of plugins' settings that hold secrets; only the plugin knows, and it is not loaded here."""
-_URL_PASSWORD: Final = re.compile(r"://[^/@?#\s]*:[^/@?#\s]+@")
 
 
 def secret_keys(content: Mapping[str, object]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def _found(value: object, annotation: object, key: str) -> Iterator[str]:
 
 
 def _is_secret(value: object, annotation: object, key: str) -> bool:
-    if isinstance(value, str) and _URL_PASSWORD.search(value):
+    if isinstance(value, str) and any(url_passwords(value)):
         return True
     if key.startswith("plugins.settings."):
         return isinstance(value, str) and _SECRET_NAME.search(key.rpartition(".")[2].lower()) is not None

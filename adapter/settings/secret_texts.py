@@ -14,6 +14,7 @@ from adapter.settings.groups import Settings
 
 FILE_MAX_BYTES: Final = 64 * 1024
 """A larger file in `secrets_dir` is no secret."""
+_URL_PASSWORD: Final = re.compile(r"://[^/?#:\n]*:([^/?#\n]+)@")
 PLUGIN_TEXT_MIN_CHARACTERS: Final = 12
 """Of plugins' settings, which do not say what is secret, shorter texts are taken for ordinary words."""
 
@@ -49,7 +50,8 @@ def _of_model(model: BaseModel) -> Iterator[str]:
             elif isinstance(each, BaseModel):
                 yield from _of_model(each)
             elif isinstance(each, str):
-                yield from _password(each)
+                for password in url_passwords(each):
+                    yield from {password, unquote(password)}
 
 
 def _of_plugins(value: object) -> Iterator[str]:
@@ -63,11 +65,9 @@ def _of_plugins(value: object) -> Iterator[str]:
             yield from _of_plugins(each)
 
 
-def _password(text: str) -> Iterator[str]:
-    """The password of a URL, as it is written and as it is meant."""
-    match = re.search(r"://[^/@?#]*?:([^/@?#]+)@", text)
-    if match:
-        yield from {match[1], unquote(match[1])}
+def url_passwords(text: str) -> Iterator[str]:
+    """The passwords of the URLs in a text as they are written, also with a blank or an `@` that is not encoded."""
+    yield from _URL_PASSWORD.findall(text)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from adapter.settings import load
-from adapter.settings.secret_texts import secret_texts
+from adapter.settings.secret_keys import secret_keys
+from adapter.settings.secret_texts import secret_texts, url_passwords
 
 
 def test_secrets_of_every_source_are_listed(tmp_path: Path) -> None:
@@ -54,6 +57,26 @@ def test_secrets_of_every_source_are_listed(tmp_path: Path) -> None:
         "pass%2Bword",
         "https://chat.example/secret",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "passwords"),
+    [
+        ("https://user:word@shop.example", ["word"]),
+        ("http://:word@shop.example:8080/a:b@c", ["word"]),
+        ("https://user:two words@shop.example", ["two words"]),
+        ("https://a user:p@ss@shop.example", ["p@ss"]),
+        ("https://a:one@x.example/ http://b:two@y.example/", ["one", "two"]),
+        ("https://shop.example:8080/a:b@c", []),
+        ("https://shop.example/?a:b@c", []),
+        ("https://user@shop.example", []),
+        ("http://shop.example:8080\nmail: a@shop.example", []),
+    ],
+)
+def test_passwords_of_urls_are_found_in_one_way(text: str, passwords: list[str]) -> None:
+    """Those that a support bundle hides are those of whose file the start warns."""
+    assert list(url_passwords(text)) == passwords
+    assert list(secret_keys({"callbacks": {"public_url": text}})) == ["callbacks.public_url"] * bool(passwords)
 
 
 def test_no_secret_shows_in_the_settings_own_text(tmp_path: Path) -> None:
