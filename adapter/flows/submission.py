@@ -47,7 +47,7 @@ from adapter.issuance.previous_mappings import (
     QueryCandidate,
     QueryCandidateControl,
 )
-from adapter.issuance.state import Hold, PartState, Phase
+from adapter.issuance.state import PartState, Phase, Postponement
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.taipei import TAIPEI
@@ -324,8 +324,8 @@ class SubmissionRun:
     async def _query_candidates(self, index: int) -> None:
         """Query candidate numbers until none is open or the part must wait; park the order if ECTicket has one."""
         while (query := self._previous_mappings.next(self._now())) is not None:
-            if isinstance(query, Hold):
-                self._states[index] = replace(self._states[index], hold=query)
+            if isinstance(query, Postponement):
+                self._states[index] = replace(self._states[index], postponement=query)
                 return
             result = await self._query_candidate(query, self._states[index])
             self._previous_mappings = self._previous_mappings.observe(query, result, self._now())

@@ -67,11 +67,11 @@ from adapter.issuance.park_messages import parked
 from adapter.issuance.state import (
     MAY_BE_SENT,
     OPEN,
-    Hold,
     IllegalTransition,
     IssueRefusal,
     PartState,
     Phase,
+    Postponement,
     Submission,
     WaitReason,
 )
@@ -152,9 +152,9 @@ def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
         )
     if state.phase not in OPEN:
         raise IllegalTransition(f"Nothing is left to decide about a part that is {state.phase}.")
-    hold = state.hold
-    if hold is not None and (hold.until is None or hold.until > now):
-        return _on_hold(state, hold, now, policy)
+    postponement = state.postponement
+    if postponement is not None and (postponement.until is None or postponement.until > now):
+        return _on_postponement(state, postponement, now, policy)
     return _decide_unsent(state, policy) if state.phase is Phase.PLANNED else _decide_possibly_known(state, now, policy)
 
 
@@ -211,14 +211,14 @@ def _decide_possibly_known(state: PartState, now: datetime, policy: SubmitPolicy
     if state.evidence.first is None:
         return Query()
     if state.history.control_known:
-        return _postpone(state, Hold(until=None, reason=WaitReason.CONTROL_KNOWN), now, policy)
+        return _postpone(state, Postponement(until=None, reason=WaitReason.CONTROL_KNOWN), now, policy)
     ready = ready_at(state, policy)
     if now < ready:
         reason = WaitReason.DOUBT if state.phase is Phase.IN_DOUBT else WaitReason.REFUSAL_NOT_FINAL
-        return _postpone(state, Hold(until=ready, reason=reason), now, policy)
+        return _postpone(state, Postponement(until=ready, reason=reason), now, policy)
     match state.evidence.missing_step(ready_at=ready, now=now):
         case EvidenceStep.QUERY if state.queries >= QUERIES_PER_RUN:
-            return _postpone(state, Hold(until=None, reason=WaitReason.QUERY_LIMIT_REACHED), now, policy)
+            return _postpone(state, Postponement(until=None, reason=WaitReason.QUERY_LIMIT_REACHED), now, policy)
         case EvidenceStep.QUERY:
             return Query()
         case EvidenceStep.CONTROL:
@@ -226,7 +226,7 @@ def _decide_possibly_known(state: PartState, now: datetime, policy: SubmitPolicy
         case EvidenceStep.LIVENESS:
             return Probe()
         case EvidenceStep.CONTRADICTED:
-            return _postpone(state, Hold(until=None, reason=WaitReason.CONTROL_DIFFERS), now, policy)
+            return _postpone(state, Postponement(until=None, reason=WaitReason.CONTROL_DIFFERS), now, policy)
         case EvidenceStep.COMPLETE:
             return _not_known(state)
 
@@ -239,35 +239,39 @@ def _not_known(state: PartState) -> Action:
     return Finish(result=Failed(stage=FailedStage.SUBMIT, rtn_code=refusal.code, rtn_msg=refusal.message))
 
 
-def _on_hold(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
-    """Decide about a part with a hold.
+def _on_postponement(state: PartState, postponement: Postponement, now: datetime, policy: SubmitPolicy) -> Action:
+    """Decide about a part with a postponement.
 
     A rejected envelope parks the order only if the control query is accepted, that is, if the fault is in this order.
     """
     alone = (
-        hold.reason is WaitReason.NOT_ACCEPTED
+        postponement.reason is WaitReason.NOT_ACCEPTED
         and not state.possibly_sent
         and state.history.unaccepted >= policy.attempts
     )
     if not alone:
-        return _postpone(state, hold, now, policy)
+        return _postpone(state, postponement, now, policy)
     if state.evidence.control is None:
         return ControlQuery()
     return parked(ParkReason.REFUSED_ENVELOPE, state)
 
 
-def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
+def _postpone(state: PartState, postponement: Postponement, now: datetime, policy: SubmitPolicy) -> Action:
     """Wait in place for seconds, defer for longer, and park once the order is too old.
 
     A held merchant's order is never too old: the adapter was not allowed to send it.
     """
     wait_in_place = timedelta(seconds=policy.wait_in_place_seconds)
-    if hold.until is not None and hold.until - now <= wait_in_place and state.failed_calls <= FAILED_CALLS_IN_PLACE:
-        return Wait(until=hold.until, reason=hold.reason)
+    if (
+        postponement.until is not None
+        and postponement.until - now <= wait_in_place
+        and state.failed_calls <= FAILED_CALLS_IN_PLACE
+    ):
+        return Wait(until=postponement.until, reason=postponement.reason)
     too_old = (now - state.first_seen_at).total_seconds() >= policy.give_up_after_seconds
-    if too_old and hold.reason is not WaitReason.HELD:
+    if too_old and postponement.reason is not WaitReason.HELD:
         return parked(ParkReason.UNRESOLVED if state.possibly_sent else ParkReason.GAVE_UP, state)
-    return Defer(useful_at=hold.until or now, reason=hold.reason, counted=hold.counted)
+    return Defer(useful_at=postponement.until or now, reason=postponement.reason, counted=postponement.counted)
 
 
 def observe(state: PartState, result: CallResult, now: datetime) -> PartState:
@@ -281,7 +285,8 @@ def observe(state: PartState, result: CallResult, now: datetime) -> PartState:
             return replace(state, evidence=state.evidence.with_accepted(result.at))
         case BreakerIsOpen():
             return _after_failed_call(
-                _require_phase(state, OPEN), Hold(until=result.retry_at, reason=WaitReason.BREAKER_OPEN, counted=False)
+                _require_phase(state, OPEN),
+                Postponement(until=result.retry_at, reason=WaitReason.BREAKER_OPEN, counted=False),
             )
         case Known() | NotFound() | ControlAnswered() | ProbeAnswered() | QueryUnanswered():
             return _after_query(_require_phase(state, OPEN), result, now)
@@ -297,8 +302,8 @@ def _require_phase(state: PartState, phases: AbstractSet[Phase]) -> PartState:
     return state
 
 
-def _after_failed_call(state: PartState, hold: Hold) -> PartState:
-    return replace(state, hold=hold, failed_calls=state.failed_calls + 1)
+def _after_failed_call(state: PartState, postponement: Postponement) -> PartState:
+    return replace(state, postponement=postponement, failed_calls=state.failed_calls + 1)
 
 
 def _back_off(state: PartState, now: datetime) -> datetime:
@@ -310,10 +315,10 @@ def _back_off(state: PartState, now: datetime) -> datetime:
 def _after_issue(state: PartState, result: IssueAnswer, now: datetime) -> PartState:
     """Record the result of a call that may cost money."""
     if isinstance(result, IssuingHeld):
-        return _after_failed_call(state, Hold(until=result.until, reason=WaitReason.HELD, counted=False))
+        return _after_failed_call(state, Postponement(until=result.until, reason=WaitReason.HELD, counted=False))
     if isinstance(result, CallNotSent):
-        return _after_failed_call(state, Hold(until=_back_off(state, now), reason=WaitReason.NOT_SENT))
-    state = replace(state, history=state.history.with_attempt(now), hold=None)
+        return _after_failed_call(state, Postponement(until=_back_off(state, now), reason=WaitReason.NOT_SENT))
+    state = replace(state, history=state.history.with_attempt(now), postponement=None)
     match result:
         case Accepted():
             submission = Submission(ticket_trade_no=result.ticket_trade_no, recovered=False, at=now)
@@ -334,40 +339,50 @@ def _after_nothing_done(state: PartState, result: IssueAnswer) -> PartState:
     match result:
         case CallThrottled():
             state = replace(state, history=replace(state.history, retry_at=result.retry_at))
-            return _after_failed_call(state, Hold(until=result.retry_at, reason=WaitReason.THROTTLED, counted=False))
+            return _after_failed_call(
+                state, Postponement(until=result.retry_at, reason=WaitReason.THROTTLED, counted=False)
+            )
         case EnvelopeRejected():
             history = replace(state.history, unaccepted=state.history.unaccepted + 1)
-            return replace(state, history=history, hold=Hold(until=None, reason=WaitReason.NOT_ACCEPTED))
+            return replace(
+                state, history=history, postponement=Postponement(until=None, reason=WaitReason.NOT_ACCEPTED)
+            )
         case RetryLaterCode():
-            return replace(state, hold=Hold(until=None, reason=WaitReason.RETRY_LATER_CODE))
+            return replace(state, postponement=Postponement(until=None, reason=WaitReason.RETRY_LATER_CODE))
     raise IllegalTransition(f"{type(result).__name__} does not prove that nothing was executed.")
 
 
 def _after_query(state: PartState, result: QueryAnswer, now: datetime) -> PartState:
     """Record the result of a query, which changes nothing at ECTicket."""
-    unaccepted = state.hold is not None and state.hold.reason is WaitReason.NOT_ACCEPTED
+    unaccepted = state.postponement is not None and state.postponement.reason is WaitReason.NOT_ACCEPTED
     match result:
         case Known():
             submission = Submission(ticket_trade_no=None, recovered=True, at=now)
-            return replace(state.moved(Phase.SUBMITTED), submission=submission, hold=None)
+            return replace(state.moved(Phase.SUBMITTED), submission=submission, postponement=None)
         case NotFound():
             answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
-            return replace(state, evidence=state.evidence.with_query(answer), queries=state.queries + 1, hold=None)
+            return replace(
+                state, evidence=state.evidence.with_query(answer), queries=state.queries + 1, postponement=None
+            )
         case ControlAnswered():
             answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
             history = replace(state.history, control_known=state.history.control_known or result.known)
-            hold = state.hold if unaccepted else None
-            return replace(state, history=history, evidence=state.evidence.with_control(answer), hold=hold)
+            postponement = state.postponement if unaccepted else None
+            return replace(
+                state, history=history, evidence=state.evidence.with_control(answer), postponement=postponement
+            )
         case ProbeAnswered(ok=True):
-            return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
+            return replace(state, evidence=state.evidence.with_accepted(now), postponement=None)
         case ProbeAnswered(none_known=True) if state.phase is Phase.PLANNED:
             # No number of the merchant is known. Nothing was sent for this record, so its own answer must be enough.
-            return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
+            return replace(state, evidence=state.evidence.with_accepted(now), postponement=None)
         case ProbeAnswered():
             reason = WaitReason.NO_KNOWN_NUMBER if result.none_known else WaitReason.PROBE_FAILED
-            return replace(state, hold=Hold(until=None, reason=reason))
+            return replace(state, postponement=Postponement(until=None, reason=reason))
         case QueryUnanswered():
             history = replace(state.history, retry_at=result.retry_at or state.history.retry_at)
             until = None if unaccepted else result.retry_at or _back_off(state, now)
-            return _after_failed_call(replace(state, history=history), Hold(until=until, reason=WaitReason.UNANSWERED))
+            return _after_failed_call(
+                replace(state, history=history), Postponement(until=until, reason=WaitReason.UNANSWERED)
+            )
     raise IllegalTransition(f"{type(result).__name__} is no answer to a query.")

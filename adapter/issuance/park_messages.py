@@ -104,7 +104,7 @@ def not_collected(trade_no: TradeNo, clause: str) -> str:
 
 def _doubt_clause(state: PartState) -> str:
     clause = _why_in_doubt(state)
-    if state.hold is not None and state.hold.reason is WaitReason.NO_KNOWN_NUMBER:
+    if state.postponement is not None and state.postponement.reason is WaitReason.NO_KNOWN_NUMBER:
         merchant_id = state.part.request.merchant_id
         return (
             f"{clause}, and no number of merchant {merchant_id} is known to exist that could show that queries work "

@@ -51,7 +51,7 @@ from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
 from adapter.issuance.packing import MAX_CALLS
 from adapter.issuance.park_messages import other_plan_message
 from adapter.issuance.plan import Part
-from adapter.issuance.state import Hold, PartState, WaitReason
+from adapter.issuance.state import PartState, Postponement, WaitReason
 from adapter.issuance.trade_numbers import LENGTH, derive_trade_no
 from adapter.protocol.issue import TradeNo, TradeNoKind
 
@@ -138,15 +138,15 @@ class PreviousMappingCheck:
         """Whether ECTicket reliably has none of them."""
         return not (self.numbers or self.found)
 
-    def next(self, now: datetime) -> CandidateQuery | Hold | None:
-        """Return the next query; a Hold if more queries are of no use in this run, None when no number is open."""
+    def next(self, now: datetime) -> CandidateQuery | Postponement | None:
+        """Return the next query; a Postponement if more are of no use in this run, None when no number is open."""
         if self.found:
             unqueried = (number for number in self.numbers if number.evidence.first is None)
             return next((QueryCandidate(trade_no=number.trade_no) for number in unqueried), None)
         if not self.numbers:
             return None
         if self.queries_left <= 0:
-            return Hold(until=None, reason=WaitReason.QUERY_LIMIT_REACHED)
+            return Postponement(until=None, reason=WaitReason.QUERY_LIMIT_REACHED)
         kind = self.numbers[0].trade_no.kind
         batch = [number for number in self.numbers if number.trade_no.kind is kind][: self.batch_size]
         return min((_step(number, now) for number in batch), key=lambda step: step[0])[1]
@@ -201,14 +201,14 @@ NO_OTHER_PLANS = PreviousMappingCheck.of(())
 """The check of an order that was certainly not sent under another mapping."""
 
 
-def _step(number: CandidateNumber, now: datetime) -> tuple[int, CandidateQuery | Hold]:
+def _step(number: CandidateNumber, now: datetime) -> tuple[int, CandidateQuery | Postponement]:
     """Return the priority and the next query of a number: begun chains are completed first, shared steps come late."""
     evidence = number.evidence
     match evidence.missing_step(ready_at=_ALWAYS_READY, now=now):
         case EvidenceStep.CONTROL:
             return 2, QueryCandidateControl(kind=number.trade_no.kind)
         case EvidenceStep.CONTRADICTED:
-            return 2, Hold(until=None, reason=WaitReason.CONTROL_DIFFERS)
+            return 2, Postponement(until=None, reason=WaitReason.CONTROL_DIFFERS)
         case EvidenceStep.LIVENESS:
             return 3, Probe()
         case _:

@@ -7,7 +7,7 @@
        └────────────────────────┴──► failed ◄─┘
 
 A *run* processes the order from its first action until every part is settled, deferred or parked. What a run learned
-from queries (`Evidence`, `Hold`) ends with it; the `PartHistory` stays with the order (`plan_codec`).
+from queries (`Evidence`, `Postponement`) ends with it; the `PartHistory` stays with the order (`plan_codec`).
 
 The phases decide whether money is spent twice. Does not decide what to do next (see `decide`).
 """
@@ -150,7 +150,7 @@ class WaitReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Postponement:
     """A reason not to act on a part for now."""
 
     until: datetime | None
@@ -180,7 +180,7 @@ class PartState:
     first_seen_at: datetime
     """The start of the order's give-up clock."""
     evidence: Evidence = field(default_factory=Evidence)
-    hold: Hold | None = None
+    postponement: Postponement | None = None
     failed_calls: int = 0
     """Calls of this run that brought no answer to act on."""
     queries: int = 0
@@ -219,5 +219,9 @@ def initial_state(
         history = history.with_doubt(
             possibly_sent_since, history.doubt or "an earlier owner of the order may have sent it"
         )
-    hold = Hold(until=history.retry_at, reason=WaitReason.THROTTLED, counted=False) if history.retry_at else None
-    return PartState(part=part, phase=history.phase, history=history, first_seen_at=first_seen_at, hold=hold)
+    postponement = (
+        Postponement(until=history.retry_at, reason=WaitReason.THROTTLED, counted=False) if history.retry_at else None
+    )
+    return PartState(
+        part=part, phase=history.phase, history=history, first_seen_at=first_seen_at, postponement=postponement
+    )

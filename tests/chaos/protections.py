@@ -30,7 +30,7 @@ from adapter.issuance.actions import Action, Send
 from adapter.issuance.answers import ProbeAnswered
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.evidence import Evidence, NegativeAnswer
-from adapter.issuance.state import Hold, PartState, WaitReason
+from adapter.issuance.state import PartState, Postponement, WaitReason
 from adapter.kafka import client
 from adapter.kafka.client import AioKafkaMember
 from adapter.kafka.connection import KafkaConnection
@@ -131,7 +131,9 @@ def _no_query() -> None:
             return decide_possibly_known(state, now, policy)
         ready = decide.ready_at(state, policy)
         return (
-            Send() if now >= ready else decide._postpone(state, Hold(until=ready, reason=WaitReason.DOUBT), now, policy)
+            Send()
+            if now >= ready
+            else decide._postpone(state, Postponement(until=ready, reason=WaitReason.DOUBT), now, policy)
         )
 
     _replace(decide, "_decide_possibly_known", by=send)

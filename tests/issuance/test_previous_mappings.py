@@ -36,7 +36,7 @@ from adapter.issuance.previous_mappings import (
     QueryCandidateControl,
     candidate_numbers,
 )
-from adapter.issuance.state import Hold, WaitReason
+from adapter.issuance.state import Postponement, WaitReason
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
@@ -136,11 +136,11 @@ class Scenario:
         """The parts of the numbers that are asked about."""
         return range(2, self.count + 2)
 
-    def play(self, *, most: int = 1_000) -> Hold | QueryAnswer | None:
-        """Query until all is settled (None), or more queries are of no use (a Hold), or a call failed."""
+    def play(self, *, most: int = 1_000) -> Postponement | QueryAnswer | None:
+        """Query until all is settled (None), or more queries are of no use (a Postponement), or a call failed."""
         for _ in range(most):
             question = self.plans.next(self.now)
-            if question is None or isinstance(question, Hold):
+            if question is None or isinstance(question, Postponement):
                 return question
             result = self._answer(question)
             self.now += timedelta(seconds=self.seconds)
@@ -195,7 +195,7 @@ def test_all_39_are_settled_in_fewer_than_ninety_calls() -> None:
     scenario.plans = PreviousMappingCheck.of(others(parts_of()))
     calls = 0
     while (question := scenario.plans.next(scenario.now)) is not None:
-        assert not isinstance(question, Hold)
+        assert not isinstance(question, Postponement)
         calls += 1
         result: QueryAnswer
         match question:
@@ -233,7 +233,7 @@ def test_at_a_pace_that_no_chain_survives_asking_ends() -> None:
     """Doubt, and no end of questions."""
     scenario = Scenario(count=BATCH_SIZE, seconds=40.0)
 
-    assert scenario.play() == Hold(until=None, reason=WaitReason.QUERY_LIMIT_REACHED)
+    assert scenario.play() == Postponement(until=None, reason=WaitReason.QUERY_LIMIT_REACHED)
     assert len([each for each in scenario.asked if each.isdigit()]) == QUERIES_EACH * BATCH_SIZE
 
 
@@ -275,7 +275,7 @@ def test_a_number_with_a_code_of_its_own_is_doubt() -> None:
     """Its tickets may be in the making."""
     scenario = Scenario(count=3, codes={3: BEING_MADE})
 
-    assert scenario.play() == Hold(until=None, reason=WaitReason.CONTROL_DIFFERS)
+    assert scenario.play() == Postponement(until=None, reason=WaitReason.CONTROL_DIFFERS)
     assert not scenario.plans.all_unknown
 
 

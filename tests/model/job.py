@@ -18,7 +18,7 @@ from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
 from adapter.issuance.next_step import Step, Unverified, next_step
 from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_part, encode_plan, resume
 from adapter.issuance.previous_mappings import CandidateQuery, PreviousMappingCheck
-from adapter.issuance.state import OPEN, Hold, PartState, initial_state
+from adapter.issuance.state import OPEN, PartState, Postponement, initial_state
 from adapter.issuance.times import latest
 from adapter.stream.owned_partition import WorkItem
 from adapter.stream.records import ProducerRecord
@@ -133,12 +133,12 @@ class Job:
         """Something came back of other plans, for which the part at that index waits."""
         self.others = self.others.observe(queries, what, now)
         if self.others.is_failed_call(what):
-            self.hold(index, observe(self._states[index], what, now).hold)
+            self.postpone(index, observe(self._states[index], what, now).postponement)
 
-    def hold(self, index: int, hold: Hold | None) -> None:
+    def postpone(self, index: int, postponement: Postponement | None) -> None:
         """The part waits no longer for other plans, but for what holds it."""
         self.waits_for_others = None
-        self._states[index] = replace(self._states[index], hold=hold)
+        self._states[index] = replace(self._states[index], postponement=postponement)
 
     def others_settled(self) -> None:
         """Other plans are nowhere, or what is open is parked."""

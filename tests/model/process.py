@@ -29,7 +29,7 @@ from adapter.issuance.answers import (
 )
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.previous_mappings import CandidateQuery, QueryCandidate, QueryCandidateControl
-from adapter.issuance.state import Hold
+from adapter.issuance.state import Postponement
 from adapter.protocol.issue import TradeNo
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.commit_metadata import CommitMetadata, decode, short_fingerprint
@@ -427,8 +427,8 @@ class Process:
         match job.others.next(self.clock.now):
             case None:
                 job.others_settled()
-            case Hold() as hold:
-                job.hold(index, hold)
+            case Postponement() as postponement:
+                job.postpone(index, postponement)
             case QueryCandidate(trade_no=trade_no) as other:
                 self._query(job, index, Query(), trade_no, other)
             case QueryCandidateControl() as other:

@@ -617,7 +617,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _issuance(
         "a held order is given up",
         "decide",
-        "    if too_old and hold.reason is not WaitReason.HELD:\n",
+        "    if too_old and postponement.reason is not WaitReason.HELD:\n",
         "    if too_old:\n",
         "decide",
     ),
