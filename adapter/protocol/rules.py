@@ -160,6 +160,7 @@ _PERSONAL = frozenset({"CustomerName", "CustomerPhone", "CustomerEmail", "Custom
 _HIDDEN = _PERSONAL | {"RefundNotifyURL", "UseStatusNotifyURL"}
 _REPORT_TYPE = Check(rule="must be 1 (orders) or 2 (tickets)", accepts=lambda found: isinstance(found, ReportType))
 _TRADE_NOS = {kind: (kind.field_name, alphanumeric(1, length)) for kind, length in TRADE_NO_LENGTHS.items()}
+_MERCHANT_TRADE_NO = _TRADE_NOS[TradeNoKind.MERCHANT][1]
 _DAY = Check(rule="must be a date", accepts=is_date)
 
 
@@ -211,6 +212,61 @@ def issue_violations(request: IssueRequest, *, today: date) -> tuple[Violation, 
     """Return every rule that an Issue request breaks; `today` is Taipei's date, on which the tickets would be
     issued.
     """
+    return () if is_usual_and_valid(request) else violations_rule_by_rule(request, today=today)
+
+
+def is_usual_and_valid(request: IssueRequest) -> bool:
+    """Whether a request has the usual form and breaks no rule: listed pickup vouchers, electronic, usable at once.
+
+    It takes a quarter of the time of `violations_rule_by_rule`, which alone says what is wrong: false means a violation
+    or another form, with presale, gift vouchers or another type.
+    """
+    number, entries = request.trade_no, request.ticket_info
+    name, phone, email = request.customer_name, request.customer_phone, request.customer_email
+    if request.issue_type is not IssueType.ELECTRONIC or request.is_immediate is not True:
+        return False
+    if name is None or phone is None or email is None or not isinstance(number, TradeNo):
+        return False
+    try:
+        return bool(
+            MERCHANT_ID.fits(request.merchant_id)
+            and number.kind is TradeNoKind.MERCHANT
+            and _MERCHANT_TRADE_NO.fits(number.value)
+            and OPERATOR.fits(request.operator)
+            and CUSTOMER_NAME.fits(name)
+            and CUSTOMER_PHONE.fits(phone)
+            and CUSTOMER_EMAIL.fits(email)
+            and (request.customer_address is None or _is_address(request.customer_address))
+            and (request.payment_provider is None or PAYMENT_PROVIDER.fits(request.payment_provider))
+            and (request.refund_notify_url is None or _is_url(request.refund_notify_url))
+            and (request.use_status_notify_url is None or _is_url(request.use_status_notify_url))
+            and (request.store_id is None or STORE_ID.fits(request.store_id))
+            and _are_usual_and_valid(entries)
+        )
+    except TypeError:  # a field that must be text is none: plugins make requests too
+        return False
+
+
+def _are_usual_and_valid(entries: object) -> bool:
+    """Whether these are entries of different listed products, with at most as many tickets as a call may have."""
+    if not isinstance(entries, tuple):
+        return False
+    tickets = 0
+    items = set()
+    for entry in entries:
+        if not isinstance(entry, TicketInfo) or entry.item_no is None or not ITEM_NO.fits(entry.item_no):
+            return False
+        if entry.item_name is not None or entry.ticket_price is not None or entry.expire_date is not None:
+            return False
+        if type(entry.ticket_amount) is not int or entry.ticket_amount < 1:
+            return False
+        tickets += entry.ticket_amount
+        items.add(entry.item_no)
+    return 0 < len(entries) == len(items) and tickets <= MAX_TICKETS[IssueType.ELECTRONIC]
+
+
+def violations_rule_by_rule(request: IssueRequest, *, today: date) -> tuple[Violation, ...]:
+    """As `issue_violations`, whose result it is for every request."""
     if not isinstance(request.issue_type, IssueType):
         return (_ISSUE.broken("IssueType", "must be one of the four IssueTypes", request.issue_type),)
     return (

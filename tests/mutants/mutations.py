@@ -1414,6 +1414,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         "envelope",
     ),
     _protocol(
+        "a request of the usual form with a product twice passes at once",
+        "rules",
+        "    return 0 < len(entries) == len(items) and",
+        "    return 0 < len(entries) and",
+        "rules",
+    ),
+    _protocol(
+        "a gift voucher under a MerchantTradeNo passes at once",
+        "rules",
+        " or entry.ticket_price is not None or entry.expire_date is not None:",
+        " or entry.ticket_price is not None:",
+        "rules",
+    ),
+    _protocol(
+        "an order of too many tickets passes at once",
+        "rules",
+        " and tickets <= MAX_TICKETS[IssueType.ELECTRONIC]",
+        "",
+        "rules",
+    ),
+    _protocol(
         "any signed message is a notification",
         "notification",
         "    if payload.keys().isdisjoint((*_REFUND_FIELDS, *_STATUS_FIELDS)):\n",

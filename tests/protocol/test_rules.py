@@ -6,19 +6,23 @@ Each case changes one thing in an example that keeps all rules, and says which f
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from key_words import mentions
+from quick import examples
 
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.rules import (
     ISSUE_PAGE,
     MAX_TICKETS,
+    is_usual_and_valid,
     issue_violations,
+    violations_rule_by_rule,
 )
 
 from .samples import (
@@ -48,6 +52,90 @@ NOW_ELECTRONIC = replace(
     is_immediate=True,
     ticket_info=tuple(replace(entry, start_date=None) for entry in ELECTRONIC.ticket_info),
 )
+
+
+# -- all at once, and one by one -------------------------------------------------------------------------------------
+
+_ODD: st.SearchStrategy[object] = (
+    st.sampled_from([*NO_ALPHANUMERICS, None, True, 0, 1, 1.5, b"A", (), [], NUMBER, GIFT_NUMBER, TODAY, TOMORROW])
+    | st.sampled_from([*IssueType, *PrintType, odd_number(TradeNoKind.MERCHANT, None), odd_number("merchant", "A1")])
+    | st.sampled_from(["A1", "1", "3", "王小明", "Jo Li", "0912345678", "a@b.tw", "https://a.tw/", "x" * 201, "<b>"])
+    | json_values
+)
+_ODD_ENTRY: st.SearchStrategy[object] = (
+    st.sampled_from([*NO_ALPHANUMERICS, None, True, False, 0, -1, 1, 8, 93, 94, 95, 100, 101, 10**30, 1.0, "1", b"A"])
+    | st.sampled_from(["VQT04959", "VNS21400", "五星渡假飯店", "A" * 9, TODAY, TOMORROW, YESTERDAY, datetime.max])
+    | json_values
+)
+
+
+def _changes(names: Iterable[str], values: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
+    """Up to three fields with other values."""
+    return st.dictionaries(st.sampled_from(list(names)), values, max_size=3)
+
+
+_requests = st.builds(
+    lambda request, changed, entries, changed_entry: altered(
+        altered_entry(replace(request, ticket_info=request.ticket_info[:entries]), **changed_entry), **changed
+    ),
+    st.sampled_from([*EXAMPLES.values(), MAILED, *[NOW_ELECTRONIC] * 6]),
+    _changes((field.name for field in fields(IssueRequest) if field.name != "ticket_info"), _ODD),
+    st.integers(1, 2),
+    _changes((field.name for field in fields(TicketInfo)), _ODD_ENTRY),
+)
+"""Requests that keep all rules, and requests that break some, half of them of the usual form."""
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(_requests)
+def test_all_at_once_finds_fault_exactly_where_the_rules_one_by_one_do(request: IssueRequest) -> None:
+    """A request that is passed at once breaks no rule, and the two are never of different opinions."""
+    one_by_one = violations_rule_by_rule(request, today=TODAY)
+
+    assert issue_violations(request, today=TODAY) == one_by_one
+    assert not (is_usual_and_valid(request) and one_by_one)
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(
+    _changes(("merchant_id", "operator", "store_id", "customer_name", "customer_phone", "customer_email"), _ODD),
+    _changes(("customer_address", "payment_provider", "refund_notify_url", "use_status_notify_url", "trade_no"), _ODD),
+    _changes(("item_no", "ticket_amount", "start_date"), _ODD_ENTRY),
+)
+def test_every_valid_request_of_the_usual_form_passes_at_once(
+    changed: dict[str, object], more: dict[str, object], entry: dict[str, object]
+) -> None:
+    """Otherwise the usual order would pay for both ways."""
+    request = altered(altered_entry(NOW_ELECTRONIC, **entry), **changed, **more)
+
+    assert is_usual_and_valid(request) == (violations_rule_by_rule(request, today=TODAY) == ())
+
+
+@pytest.mark.parametrize(
+    ("changed", "broken"),
+    [
+        ({"item_no": "VNS21400"}, "TicketInfo[1].ItemNo"),
+        ({"ticket_amount": 95}, "TicketAmount"),
+        ({"ticket_amount": True}, "TicketInfo[0].TicketAmount"),
+        ({"item_name": "<b>"}, "TicketInfo[0].ItemName"),
+        ({"ticket_price": -1}, "TicketInfo[0].TicketPrice"),
+        ({"expire_date": YESTERDAY}, "TicketInfo[0].ExpireDate"),
+    ],
+    ids=str,
+)
+def test_entry_that_breaks_a_rule_does_not_pass_at_once(changed: dict[str, object], broken: str) -> None:
+    """Twice the same product, 101 tickets, and fields that the usual form does not have."""
+    request = altered_entry(NOW_ELECTRONIC, **changed)
+
+    assert not is_usual_and_valid(request)
+    assert broken_fields(request) == [broken]
+
+
+@pytest.mark.parametrize("tickets", [(), None, [TicketInfo(item_no="A1", ticket_amount=1)], ("A1",), (None,)], ids=str)
+def test_only_a_tuple_of_entries_passes_at_once(tickets: object) -> None:
+    """Nothing, a list, and entries of another type."""
+    assert not is_usual_and_valid(altered(NOW_ELECTRONIC, ticket_info=tickets))
+    assert is_usual_and_valid(NOW_ELECTRONIC)
 
 
 # -- what keeps all rules ------------------------------------------------------------------------------------------
