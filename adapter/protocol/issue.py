@@ -74,8 +74,8 @@ class TradeNo:
         Raises:
             UnreadableReply: a number is no text.
         """
-        for kind in TradeNoKind:
-            value = optional_text(payload, kind.field_name)
+        for kind, name in _TRADE_NO_FIELDS.items():
+            value = optional_text(payload, name)
             if value is not None:
                 return cls(kind=kind, value=value)
         return None
