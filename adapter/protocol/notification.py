@@ -2,11 +2,14 @@
 
 ECPay posts a notification in the form of a request and expects an answer with RtnCode 1. Only parts of the pages' field
 lists could be read, and the meaning of UseStatus is disputed. So this module reads leniently: a notification with a
-valid checksum is never rejected because of a missing, new or differently typed field. It uses only the signed part of
-the envelope.
+valid checksum is never rejected because of another missing field, or of a new or oddly typed one. It uses only what is
+signed in the envelope.
 
 A valid checksum alone makes no notification: requests, answers and this module's own answers are signed with the same
-keys, and anyone who has recorded one can post it. Each notification has a field that no other message has.
+keys, and anyone who has recorded one can post it. The envelope's shape and time are not signed, so only the fields
+distinguish them: a notification names a status or a refunded amount, and nothing that only requests and answers have.
+Two answers cannot be distinguished, because no source lists their fields: those of QueryTicketStatus and
+QueryRefundInfo, which the adapter never asks for. What they say is true as well.
 """
 
 from __future__ import annotations
@@ -47,6 +50,10 @@ PLAIN_FIELDS = frozenset(
 
 _REFUND_FIELDS = ("RefundAmount", "TotalRefundAmount")
 _STATUS_FIELDS = ("UseStatus", "TicketNo")
+_ANY_OF = ("UseStatus", *_REFUND_FIELDS)
+"""A notification has one of these, by every source: without one, it would report nothing."""
+_NONE_OF = ("Action", "Operator", "RedeemAmount", "RedeemCount", "TicketList")
+"""Fields of redemption and refund requests (pages 29926 and 29931) and of the answer of QueryOrderInfo (page 37942)."""
 _LONGEST_VALUE = 200
 _LONGEST_NAME = 64
 _MAX_NAMES = 50
@@ -115,13 +122,15 @@ def open_notification(
         NotAnEnvelope, UnknownAddressee, Undecryptable, WrongChecksum: as `envelope.open_request`; answer all alike.
         WrongAddressee: the signed text names another merchant than the envelope, or it names none and its keys, such
             as a platform's, are accepted for several.
-        NotANotification: the signed text has no field of a notification.
+        NotANotification: the signed text is of another message.
     """
     request = open_request(body, lambda merchant_id, _platform_id: find_merchant(merchant_id))
     payload = request.payload
     _check_addressee(request, of_one)
-    if payload.keys().isdisjoint((*_REFUND_FIELDS, *_STATUS_FIELDS)):
-        raise NotANotification("The signed text names neither a refunded amount nor a ticket or its status.")
+    if payload.keys().isdisjoint(_ANY_OF):
+        raise NotANotification("The signed text names neither a refunded amount nor the status of a ticket.")
+    if not payload.keys().isdisjoint(_NONE_OF):
+        raise NotANotification("The signed text has fields of a request or of an answer about an order.")
     return Notification(
         request=request,
         kind=_kind(payload, posted_to),

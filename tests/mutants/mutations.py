@@ -1437,7 +1437,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     _protocol(
         "any signed message is a notification",
         "notification",
-        "    if payload.keys().isdisjoint((*_REFUND_FIELDS, *_STATUS_FIELDS)):\n",
+        "    if payload.keys().isdisjoint(_ANY_OF):\n",
+        "    if False:\n",
+        "notification",
+    ),
+    _protocol(
+        "an answer about an order is a notification",
+        "notification",
+        "    if not payload.keys().isdisjoint(_NONE_OF):\n",
         "    if False:\n",
         "notification",
     ),
