@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import io
 import json
+import re
 import tarfile
 import urllib.parse
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from importlib.metadata import version
 from typing import Final
 
 from adapter.errors import AdapterError, SettingsError
+from adapter.operations.decodings import decoded
 
 FILE_SECONDS: Final = 60.0
 """Time limit of one file."""
@@ -28,6 +30,10 @@ FILE_MAX_BYTES: Final = 8 * 1024 * 1024
 HIDDEN: Final = "(hidden)"
 SECRET_MIN_CHARACTERS: Final = 6
 """A shorter text is not hidden: it would be found in the middle of words."""
+_WORD: Final = re.compile(rf"[^\s\"',<>{{}}\[\]()]{{{SECRET_MIN_CHARACTERS},}}")
+"""What is decoded as a whole: text without blanks, quotes and brackets, which no encoding of a secret has."""
+_SPACED_HEX: Final = re.compile(r"\b(?:[0-9a-fA-F]{2} ){5,}[0-9a-fA-F]{2}\b")
+"""A dump of bytes, whose blanks part the words."""
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 """Version of the manifest."""
@@ -42,8 +48,9 @@ offsets, consumer groups with their lags, and the metrics, health and informatio
 given, its last lines are in it; they have order ids and trade numbers.
 
 What is not in it: keys and passwords, records of topics, customer data, ticket numbers and redemption codes. If a
-secret of the settings appears in a file all the same, it is replaced by "(hidden)", and the manifest counts it. If the
-settings could not be read, only the texts of secret files are replaced; the manifest then has a sentence at log.txt.
+secret of the settings appears in a file all the same, also encoded, it is replaced by "(hidden)", and the manifest
+counts it; docs/operations/support-bundle.md has the limits of this. If the settings could not be read, only the texts
+of secret files are replaced; the manifest then has a sentence at log.txt.
 
 Look at the files before you send them, the log above all: it may have lines of other programs.
 """
@@ -146,7 +153,46 @@ def _reason(error: Exception) -> str:
 
 
 def hide(text: str, secrets: Collection[str]) -> tuple[str, int]:
-    """Replace each secret in the text, also as JSON and URLs write it; return the text and the number of secrets."""
+    """Replace each secret in the text; return the text and the number of replacements.
+
+    A secret that stands there as it is, or as JSON and URLs write it, is replaced alone. Of one in another form
+    (`decodings`), in other letter case or backwards, the whole word is replaced: it may hold more of the secret.
+    """
+    text, found = _hide_written(text, secrets)
+    needles = frozenset(needle for secret in secrets for needle in _needles(secret))
+    if not needles:
+        return text, found
+    known: dict[str, bool] = {}
+
+    def hidden(word: re.Match[str]) -> str:
+        nonlocal found
+        shows = known.get(word[0])
+        if shows is None:
+            shows = known[word[0]] = _shows(word[0], needles)
+        found += shows
+        return HIDDEN if shows else word[0]
+
+    return _SPACED_HEX.sub(hidden, _WORD.sub(hidden, text)), found
+
+
+def _shows(word: str, needles: Collection[bytes]) -> bool:
+    """Whether a decoder finds a secret in this word."""
+    for _, text in decoded(word.encode("utf-8", "backslashreplace")):
+        folded = text.lower()
+        if any(needle in folded for needle in needles):
+            return True
+    return False
+
+
+def _needles(secret: str) -> Iterable[bytes]:
+    """A secret in lower case, forwards and backwards."""
+    if len(secret) < SECRET_MIN_CHARACTERS:
+        return ()
+    text = secret.casefold()
+    return {each.encode("utf-8", "backslashreplace") for each in (text, text[::-1])}
+
+
+def _hide_written(text: str, secrets: Collection[str]) -> tuple[str, int]:
     found = 0
     for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
         count = text.count(form)

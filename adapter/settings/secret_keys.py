@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from adapter.settings.groups import Settings
-from adapter.settings.secret_texts import url_passwords
+from adapter.settings.secret_texts import NAME_ENDING, url_passwords
 from adapter.settings.texts import inside, takes_secret
 
-_SECRET_NAME: Final = re.compile(
-    r"(secret|password|passphrase|token|credential|(api|private|access|hash|signing)_?key)s?$"
-)
+_SECRET_NAME: Final = re.compile(f"{NAME_ENDING}$")
 """Names of plugins' settings that hold secrets; only the plugin knows, and it is not loaded here."""
 
 

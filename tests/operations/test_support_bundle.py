@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import io
 import json
@@ -11,6 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
+from redaction.search import Kind, Mark, find_leaks
+from redaction.written import WRITTEN
 
 from adapter.errors import BrokerUnavailable, SettingsError
 from adapter.operations import support_bundle
@@ -27,6 +30,7 @@ from adapter.operations.support_bundle import (
 
 NOW = datetime(2026, 11, 30, 10, 20, 30, tzinfo=UTC)
 KEY = 'pa"ss+wörd/42'
+HASH_KEY = "Q7x2Lm9Vb4Tz8Kp3"
 
 
 def _file(text: str, *lacks: str) -> BundleFile:
@@ -104,6 +108,33 @@ async def test_secrets_are_hidden_wherever_they_show(form: Callable[[str], str])
     assert [written in each for each in everything] == [False] * 3
     assert all("(hidden)" in each for each in everything)
     assert found.hidden == 1
+
+
+ENCODED: dict[str, Callable[[str], str]] = {
+    "user and password": lambda text: base64.b64encode(f"shop:{text}".encode()).decode(),
+    "dump": lambda text: text.encode().hex(" "),
+}
+
+
+@pytest.mark.parametrize("form", [*WRITTEN, *ENCODED])
+@pytest.mark.parametrize("line", ["{}", "a {} b", 'x: "{}", b', "key={}&more", "(b'{}')", "https://h/{}/x"])
+def test_a_secret_is_hidden_in_every_form(form: str, line: str) -> None:
+    """Those that the search of the redaction tests finds, and what Basic authentication and dumps show."""
+    written = {**WRITTEN, **ENCODED}[form](HASH_KEY)
+    text, count = hide(f"before {line.format(written)} after\n", (HASH_KEY,))
+
+    assert find_leaks({"log": text.encode()}, [Mark(name="key", text=HASH_KEY, kind=Kind.KEY)]) == []
+    assert (count, text.startswith("before "), text.endswith(" after\n")) == (1, True, True)
+
+
+def test_texts_without_secrets_stay_as_they_are() -> None:
+    """Whatever they look like."""
+    text = (
+        f"2026-11-30T10:20:30Z {hashlib.sha256(b'x').hexdigest()} %E7%80%A7 \\u0051 Basic c2hvcDpwYXNzd29yZA== "
+        '{"order_id": "A-1", "trade_no": "CBX20260302153064851"} 7b 53 89 6b 74 28 49 d3 \ud800'
+    )
+
+    assert hide(text, (HASH_KEY, "short")) == (text, 0)
 
 
 def test_a_short_secret_hides_no_words() -> None:

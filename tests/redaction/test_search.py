@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
-import urllib.parse
-from collections.abc import Callable
 
 import pytest
 
 from redaction.search import Kind, Leak, Mark, find_leaks
+from redaction.written import WRITTEN
 
 KEY = Mark(name="hash key", text="Q7x2Lm9Vb4Tz8Kp3", kind=Kind.KEY)
 NAME = Mark(name="name", text="瀧澤彗璃", kind=Kind.CUSTOMER)
 PHONE = Mark(name="phone", text="0987612345", kind=Kind.CUSTOMER)
-
-WRITTEN: dict[str, Callable[[str], str]] = {
-    "plain": lambda text: text,
-    "upper case": str.upper,
-    "backwards": lambda text: text[::-1],
-    "JSON": json.dumps,
-    "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
-    "every character escaped": lambda text: "".join(f"\\u{ord(each):04X}" for each in text),
-    "bytes of Python": lambda text: repr(text.encode()),
-    "bytes escaped": lambda text: "".join(f"\\x{each:02x}" for each in text.encode()),
-    "URL": lambda text: urllib.parse.quote(text, safe=""),
-    "every byte of a URL": lambda text: "".join(f"%{each:02x}" for each in text.encode()),
-    "HTML": html.escape,
-    "HTML numbers": lambda text: "".join(f"&#x{ord(each):x};" for each in text),
-    "base64": lambda text: base64.b64encode(text.encode()).decode(),
-    "base64 of URLs": lambda text: base64.urlsafe_b64encode(f"?>?>{text}".encode()).decode().rstrip("="),
-    "base64 in JSON": lambda text: base64.b64encode(json.dumps({"a": text}).encode()).decode(),
-    "hex": lambda text: text.encode().hex(),
-    "hex upper case": lambda text: text.encode().hex().upper(),
-    "hex with colons": lambda text: text.encode().hex(":"),
-    "hex of base64": lambda text: base64.b64encode(text.encode()).hex(),
-    "UTF-16": lambda text: text.encode("utf-16-le").decode("latin-1"),
-}
-
 
 BEFORE = ("", "x", "ab", "a sentence: ", "key=\\")
 CASES = [(mark, form) for mark in (KEY, NAME, PHONE) for form in WRITTEN if (mark, form) != (NAME, "UTF-16")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ import pytest
 from adapter.settings import load
 from adapter.settings.secret_keys import secret_keys
 from adapter.settings.secret_texts import secret_texts, url_passwords
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.startswith(("ECTICKET_", "OTEL_")):
+            monkeypatch.delenv(name)
 
 
 def test_secrets_of_every_source_are_listed(tmp_path: Path) -> None:
@@ -77,6 +85,35 @@ def test_passwords_of_urls_are_found_in_one_way(text: str, passwords: list[str])
     """Those that a support bundle hides are those of whose file the start warns."""
     assert list(url_passwords(text)) == passwords
     assert list(secret_keys({"callbacks": {"public_url": text}})) == ["callbacks.public_url"] * bool(passwords)
+
+
+def test_secrets_of_plugins_are_known_by_their_names(tmp_path: Path) -> None:
+    """However short they are, and what is in the files that they name; in a structure and in the text of one."""
+    for name in ("hook", "pem", "catalogue"):
+        (tmp_path / name).write_text(f"whsec_of-{name}\n")
+    chat = {
+        "pin_token": "brief",
+        "rooms": [{"api_key": "k-1", "room": "hall"}],
+        "catalogue": str(tmp_path / "catalogue"),
+    }
+    shop = {"secret_files": [str(tmp_path / "hook")], "token_path": str(tmp_path / "pem")}
+    given = {"chat": chat, "webhook": {"endpoints": json.dumps({"shop": shop})}}
+
+    found = secret_texts(load(None, {"plugins.settings": json.dumps(given)}))
+
+    assert {"brief", "k-1", "whsec_of-hook", "of-hook", "whsec_of-pem"} <= found
+    assert not {"hall", "whsec_of-catalogue"} & found
+
+
+def test_secrets_of_the_environment_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of proxies and of the exporter of traces, whether or not the settings use them."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://shop:of%20https@proxy.example:3128")
+    monkeypatch.setenv("all_proxy", "shop:of-all@proxy.example")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20of-traces,api-key=of-key")
+
+    found = secret_texts(load(None, {"callbacks.public_url": "https://shop.example/?token=of-query&x=1"}))
+
+    assert {"of https", "of-all", "Bearer of-traces", "of-traces", "of-key", "of-query"} <= found
 
 
 def test_no_secret_shows_in_the_settings_own_text(tmp_path: Path) -> None:
