@@ -6,8 +6,13 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import trustme
+
 from adapter.protocol.credentials import Credentials, Merchant
 from redaction.search import Kind, Mark
+
+CLIENT_PEM: Final = trustme.CA().issue_cert("client.example").private_key_and_cert_chain_pem.bytes().decode()
+"""A client certificate and its private key."""
 
 KEYS: Final[Mapping[str, str]] = {
     "hash key": "Q7x2Lm9Vb4Tz8Kp3",
@@ -23,8 +28,13 @@ KEYS: Final[Mapping[str, str]] = {
     "webhook secret": base64.b64encode(b"Ly7Gf2Jv9Qd4Cs8Hm1Xt6Bw3").decode(),
     "plugin's token": "Nb3Hv8Dk1Fz6Qw9S",
     "password of the public address": "Vq1Sx6Ld9Jm4Tb7R",
+    "client secret": "Rf6Yk2Pw9Gm4Xb8J",
+    "private key": CLIENT_PEM.splitlines()[1][10:50],  # before and after it every key of this kind is the same
+    "webhook secret of a file": base64.b64encode(b"Sw5Hq8Zk3Nv7Bd2Mx9Jc6Tg4").decode(),
+    "password of the variable for a proxy": "Jn7Cv4Xs1Qg8Wz5D",
+    "header of the exporter": "Hb9Mt3Gz6Kx1Vr8L",
 }
-"""Every secret of the settings."""
+"""Every kind of secret that settings, their files and the environment can have, in each place where one can be."""
 
 CUSTOMER: Final[Mapping[str, str]] = {
     "name": "Qzvxwjk Wbvqkpz",

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import httpx
 from aiokafka.admin import AIOKafkaAdminClient
@@ -43,7 +44,7 @@ from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import read_to_end
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.envelope import seal_request
-from redaction.marks import BY_PLATFORM, CUSTOMER, KEYS, MERCHANT, TICKET_NO
+from redaction.marks import BY_PLATFORM, CLIENT_PEM, CUSTOMER, KEYS, MERCHANT, TICKET_NO
 from redaction.orders import DROPPED, FAILING, GARBAGE, IN_DOUBT, LOST, UNFINISHED
 
 HERE = Path(__file__).parent
@@ -92,16 +93,24 @@ class Scene:
             return any([kind in (dict(record.headers)["ce_type"] or b"") async for record in records])
 
     async def run_commands(
-        self, worker: Worker, commands: Sequence[Sequence[str]], *, module: str, to: str
+        self,
+        worker: Worker,
+        commands: Sequence[Sequence[str]],
+        *,
+        module: str,
+        to: str,
+        without: Sequence[str] = (),
+        **more: str,
     ) -> list[int]:
         """Run commands with the worker's settings, and keep what they write; `to` begins the outputs' names.
 
-        Returns their exit codes.
+        The variables `without` are left out, and `more` are added. Returns the exit codes.
         """
         folder = self.folder / to
         folder.mkdir()
-        variables = {**worker.environment, "ECTICKET_TERMINATION_LOG": str(folder / "termination")}
-        variables.pop("PYTHONDEVMODE", None)  # for what runs for long; a command would take several times as long
+        variables = {**worker.environment, "ECTICKET_TERMINATION_LOG": str(folder / "termination"), **more}
+        for name in ("PYTHONDEVMODE", *without):  # for what runs for long; a command would take several times as long
+            variables.pop(name, None)
         arguments = (sys.executable, "-m", module, str(folder), json.dumps(commands))
         process = await launch(arguments, variables, folder / "log")
         await asyncio.wait_for(process.wait(), SLOW_MACHINE * SECONDS)
@@ -166,13 +175,13 @@ class Scene:
         finally:
             await admin.close()
 
-    def unpack(self, bundle: Path) -> None:
-        """Keep each file of a support bundle."""
+    def unpack(self, bundle: Path, *, to: str = "bundle") -> None:
+        """Keep each file of a support bundle; `to` begins the outputs' names."""
         with tarfile.open(bundle) as tar:
             for member in tar.getmembers():
                 file = tar.extractfile(member)
                 assert file is not None
-                self.outputs[f"bundle/{member.name.partition('/')[2]}"] = file.read()
+                self.outputs[f"{to}/{member.name.partition('/')[2]}"] = file.read()
 
     def read_files(self, worker: Worker) -> None:
         """Keep the worker's log, and what the webhook's receiver got."""
@@ -249,6 +258,36 @@ def _written(answer: httpx.Response) -> bytes:
     return f"{answer.status_code}\n{head}\n\n".encode() + answer.content + b"\n"
 
 
+def other_ways(folder: Path) -> dict[str, str]:
+    """Variables for other ways to brokers and ECTicket than the scene's: with TLS, and the environment's proxy."""
+    proxy = f"http://{USER}:{KEYS['password of the variable for a proxy']}@127.0.0.1:9"
+    file, secrets = folder / "client.pem", folder / "other-secrets"
+    file.write_text(CLIENT_PEM, encoding="utf-8")
+    (secrets / "kafka").mkdir(parents=True)
+    (secrets / "kafka" / "oauth_client_secret").write_text(KEYS["client secret"], encoding="utf-8")
+    return {
+        "ECTICKET_SECRETS_DIR": str(secrets),
+        "HTTP_PROXY": proxy,
+        "HTTPS_PROXY": proxy,
+        "ECTICKET_PROVIDER__TRUST_ENV": "true",
+        "ECTICKET_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "ECTICKET_KAFKA__SASL_MECHANISM": "OAUTHBEARER",
+        "ECTICKET_KAFKA__OAUTH_TOKEN_URL": "http://127.0.0.1:9/token",
+        "ECTICKET_KAFKA__OAUTH_CLIENT_ID": USER,
+        "ECTICKET_KAFKA__SSL_CERT_FILE": str(file),
+        "ECTICKET_KAFKA__SSL_KEY_FILE": str(file),
+    }
+
+
+NOT_ANOTHER_WAY: Final = (
+    "ECTICKET_PROVIDER__PROXY",
+    "ECTICKET_PROVIDER__PROXY_USERNAME",
+    "ECTICKET_KAFKA__SASL_USERNAME",
+    "ECTICKET_KAFKA__OAUTH_CLIENT_SECRET",
+)
+"""Variables of the scene that contradict `other_ways`."""
+
+
 def _secret_files(folder: Path) -> Path:
     """The folder of secret files, as Kubernetes would mount it."""
     files = {
@@ -268,9 +307,10 @@ def _secret_files(folder: Path) -> Path:
     return folder / "secrets"
 
 
-def plugin_settings(hook_port: int = 9, **hostile: object) -> str:
+def plugin_settings(hook_port: int = 9, *, secret_files: Sequence[Path] = (), **hostile: object) -> str:
     """The settings of the plugins; `hostile` are further ones of the hostile plugin."""
     shop = {
+        "secret_files": [str(each) for each in secret_files],
         "url": f"http://127.0.0.1:{hook_port}/hook",
         "secrets": [f"whsec_{KEYS['webhook secret']}"],
         "allow_http": True,
@@ -308,6 +348,8 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
     sandbox = SandboxSettings(
         port=0, job_seconds=0.2, merchants=(MERCHANT, BY_PLATFORM), report_interval_seconds=0, notify_again_seconds=1
     )
+    hook_secret = folder / "hook.secret"
+    hook_secret.write_text(f"whsec_{KEYS['webhook secret of a file']}\n", encoding="utf-8")
     settings = {
         "kafka__bootstrap_servers": "",
         "kafka__security_protocol": "SASL_PLAINTEXT",
@@ -319,7 +361,8 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
         "keys__signing_key": KEYS["signing key"],
         "secrets_dir": str(_secret_files(folder)),
         "plugins__paths": str(HERE / "hostile_plugin.py"),
-        "plugins__settings": plugin_settings(hook.port),
+        "plugins__settings": plugin_settings(hook.port, secret_files=[hook_secret]),
+        "kafka__oauth_client_secret": KEYS["client secret"],
         "provider__proxy": f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}",
         "provider__proxy_username": USER,
         "collect__issue_types": "serial_number",

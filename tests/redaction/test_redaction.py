@@ -13,7 +13,7 @@ from integration.cluster import Worker
 from redaction.leaky import PLANTED
 from redaction.marks import KEYS, MERCHANT, marks
 from redaction.orders import GOOD, IN_DOUBT, LOST, PARKED, WAITING
-from redaction.scene import Scene, open_scene, plugin_settings
+from redaction.scene import NOT_ANOTHER_WAY, Scene, open_scene, other_ways, plugin_settings
 from redaction.search import Kind, Leak, find_leaks
 
 BELONGS: Collection[tuple[str, Kind]] = {
@@ -77,6 +77,14 @@ def commands(folder: Path, log: Path) -> Iterator[tuple[int, Sequence[str]]]:
     yield 0, ("support-bundle", "--log", str(log), "--output", str(folder / "bundle.tar.gz"))
 
 
+def commands_of_other_ways(folder: Path, log: Path) -> Iterator[tuple[int, Sequence[str]]]:
+    """Commands that connect with what the scene's own settings cannot have at the same time."""
+    yield 1, ("check", "--json")
+    yield 0, ("settings", "show")
+    yield 1, ("query", LOST, "--merchant", MERCHANT.merchant_id)
+    yield 0, ("support-bundle", "--log", str(log), "--output", str(folder / "other.tar.gz"))
+
+
 LEAKY_COMMANDS: Mapping[tuple[str, ...], int] = {
     ("explain", "A-1"): 0,
     ("run", "--only", "nothing"): 2,
@@ -120,6 +128,7 @@ async def test_no_output_has_keys_customers_or_ticket_numbers_and_each_planted_l
     """
     async with open_scene(tmp_path) as scene:
         monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"api-key={KEYS['header of the exporter']}")
         monkeypatch.setenv("PYTHONDEVMODE", "1")
         worker = await scene.cluster.start()
         monkeypatch.delenv("PYTHONDEVMODE")
@@ -132,8 +141,19 @@ async def test_no_output_has_keys_customers_or_ticket_numbers_and_each_planted_l
             await scene.published(kind)
         listed = {tuple(words): code for code, words in commands(tmp_path, worker.log)}
         await _collect(scene, worker, listed, module="redaction.many_commands", to="commands")
+        others = {tuple(words): code for code, words in commands_of_other_ways(tmp_path, worker.log)}
+        codes = await scene.run_commands(
+            worker,
+            list(others),
+            module="redaction.many_commands",
+            to="others",
+            without=NOT_ANOTHER_WAY,
+            **other_ways(tmp_path),
+        )
+        scene.unpack(tmp_path / "other.tar.gz", to="other bundle")
         leaks, in_place = _out_of_place(scene)
 
+        assert codes == list(others.values())
         assert leaks == []
         assert in_place == set(BELONGS), "the search does not find what is there"
         assert {event.type for event in scene.cluster.event_log.events} >= EVENTS
