@@ -126,8 +126,8 @@ def _builds(asked: argparse.Namespace) -> Sequence[Build]:
     """The adapters to compare; the first is the one that the others are compared with."""
     changes = tuple(tuple(each.split("=", 1)) for each in asked.set)
     before = () if asked.before is None else (earlier(asked.before),)
-    other = () if asked.python is None else (on_interpreter(asked.python, changes),)
-    return (*before, replace(PRESENT, changes=changes), *other)
+    others = (on_interpreter(python, changes) for python in asked.python)
+    return (*before, replace(PRESENT, changes=changes), *others)
 
 
 async def _fixed(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -259,7 +259,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="compare, paced, fixed: rounds (%(default)s)",
     )
-    parser.add_argument("--python", type=Path, metavar="PROGRAM", help="compare, paced, fixed: run it by this one too")
+    parser.add_argument(
+        "--python", type=Path, nargs="+", default=(), metavar="PROGRAM", help="compare, paced, fixed: by these too"
+    )
     parser.add_argument(
         "--set", nargs="+", default=(), metavar="NAME=VALUE", help="compare, paced, fixed: its settings"
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from image.containerfile import build_context, stages
 
@@ -33,6 +36,31 @@ def test_everything_is_a_wheel_with_a_pinned_hash() -> None:
         "--require-hashes --requirement requirements/image.txt",
     ]
     assert any(step.word == "ENV" and "PIP_ONLY_BINARY=:all:" in step.text for step in BUILD)
+
+
+@pytest.mark.parametrize(
+    ("options", "interpreter", "builds"),
+    [
+        ("'--enable-shared' '--enable-optimizations' '--with-lto'", "optimized", True),
+        ("'--enable-shared'", "optimized", False),
+        ("None", "optimized", False),
+        ("'--enable-shared'", "any", True),
+    ],
+)
+def test_a_base_whose_python_is_not_optimized_builds_no_image(
+    options: str, interpreter: str, builds: bool, tmp_path: Path
+) -> None:
+    """Such an interpreter needs a tenth more CPU time for each order; a build with it must ask for it."""
+    (step,) = [step.text for step in BUILD if step.word == "RUN" and "CONFIG_ARGS" in step.text]
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "{options}"\n')
+    python.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "INTERPRETER": interpreter}
+
+    ended = subprocess.run(["/bin/sh", "-e", "-c", step], env=environment, capture_output=True, check=False)
+
+    assert (ended.returncode == 0) is builds
+    assert BUILD[1].text == "INTERPRETER=optimized"
 
 
 def test_the_user_is_a_number_and_not_root() -> None:
