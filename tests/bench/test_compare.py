@@ -129,6 +129,17 @@ async def test_without_another_build_there_is_no_ratio_and_the_report_says_so() 
     assert met(report) == [True]
 
 
+async def test_another_interpreter_has_a_ratio_and_no_aim() -> None:
+    """What it saves is its own merit, not that of a change."""
+    other = on_interpreter(Path(sys.executable), ())
+    load = ScriptedLoad({"now": [cost(10)], other.name: [cost(9)]})
+
+    report = await compared(load, PRESENT, other)
+
+    assert report.rows[1]["CPU, times now"] == "0.90 (0.90 to 0.90)"
+    assert met(report) == [True]
+
+
 async def test_later_events_miss_an_aim() -> None:
     """Waiting for more outcomes saves CPU, and may not cost more time than allowed."""
     load = ScriptedLoad({"before": [cost(10, issued_p99=1000)], "now": [cost(5, issued_p99=2600)]})
