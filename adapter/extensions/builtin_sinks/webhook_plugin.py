@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import httpx
 from pydantic import (
@@ -21,9 +21,11 @@ from pydantic import (
 from adapter.errors import SettingsError
 from adapter.extensions.builtin_sinks.addresses import literal, may_go_to
 from adapter.extensions.builtin_sinks.secrets import Secrets
-from adapter.extensions.builtin_sinks.webhook import Webhook
 from adapter.extensions.hookspecs import hookimpl
 from adapter.extensions.sinks import Sink
+
+if TYPE_CHECKING:
+    from adapter.extensions.builtin_sinks.webhook import Webhook
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -129,6 +131,9 @@ def _secrets(endpoint: EndpointSettings) -> Secrets:
 
 
 def _sink(name: str, endpoint: EndpointSettings) -> Webhook:
+    # Its HTTP client takes longer to import than all other plugins, and most processes have no endpoint.
+    from adapter.extensions.builtin_sinks.webhook import Webhook
+
     return Webhook(
         name=f"webhook-{name}",
         url=endpoint.url,

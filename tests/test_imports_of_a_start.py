@@ -1,0 +1,50 @@
+"""What a start must not import, because it takes time and memory and does nothing for that command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+_HELP = """
+from adapter.cli import main
+assert main(["--help"]) == 0
+"""
+_SUBMIT = """
+from adapter.app import Adapter
+from adapter.settings import load
+settings = {
+    "kafka.bootstrap_servers": "localhost:9092",
+    "merchants.3085676.hash_key": "k" * 16,
+    "merchants.3085676.hash_iv": "i" * 16,
+    "submit.operator": "shop",
+}
+Adapter(load(None, settings), ["submit"])
+"""
+_MODULES = """
+import json, sys
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+_SERVICE = ("aiokafka", "cryptography", "httpx", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn")
+_OTHERS = ("adapter.dev", "adapter.testing", "boto3", "httpcore", "jsonschema", "opentelemetry", "pytest", "typer")
+_USED = {"help": ("typer", "rich"), "submit": ("aiokafka", "httpx", "pydantic")}
+"""What each start does import: without it, the check would look at nothing."""
+
+
+@pytest.mark.parametrize(
+    ("start", "code", "unused"),
+    [
+        ("help", _HELP, (*_SERVICE, "adapter.app", "adapter.dev", "yaml")),
+        ("submit", _SUBMIT, _OTHERS),
+    ],
+)
+def test_a_start_imports_nothing_heavy_that_it_does_not_use(start: str, code: str, unused: tuple[str, ...]) -> None:
+    """`--help` needs no service; the service needs no sink's client, no tracing, nothing of commands and tests."""
+    run = subprocess.run([sys.executable, "-c", code + _MODULES], capture_output=True, text=True, check=True)
+    imported = set(json.loads(run.stderr.splitlines()[-1]))
+
+    assert set(_USED[start]) <= imported
+    assert not imported & set(unused)
