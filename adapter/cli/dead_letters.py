@@ -168,7 +168,8 @@ def _print_what_to_do(dead_letter: DeadLetter) -> None:
     note(f"Replay it: ecticket-adapter dead-letters replay {dead_letter.name}")
     if dead_letter.reason == "unresolved":
         for trade_no in dead_letter.trade_nos:
-            note(f'Publish what became of it: ecticket-adapter resolve {trade_no} --as issued|failed --why "..."')
+            note(f'Publish that it was issued: ecticket-adapter resolve {trade_no} --as issued --why "..."')
+            note(f'Publish that it failed: ecticket-adapter resolve {trade_no} --as failed --why "..."')
 
 
 def _record_json(record: Record, dead_letter: DeadLetter, *, value: bool) -> dict[str, object]:

@@ -22,6 +22,7 @@ from adapter.issuance.park_messages import not_collected
 from adapter.issuance.times import later
 from adapter.protocol.issue import IssueType, TradeNo
 from adapter.protocol.order_detail import TicketRow, UseStatus
+from adapter.protocol.taipei import taipei_day
 
 MAX_REPORT_DAYS: Final = 60
 """The days of one report. ECPay allows "3 months" (page 48558) without a definition; this is less by any."""
@@ -327,13 +328,16 @@ def next_collect_step(
     """
     if isinstance(result, TicketsComplete):
         return PublishCollected(tickets=result.tickets)
+    days = awaited.days(progress.reports, taipei_day(now))
     if isinstance(result, TicketsContradictory):
         clause = f"ECTicket's ticket report cannot be believed about it, because {result.problem}"
-        return Park(reason=ParkReason.UNRESOLVED, message=not_collected(awaited.trade_no, clause))
+        message = not_collected(awaited.trade_no, clause, begin=days.begin, end=days.end)
+        return Park(reason=ParkReason.UNRESOLVED, message=message)
     age = (now - progress.since).total_seconds()
     incomplete = result if isinstance(result, TicketsIncomplete) else None
     if age >= policy.give_up_after_seconds and (incomplete is not None or progress.failed >= FAILED_MAX):
-        message = not_collected(awaited.trade_no, _gave_up(awaited, progress, incomplete))
+        clause = _gave_up(awaited, progress, incomplete)
+        message = not_collected(awaited.trade_no, clause, begin=days.begin, end=days.end)
         return Park(reason=ParkReason.UNRESOLVED, message=message)
     interval = min(max(policy.interval_seconds, age / INTERVAL_SHARE), policy.longest_wait_seconds)
     until_given_up = policy.give_up_after_seconds - age

@@ -6,6 +6,7 @@ Each message says what happened, under which number, and what to do. It contains
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from shlex import quote
 
 from adapter.issuance.actions import Park, ParkReason
@@ -15,7 +16,8 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 _UNRESOLVED = (
     "Tickets may exist under {number}: {reason}, and ECTicket's answers did not settle it in time. "
     "Look it up (`ecticket-adapter {query}`). Once you know, resolve it (`ecticket-adapter resolve {value} "
-    "--as issued|failed --why ...`); to query it again, replay it (`ecticket-adapter dead-letters replay {value}`)."
+    "--as issued --why ...`, or `--as failed`); to query it again, replay it (`ecticket-adapter dead-letters replay "
+    "{value}`)."
 )
 _GAVE_UP = (
     "{number} was certainly not sent: no tickets exist. Find out why ECTicket could not be reached or did not accept "
@@ -42,8 +44,8 @@ _OTHER_ORDER = (
 
 _NOT_COLLECTED = (
     "The tickets of {number} exist and could not be collected: {reason}. No ticket number of it was published. Compare "
-    "it with ECPay's ticket report (`ecticket-adapter report --type tickets`), and ask ECPay if that is wrong. To "
-    "collect it again, replay it (`ecticket-adapter dead-letters replay {value}`)."
+    "it with ECPay's ticket report (`ecticket-adapter report --type tickets --from {begin} --to {end}`), and ask ECPay "
+    "if that is wrong. To collect it again, replay it (`ecticket-adapter dead-letters replay {value}`)."
 )
 
 
@@ -97,9 +99,13 @@ def query_command(trade_no: TradeNo) -> str:
     return f"query {quote(trade_no.value)}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
 
 
-def not_collected(trade_no: TradeNo, clause: str) -> str:
-    """Return the message for tickets that exist and were not collected; `clause` gives the reason."""
-    return _NOT_COLLECTED.format(number=number_name(trade_no), value=trade_no.value, reason=clause)
+def not_collected(trade_no: TradeNo, clause: str, *, begin: date, end: date) -> str:
+    """Return the message for tickets that exist and were not collected; `clause` gives the reason.
+
+    They were issued from `begin` to `end` (days in Taipei).
+    """
+    number, value = number_name(trade_no), trade_no.value
+    return _NOT_COLLECTED.format(number=number, value=value, reason=clause, begin=begin, end=end)
 
 
 def _doubt_clause(state: PartState) -> str:

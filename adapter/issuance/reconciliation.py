@@ -296,7 +296,7 @@ def _not_reported(published: PublishedIssuance) -> tuple[DifferenceKind, str] | 
     else:
         step = (
             f"Query it (`ecticket-adapter {query}`) and ask ECPay; then resolve it (`ecticket-adapter resolve "
-            f"{quote(published.trade_no.value)} --as issued|failed --why ...`)."
+            f"{quote(published.trade_no.value)} --as issued --why ...`, or `--as failed`)."
         )
     message = f"{number} was published as {published.state}, and ECPay's report lacks it. {step}"
     return DifferenceKind.NOT_REPORTED, message
@@ -348,13 +348,12 @@ def _either(
 
 def _not_published_message(reported: ReportedIssuance) -> str:
     value = quote(reported.trade_no.value)  # a report may have any text there
-    resolution = {IssueStatus.ISSUED: "issued", IssueStatus.FAILED: "failed"}.get(
-        reported.status or IssueStatus.IN_PROGRESS, "issued|failed"
-    )
+    resolution = "failed" if reported.status is IssueStatus.FAILED else "issued"
+    other = "" if reported.status in {IssueStatus.ISSUED, IssueStatus.FAILED} else ", or `--as failed`"
     return (
         f"{number_name(reported.trade_no)} is in ECPay's report as {_STATUS_WORDS[reported.status]}, and no event has "
         f"it. If a dead letter holds it (`ecticket-adapter dead-letters list`), resolve it (`ecticket-adapter resolve "
-        f"{value} --as {resolution} --why ...`). If another program issued it, accept its numbers with "
+        f"{value} --as {resolution} --why ...`{other}). If another program issued it, accept its numbers with "
         "reconcile.ignore_prefixes. Otherwise ask ECPay who issued it."
     )
 
