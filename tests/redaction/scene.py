@@ -270,6 +270,7 @@ def other_ways(folder: Path) -> dict[str, str]:
         "HTTP_PROXY": proxy,
         "HTTPS_PROXY": proxy,
         "ECTICKET_PROVIDER__TRUST_ENV": "true",
+        "ECTICKET_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9",
         "ECTICKET_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
         "ECTICKET_KAFKA__SASL_MECHANISM": "OAUTHBEARER",
         "ECTICKET_KAFKA__OAUTH_TOKEN_URL": "http://127.0.0.1:9/token",
