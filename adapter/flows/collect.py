@@ -5,6 +5,9 @@ The stage reads the events. An `issued` event of a configured issue type becomes
 a merchant. The stage reads those records too, and they wait there until a report has all their tickets.
 `report_rounds` reads the reports, and `issuance.collecting` decides what they mean.
 
+A record on the confirmations topic without a valid signature is parked (`unverified`): codes would be published for an
+order that its writer chose. Events are not signed, so an `issued` event on its own topic counts as it is.
+
 Only the published event has the numbers. No other record, log line or error has them.
 """
 
@@ -36,6 +39,7 @@ from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, FlowObserver, Merchants, TicketReports, Topics
 from adapter.flows.report_rounds import PendingTickets, ReportRounds, WaitingTickets
 from adapter.flows.untrusted_headers import UntrustedHeaders
+from adapter.flows.unverified import UnverifiedRecord, trust_of, unverified_cause
 from adapter.issuance.actions import Park
 from adapter.issuance.collecting import (
     AwaitedTickets,
@@ -66,7 +70,7 @@ class BeginCollecting:
     collection: Collection
 
 
-CollectSubject = BeginCollecting | PendingTickets | None
+CollectSubject = BeginCollecting | PendingTickets | UnverifiedRecord | None
 """None: a record that is not to be collected."""
 
 
@@ -117,29 +121,52 @@ class CollectStage:
 
         Raises Unreadable for an `issued` event or a collection that cannot be read.
         """
-        if is_collection(record.value):
-            return self._pending(record)
-        return PreparedRecord(lane=None, subject=self._begun(record))
+        collection = self._collection(record)
+        if collection is None:
+            return PreparedRecord(lane=None, subject=None)
+        if record.topic == self._topics.issuances:
+            return PreparedRecord(lane=None, subject=self._begun(collection))
+        trust, now = self._trust(record, collection), self._now()
+        if trust is not Trust.VALID:
+            self._untrusted_headers.report(record, trust)
+            unverified = UnverifiedRecord(trust, since=now)
+            return self._waiting(collection, unverified, unverified.verify_again_at(now))
+        if not is_collection(record.value):
+            return PreparedRecord(lane=None, subject=BeginCollecting(collection=collection))
+        pending = self._pending(record, collection)
+        return self._waiting(collection, pending, pending.due)
 
-    def _begun(self, record: Record) -> BeginCollecting | None:
-        """A replayed event was to be collected once, so its type is not compared with the settings again."""
-        if not is_issued_event(record):
-            return None
-        collection = collection_of_event(record, self._now())
-        is_wanted = record.topic != self._topics.issuances or collection.issuance.issue_type in self._issue_types
+    def _collection(self, record: Record) -> Collection | None:
+        """What the record is about; None for a record that is not to be collected."""
+        if record.topic != self._topics.issuances and is_collection(record.value):
+            return read_collection(record.value)
+        return collection_of_event(record, self._now()) if is_issued_event(record) else None
+
+    def _trust(self, record: Record, collection: Collection) -> Trust:
+        return trust_of(self._signer, record, collection.issuance.merchant_id)
+
+    def _begun(self, collection: Collection) -> BeginCollecting | None:
+        """A replayed event was to be collected once, so only the type of a new one is compared with the settings."""
+        is_wanted = collection.issuance.issue_type in self._issue_types
         return BeginCollecting(collection=collection) if is_wanted else None
 
-    def _pending(self, record: Record) -> PreparedRecord[CollectSubject]:
-        collection = read_collection(record.value)
-        history, trust = self._record_history(record)
-        if trust is not Trust.VALID:
-            self._untrusted_headers.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
+    def _waiting(
+        self, collection: Collection, subject: PendingTickets | UnverifiedRecord, due: datetime | None
+    ) -> PreparedRecord[CollectSubject]:
+        merchant_id = collection.issuance.merchant_id
+        return PreparedRecord(
+            lane=None,
+            subject=subject,
+            not_before=due,
+            # One of its own even if there is only one merchant: what awaits a report leaves slots for new events.
+            bulkhead=merchant_id if merchant_id in self._merchants.ids else "",
+            may_hand_off=True,
+        )
+
+    def _pending(self, record: Record, collection: Collection) -> PendingTickets:
+        history, _ = self._record_history(record)
         issuance, now = collection.issuance, self._now()
-        signed = trust is Trust.VALID
-        # Without a valid signature its tickets are still collected, but the claimed time does not delay that.
-        claimed = collection.not_before
         longest_wait = timedelta(seconds=self._policy.longest_wait_seconds)
-        due = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
         pending = PendingTickets(
             merchant_id=issuance.merchant_id,
             awaited=AwaitedTickets(
@@ -154,20 +181,15 @@ class CollectStage:
                 since=history.first_seen if history.replays else min(collection.since, now),
                 reports=collection.reports,
             ),
-            due=due,
+            due=due_within(collection.not_before, record, now, longest_wait),
         )
         self._rounds.add(pending)
-        return PreparedRecord(
-            lane=None,
-            subject=pending,
-            not_before=due,
-            # One of its own even if there is only one merchant: what awaits a report leaves slots for new events.
-            bulkhead=issuance.merchant_id if issuance.merchant_id in self._merchants.ids else "",
-            may_hand_off=True,
-        )
+        return pending
 
     async def handle(self, subject: CollectSubject, context: RecordContext) -> Outcome | RetryLater[CollectSubject]:
         """Begin to collect, or look for the tickets and publish them if all are there."""
+        if isinstance(subject, UnverifiedRecord):
+            return self._verify_again(context.record, subject)
         if not isinstance(subject, PendingTickets):
             return self._passed_on(context.record, subject)
         retry_at = await self._rounds.check(subject)
@@ -175,12 +197,29 @@ class CollectStage:
             return RetryLater(not_before=retry_at, subject=subject)
         return self._ended(context.record, subject) or RetryLater(not_before=subject.due, subject=subject)
 
+    def _verify_again(self, record: Record, unverified: UnverifiedRecord) -> Outcome | RetryLater[CollectSubject]:
+        collection = self._collection(record)
+        if collection is not None and self._trust(record, collection) is Trust.VALID:
+            if not is_collection(record.value):
+                return self._passed_on(record, BeginCollecting(collection=collection))
+            pending = self._pending(record, collection)
+            return RetryLater(not_before=pending.due, subject=pending)
+        at = unverified.verify_again_at(self._now())
+        if at is not None:
+            return RetryLater(not_before=at, subject=unverified)
+        return self._park_unverified(record, unverified)
+
+    def _park_unverified(self, record: Record, unverified: UnverifiedRecord) -> Outcome:
+        return self._parked(record, unverified_cause(unverified.trust, "collect"), _readable(record, self._now()))
+
     def hand_off(self, record: Record, subject: CollectSubject, _context: RecordContext) -> Outcome:
         """Write the awaited issuance again, at the topic's end, with its progress; or publish what was found for it.
 
         One that is overdue waits for one more interval, as in the confirm stage: it would be written again and again
         without a pause.
         """
+        if isinstance(subject, UnverifiedRecord):
+            return self._park_unverified(record, subject)
         if not isinstance(subject, PendingTickets):
             return self._passed_on(record, subject)
         ended = self._ended(record, subject)
@@ -249,6 +288,9 @@ class CollectStage:
         )
 
     def _parked(self, record: Record, cause: DeadLetterCause, collection: Collection | None) -> Outcome:
+        """The dead letter is signed only if its record was, or is an event on its own topic, which nothing signs."""
+        merchant_id = None if collection is None else collection.issuance.merchant_id
+        is_signed = record.topic == self._topics.issuances or trust_of(self._signer, record, merchant_id) is Trust.VALID
         self._observer.parked(cause.stage, cause.reason)
         history, _ = self._record_history(record, leniently=True)
         if collection is not None:
@@ -266,12 +308,12 @@ class CollectStage:
             order_record=collection.order_record if collection else None,
             topics=self._topics,
             now=self._now(),
-            signer=self._signer,
+            signer=self._signer if is_signed else None,
         )
         return Outcome(records=records)
 
     def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
-        """The trusted content of the record's headers; the value of a collection is read with or without a signature.
+        """The trusted content of the record's headers.
 
         Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
         """

@@ -3,6 +3,8 @@
 Thousands wait at once, so a waiting one is as small as possible: memory holds what the query needs, and the record is
 read again when its result is published. `issuance.confirm` decides when to query, and what an answer means.
 
+A confirmation without a valid signature claims no number, is not queried and publishes no result (`unverified`).
+
 A confirmation that was replayed from the dead letters is queried for another day, counted from its replay
 (docs/delivery.md, "Deferring"). The headers that say so stay with the record whenever it is written again.
 """
@@ -35,6 +37,7 @@ from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.flows.untrusted_headers import UntrustedHeaders
+from adapter.flows.unverified import UnverifiedRecord, trust_of, unverified_cause
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error
 from adapter.issuance.confirm import (
@@ -69,6 +72,10 @@ class PendingQuery:
     merchant_id: str
     awaited: Awaited
     due: datetime
+
+
+ConfirmSubject = PendingQuery | UnverifiedRecord | None
+"""None: a record of the collect stage, which reads the topic too."""
 
 
 class ConfirmStage:
@@ -114,7 +121,7 @@ class ConfirmStage:
         self._signer = signer or RecordSigner(KeyRing(merchants))
         self._untrusted_headers = UntrustedHeaders(self.name, observer)
 
-    async def prepare(self, record: Record) -> PreparedRecord[PendingQuery | None]:
+    async def prepare(self, record: Record) -> PreparedRecord[ConfirmSubject]:
         """Read the record and decide when to query it; None for a record of the collect stage, which reads it too.
 
         Raises Unreadable if it is not a confirmation.
@@ -122,46 +129,59 @@ class ConfirmStage:
         if is_for_collecting(record):
             return PreparedRecord(lane=None, subject=None)
         confirmation = read_confirmation(record.value)
-        history, trust = self._record_history(record)
-        if trust is not Trust.VALID:
-            self._untrusted_headers.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
+        trust, now = self._trust(record, confirmation), self._now()
+        if trust is Trust.VALID:
+            pending = self._pending(record, confirmation)
+            return self._prepared(confirmation, pending, pending.due)
+        self._untrusted_headers.report(record, trust)
+        unverified = UnverifiedRecord(trust, since=now)
+        return self._prepared(confirmation, unverified, unverified.verify_again_at(now))
+
+    def _prepared(
+        self, confirmation: Confirmation, subject: ConfirmSubject, due: datetime | None
+    ) -> PreparedRecord[ConfirmSubject]:
+        return PreparedRecord(
+            lane=None,
+            subject=subject,
+            not_before=due,
+            bulkhead=bulkhead_of(confirmation.issuance.merchant_id, self._merchants),
+            may_hand_off=True,
+        )
+
+    def _pending(self, record: Record, confirmation: Confirmation) -> PendingQuery:
+        """When to query a confirmation with a valid signature; its order has the number from now on."""
+        history, _ = self._record_history(record)
         issuance = confirmation.issuance
         self._remember(confirmation)
+        now, longest_wait = self._now(), timedelta(seconds=self._policy.longest_wait_seconds)
         awaited = Awaited(
             trade_no=_trade_no(confirmation),
             issue_type=ISSUE_TYPES[issuance.issue_type],
-            submitted_at=history.first_seen if history.replays else min(confirmation.submitted_at, self._now()),
+            submitted_at=history.first_seen if history.replays else min(confirmation.submitted_at, now),
             phase=Phase.DELAYED if confirmation.delayed else Phase.SUBMITTED,
             queries=confirmation.queries,
         )
-        now, longest_wait = self._now(), timedelta(seconds=self._policy.longest_wait_seconds)
-        claimed = confirmation.not_before
-        # Without a valid signature the result is still queried, but the claimed time does not delay that.
-        signed = trust is Trust.VALID
-        not_before = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
-        if signed and not (awaited.queries or confirmation.delayed or history.replays):
+        not_before = due_within(confirmation.not_before, record, now, longest_wait)
+        if not (awaited.queries or confirmation.delayed or history.replays):
             awaited = self._planned(issuance.merchant_id, awaited, now)
             not_before = max(not_before, later(awaited.submitted_at, awaited.first_query_seconds or 0.0))
         due = resume_query_at(not_before, now, self._policy, jitter=self._jitter())
-        return PreparedRecord(
-            lane=None,
-            subject=PendingQuery(issuance.merchant_id, awaited, due),
-            not_before=due,
-            bulkhead=bulkhead_of(issuance.merchant_id, self._merchants),
-            may_hand_off=True,
-        )
+        return PendingQuery(issuance.merchant_id, awaited, due)
+
+    def _trust(self, record: Record, confirmation: Confirmation) -> Trust:
+        return trust_of(self._signer, record, confirmation.issuance.merchant_id)
 
     def _planned(self, merchant_id: str, awaited: Awaited, now: datetime) -> Awaited:
         """Plan the first query for the age at which an answer is likely; an issuance that is older is overdue."""
         seconds = self._job_times.first_query_seconds(merchant_id, awaited.issue_type)
         return replace(awaited, first_query_seconds=seconds) if now < later(awaited.submitted_at, seconds) else awaited
 
-    async def handle(
-        self, pending: PendingQuery | None, context: RecordContext
-    ) -> Outcome | RetryLater[PendingQuery | None]:
+    async def handle(self, pending: ConfirmSubject, context: RecordContext) -> Outcome | RetryLater[ConfirmSubject]:
         """Query once, and publish the result if there is one."""
         if pending is None:
             return Outcome()
+        if isinstance(pending, UnverifiedRecord):
+            return self._verify_again(context.record, pending)
         awaited = with_answer(pending.awaited, await self._query(pending))
         now, merchant_id = self._now(), pending.merchant_id
         if awaited.phase is Phase.ISSUED:
@@ -175,7 +195,21 @@ class ConfirmStage:
             step = self._park_number_of_other_order(confirmation, other)
         return self._outcome(context.record, confirmation, awaited, step)
 
-    def hand_off(self, record: Record, pending: PendingQuery | None, _context: RecordContext) -> Outcome:
+    def _verify_again(self, record: Record, unverified: UnverifiedRecord) -> Outcome | RetryLater[ConfirmSubject]:
+        confirmation = read_confirmation(record.value)
+        if self._trust(record, confirmation) is Trust.VALID:
+            pending = self._pending(record, confirmation)
+            return RetryLater(not_before=pending.due, subject=pending)
+        at = unverified.verify_again_at(self._now())
+        if at is not None:
+            return RetryLater(not_before=at, subject=unverified)
+        return self._park_unverified(record, unverified, confirmation)
+
+    def _park_unverified(self, record: Record, unverified: UnverifiedRecord, confirmation: Confirmation) -> Outcome:
+        cause = unverified_cause(unverified.trust, "confirm")
+        return Outcome(records=self._dead_letter(record, cause, confirmation))
+
+    def hand_off(self, record: Record, pending: ConfirmSubject, _context: RecordContext) -> Outcome:
         """Write the awaited issuance again, at the topic's end, with its progress and the time of its next query.
 
         Many are handed off together: if all were due at once, ECTicket would get all their queries in a moment. One
@@ -185,6 +219,8 @@ class ConfirmStage:
         if pending is None:
             return Outcome()
         confirmation, now = read_confirmation(record.value), self._now()
+        if isinstance(pending, UnverifiedRecord):
+            return self._park_unverified(record, pending, confirmation)
         due = pending.due if pending.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
         later = confirmation.updated(queries=pending.awaited.queries, delayed=confirmation.delayed, not_before=due)
         return Outcome(records=(self._rewritten(record, later),))
@@ -315,7 +351,7 @@ class ConfirmStage:
         return self._signer.sign(rewritten, confirmation.issuance.merchant_id)
 
     def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
-        """The trusted content of the record's headers; the value of a confirmation is read with or without a signature.
+        """The trusted content of the record's headers.
 
         Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
         """
@@ -338,7 +374,12 @@ class ConfirmStage:
     def _dead_letter(
         self, record: Record, cause: DeadLetterCause, confirmation: Confirmation | None
     ) -> tuple[ProducerRecord, ProducerRecord]:
-        """The dead letter with its event."""
+        """The dead letter with its event.
+
+        The dead letter is signed only if its record was: otherwise a replay would make a confirmation out of a forgery.
+        """
+        merchant_id = confirmation.issuance.merchant_id if confirmation else None
+        is_signed = trust_of(self._signer, record, merchant_id) is Trust.VALID
         self._observer.parked(cause.stage, cause.reason)
         return parked_records(
             record,
@@ -348,7 +389,7 @@ class ConfirmStage:
             order_record=confirmation.order_record if confirmation else None,
             topics=self._topics,
             now=self._now(),
-            signer=self._signer,
+            signer=self._signer if is_signed else None,
         )
 
     def _dead_letter_history(self, record: Record, confirmation: Confirmation | None) -> RecordHistory:

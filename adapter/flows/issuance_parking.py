@@ -38,9 +38,12 @@ def parked_records(
     order_record: Origin | None,
     topics: Topics,
     now: datetime,
-    signer: RecordSigner,
+    signer: RecordSigner | None,
 ) -> tuple[ProducerRecord, ProducerRecord]:
-    """The dead letter of the record, and its event; `issuance` and `order_record` as far as they can be read."""
+    """The dead letter of the record, and its event; `issuance` and `order_record` as far as they can be read.
+
+    Without a `signer` the dead letter has no signature.
+    """
     log_parked(record, cause, history, trade_no=issuance.trade_no if issuance else None)
     data = OrderParked(
         order_id=issuance.order_id if issuance else history.order_id,

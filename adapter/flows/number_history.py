@@ -5,8 +5,8 @@ settle a question: a doubt has no number to query, or ECTicket knows a number th
 stops an order: it is limited in records and in time, and a tail that cannot be read counts as empty.
 
 Anyone with write access to the topic can write events. An event that is not the adapter's is ignored. A forged one can
-keep an order from being published as submitted, and nothing more: a known number counts only after QueryIssueResult
-itself knew it.
+change which of two orders with one number owns it (SECURITY.md, "Who can write which topic").
+A known number counts only after QueryIssueResult itself knew it.
 """
 
 from __future__ import annotations

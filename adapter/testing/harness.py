@@ -14,7 +14,7 @@ from typing import Final, Literal
 from adapter.errors import LeaseLost
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
-from adapter.flows.confirm import ConfirmStage, PendingQuery
+from adapter.flows.confirm import ConfirmStage, ConfirmSubject, PendingQuery
 from adapter.flows.holds import Holds
 from adapter.flows.item_checks import ItemChecks
 from adapter.flows.item_information import WAIT_SECONDS, ItemInformation
@@ -24,6 +24,7 @@ from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Ecticket
 from adapter.flows.submit import SubmitStage
+from adapter.flows.unverified import UnverifiedRecord
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
@@ -206,7 +207,21 @@ class StageHarness:
         prepared = await self.confirm.prepare(record)
         if prepared.subject is None:
             raise AssertionError("This record is none of the confirm stage's.")
+        if isinstance(prepared.subject, UnverifiedRecord):
+            return await self._verify_again(record, prepared.subject), self.clock()
         return await self.query_again(record, prepared.subject)
+
+    async def _verify_again(self, record: Record, unverified: UnverifiedRecord) -> OrderEvents | PendingQuery:
+        """Verify a record without a valid signature until it is parked, or its key has come."""
+        subject: ConfirmSubject = unverified
+        while isinstance(subject, UnverifiedRecord):
+            result = await self.confirm.handle(subject, FakeRecordContext(record))
+            if not isinstance(result, RetryLater):
+                return self.reader.read(result)
+            self.clock.time, subject = max(self.clock.time, result.not_before), result.subject
+        if subject is None:
+            raise AssertionError("This record is none of the confirm stage's.")
+        return subject
 
     async def query_again(self, record: Record, waiting: PendingQuery) -> tuple[OrderEvents | PendingQuery, datetime]:
         """Query again, when it is due."""
@@ -215,7 +230,7 @@ class StageHarness:
         result = await self.confirm.handle(waiting, FakeRecordContext(record))
         if isinstance(result, RetryLater):
             again = result.subject
-            if again is None or result.not_before != again.due:
+            if not isinstance(again, PendingQuery) or result.not_before != again.due:
                 raise AssertionError("The engine and the stage disagree about the time of the next query.")
             return again, queried_at
         return self.reader.read(result), queried_at

@@ -17,10 +17,10 @@ from adapter.protocol.order_detail import ReportType
 from adapter.testing.clock import NOON
 from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.outcome_reader import OrderEvents, header
+from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.collecting import SECRET, Collecting, everything_shown, serial_row
 from flows.fakes import OTHER_MERCHANT
-from flows.harness import replayed
+from flows.harness import replayed, signed
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ async def test_an_event_that_cannot_be_read_is_parked_and_replayed(collecting: C
     parked = await collecting.outcome(replace(issued, value=b'{"merchant_id": 7}'))
     assert (parked.reason, header(parked.dead_letter, "ecticket-topic")) == ("unreadable", TOPICS.issuances)
 
-    fixed = replace(parked.dead_letter, value=issued.value)
+    fixed = signed(replace(parked.dead_letter, value=issued.value))
     again = replayed(fixed, topic=TOPICS.confirmations, clock=collecting.clock, signer=collecting.signer)
     published = await collecting.outcome(again)
 
@@ -345,16 +345,29 @@ async def test_handing_off_publishes_what_was_found(collecting: Collecting) -> N
     assert published.types == ["collected"]
 
 
-async def test_an_unsigned_collection_is_not_delayed_by_what_it_claims(collecting: Collecting) -> None:
-    """Its tickets are collected; its waiting time and its age count only with a signature."""
+async def test_a_collection_without_a_valid_signature_publishes_no_tickets(collecting: Collecting) -> None:
+    """Its writer chose the order that would get another order's codes. A replay makes no signed record of it."""
     (waiting,) = await collecting.waiting("T1")
     content = json.loads(waiting[0].value or b"")
-    content["not_before"] = "2027-01-01T00:00:00.000Z"
+    content["issuance"]["order_id"] = "FORGED"
     forged = replace(waiting[0], value=json.dumps(content, separators=(",", ":")).encode())
-    _, pending = await collecting.prepared(forged)
+    collecting.reports.rows = both("T1")
 
-    assert pending.due <= collecting.clock()
+    parked = await collecting.outcome(forged)
+
+    assert (parked.types, parked.reason) == (["parked"], "unresolved")
+    assert not has_header(parked.dead_letter, "ecticket-signature")
     assert collecting.observer.of("untrusted_headers") == [("collect", "invalid")]
+
+
+async def test_an_issued_event_among_the_confirmations_needs_a_signature(collecting: Collecting) -> None:
+    """A replay puts it there; on its own topic nothing signs it."""
+    event = collecting.issued("T1")
+
+    parked = await collecting.outcome(replace(event, topic=TOPICS.confirmations))
+
+    assert parked.reason == "unresolved"
+    assert len((await collecting.outcome(event)).confirmations) == 1
 
 
 async def test_what_the_engine_drops_is_forgotten(collecting: Collecting) -> None:

@@ -11,14 +11,16 @@ import pytest
 
 from adapter.errors import OutcomeTooLarge, Unreadable
 from adapter.flows import issuance_parking
-from adapter.flows.confirm import PendingQuery
+from adapter.flows.confirm import ConfirmSubject, PendingQuery
 from adapter.flows.messages.events import rfc3339
+from adapter.flows.messages.signatures import RecordSigner, SigningKey, signing_key
+from adapter.flows.unverified import KEY_MAY_COME_WITHIN
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.provider.client import Purpose
-from adapter.stream.records import Record
-from adapter.stream.stage import PreparedRecord
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import PreparedRecord, RetryLater
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.fakes import TOPICS, FakeRecordContext
@@ -28,9 +30,9 @@ from flows.fakes import OTHER_MERCHANT
 from flows.harness import Harness, derived, line, replayed, signed, with_headers
 
 
-def _pending(prepared: PreparedRecord[PendingQuery | None]) -> PendingQuery:
+def _pending(prepared: PreparedRecord[ConfirmSubject]) -> PendingQuery:
     """What the stage waits for."""
-    assert prepared.subject is not None
+    assert isinstance(prepared.subject, PendingQuery)
     return prepared.subject
 
 
@@ -317,15 +319,6 @@ def _handed_off(harness: Harness, record: Record, waiting: PendingQuery) -> Reco
     return handed_off
 
 
-async def test_an_unsigned_confirmation_does_not_wait_for_the_time_that_it_names(harness: Harness) -> None:
-    """A changed value would otherwise hold its lane in the partition, for an hour after each take-over."""
-    _, confirmation = await submitted(harness)
-    later = json.loads(confirmation.value or b"{}") | {"not_before": "2090-01-01T00:00:00.000Z"}
-    changed = replace(confirmation, value=json.dumps(later).encode())
-
-    assert await _due(harness, changed, 0.9) == harness.clock()
-
-
 @pytest.mark.parametrize(("late", "spread"), [(100, 100), (10_000, 240)])
 async def test_a_restart_spreads_what_is_overdue(harness: Harness, late: float, spread: float) -> None:
     """Over as long as it is late, and over the longest interval at most."""
@@ -363,8 +356,6 @@ async def test_an_issuance_is_queried_when_its_job_is_probably_done(harness: Har
     at = harness.clock()
 
     assert await _due(harness, confirmation, 0.0) > at + timedelta(seconds=40)
-    unsigned = replace(confirmation, headers=())
-    assert await _due(harness, unsigned, 0.0) <= at + timedelta(seconds=31)
     harness.use()
     assert await _due(harness, confirmation, 0.0) <= at + timedelta(seconds=31)
 
@@ -466,22 +457,92 @@ async def test_a_confirmation_of_a_fast_clock_is_neither_late_nor_kept_for_ever(
     assert _pending(prepared).awaited.submitted_at <= began
 
 
-async def test_a_confirmation_without_a_valid_signature_is_counted_and_queried(harness: Harness) -> None:
-    """Its value counts, so that no result is lost with a key; its headers do not."""
+# --- without a valid signature ----------------------------------------------------------------------------------------
+
+
+def _forged(confirmation: Record, **issuance: object) -> Record:
+    """The confirmation with another value, without a signature."""
+    value = dict(value_of(confirmation))
+    value["issuance"] = {**value["issuance"], **issuance}  # type: ignore[dict-item]  # an object
+    return replace(confirmation, value=json.dumps(value).encode(), headers=())
+
+
+async def test_a_confirmation_without_a_signature_is_parked_and_not_queried(harness: Harness) -> None:
+    """ECTicket has issued the number, and the result would name the forger's order, items and reference."""
     _, confirmation = await submitted(harness)
-    unsigned = tuple(each for each in confirmation.headers if each[0] != "ecticket-signature")
-    forged = replace(confirmation, headers=(*unsigned, ("ecticket-replays", b"1"), ("ecticket-first-seen", b"garbage")))
+    harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
+    queries = len(harness.ecticket.calls)
 
-    for record in (replace(confirmation, headers=unsigned), forged):
-        prepared = await harness.confirm.prepare(record)
-        assert _pending(prepared).awaited.submitted_at == value_submitted_at(confirmation)
+    parked, _ = await harness.await_result(_forged(confirmation, order_id="VICTIM", reference={"forged": True}))
 
-    assert harness.observer.of("untrusted_headers") == [("confirm", "unsigned"), ("confirm", "unsigned")]
+    assert isinstance(parked, OrderEvents)
+    assert parked.types == ["parked"]
+    assert (parked.event("parked").data["reason"], parked.confirmations) == ("unresolved", [])
+    assert len(harness.ecticket.calls) == queries
+    assert not has_header(parked.dead_letter, "ecticket-signature")
+    assert harness.observer.of("untrusted_headers") == [("confirm", "unsigned")]
 
 
-def value_submitted_at(confirmation: Record) -> datetime:
-    """When it was submitted, as the confirmation's value says."""
-    return datetime.fromisoformat(str(value_of(confirmation)["submitted_at"]))
+async def test_a_confirmation_without_a_signature_claims_no_number(harness: Harness) -> None:
+    """The honest order with that number is sent and issued."""
+    _, confirmation = await submitted(harness)
+    await harness.confirm.prepare(_forged(confirmation, order_id="FORGED", trade_no="PAID7"))
+
+    honest = await harness.run(harness.order(order_id="HONEST", trade_no="PAID7"))
+
+    assert honest.types == ["submitted"]
+
+
+async def test_the_keys_of_one_merchant_confirm_nothing_of_another(harness: Harness) -> None:
+    """A shop knows its own keys."""
+    _, confirmation = await submitted(harness)
+
+    parked, _ = await harness.await_result(signed(replace(confirmation, headers=()), OTHER_MERCHANT))
+
+    assert isinstance(parked, OrderEvents)
+    assert parked.types == ["parked"]
+    assert harness.observer.of("untrusted_headers") == [("confirm", "other-merchant")]
+
+
+async def test_a_confirmation_under_a_key_that_is_not_known_yet_waits_for_it(harness: Harness) -> None:
+    """Another process has read the new key first. Without the key it is parked after ten minutes, visibly."""
+    _, confirmation = await submitted(harness)
+    harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
+    key = signing_key("n" * 40)
+    known: list[SigningKey] = []
+    signer = RecordSigner(_LateKey(key, known))
+    unsigned = replace(confirmation, headers=())
+    written = signer.sign(ProducerRecord(topic=unsigned.topic, key=unsigned.key, value=unsigned.value), MERCHANT)
+    record, began = replace(unsigned, headers=written.headers), harness.clock()
+    harness.confirm._signer = signer
+
+    parked, _ = await harness.await_result(record)
+    waited = harness.clock() - began
+    prepared = await harness.confirm.prepare(record)
+    known.append(key)
+    pending = await harness.confirm.handle(prepared.subject, FakeRecordContext(record))
+
+    assert isinstance(parked, OrderEvents)
+    assert (parked.types, waited) == (["parked"], KEY_MAY_COME_WITHIN)
+    assert prepared.not_before is not None
+    assert isinstance(pending, RetryLater)
+    assert isinstance(pending.subject, PendingQuery)
+    assert harness.reader.read(harness.confirm.hand_off(record, prepared.subject, FakeRecordContext(record))).types == [
+        "parked"
+    ]
+
+
+class _LateKey:
+    """Signs under a key that this process accepts only once it is `known`."""
+
+    def __init__(self, key: SigningKey, known: list[SigningKey]) -> None:
+        self._key, self._known = key, known
+
+    def signing(self, merchant_id: str | None) -> SigningKey | None:
+        return self._key
+
+    def accepted(self, key_id: str) -> SigningKey | None:
+        return next((key for key in self._known if key.key_id == key_id), None)
 
 
 async def test_a_confirmation_with_a_broken_header_is_a_dead_letter(harness: Harness) -> None:
@@ -557,7 +618,7 @@ async def test_a_confirmation_of_another_version_can_be_read(harness: Harness) -
     new = {**value, "later": 1, "issuance": {**issuance, "later": 1}}
 
     for each in (old, new):
-        record = harness.record(json.dumps(each).encode(), topic=TOPICS.confirmations)
+        record = signed(harness.record(json.dumps(each).encode(), topic=TOPICS.confirmations))
         prepared = await harness.confirm.prepare(record)
         assert _pending(prepared).awaited.trade_no == TradeNo(kind=TradeNoKind.MERCHANT, value=derived())
         assert prepared.lane is None

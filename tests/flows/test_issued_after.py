@@ -20,6 +20,7 @@ from adapter.testing.ecticket import NOT_SENT
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT, Orders
 from adapter.testing.outcome_reader import OrderEvents
+from flows.harness import signed
 
 from .harness import Harness, derived, replayed
 
@@ -46,7 +47,7 @@ def _without(record: Record, *names: str) -> Record:
     """A confirmation of an adapter that did not know these fields."""
     content = json.loads(record.value or b"")
     del content["paid_at"], content["origin"]["timestamp"]
-    return replace(record, value=json.dumps(content).encode())
+    return signed(replace(record, value=json.dumps(content).encode()))
 
 
 async def test_an_issued_order_is_measured_from_payment_and_record(harness: Harness) -> None:

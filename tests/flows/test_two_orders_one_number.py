@@ -25,7 +25,7 @@ from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_SENT, REFUSED,
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, header
-from flows.harness import KNOWN_TRADE_NO, Harness, derived, line, replayed
+from flows.harness import KNOWN_TRADE_NO, Harness, derived, line, replayed, signed
 
 N = "CBX20260302153064851"
 
@@ -310,7 +310,7 @@ def _recovered(confirmation: Record, order_id: str) -> Record:
     data = found.model_copy(
         update={"issuance": found.issuance.model_copy(update={"order_id": order_id}), "recovered": True}
     )
-    return replace(confirmation, offset=confirmation.offset + 1, value=data.model_dump_json().encode())
+    return signed(replace(confirmation, offset=confirmation.offset + 1, value=data.model_dump_json().encode()))
 
 
 @pytest.mark.parametrize("status", [IssueStatus.ISSUED, IssueStatus.FAILED])

@@ -507,13 +507,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "next_step",
     ),
     # --- flows: what is honoured, published and remembered -----------------------------------------------------------
-    _flows(
-        "an unsigned confirmation waits for a learned time",
-        "confirm",
-        "        if signed and not (awaited.queries or",
-        "        if not (awaited.queries or",
-        "confirm",
-    ),
     _issuance(
         "an issuance may be queried first after it is delayed",
         "job_times",
@@ -529,11 +522,25 @@ MUTATIONS: tuple[Mutation, ...] = (
         "lost_plans",
     ),
     _flows(
-        "an unsigned confirmation waits for the time that it names",
+        "a confirmation without a valid signature is queried and published",
         "confirm",
-        "        signed = trust is Trust.VALID\n",
-        "        signed = True\n",
+        "        if trust is Trust.VALID:\n            pending = self._pending(record, confirmation)\n",
+        "        if True:\n            pending = self._pending(record, confirmation)\n",
         "confirm",
+    ),
+    _flows(
+        "the dead letter of an unsigned confirmation is signed",
+        "confirm",
+        "            signer=self._signer if is_signed else None,\n",
+        "            signer=self._signer,\n",
+        "confirm",
+    ),
+    _flows(
+        "a collection without a valid signature publishes tickets",
+        "collect",
+        "        if trust is not Trust.VALID:\n",
+        "        if False:\n",
+        "collect",
     ),
     _flows(
         "headers without a signature are honoured",
@@ -921,13 +928,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "collect",
         "        return BeginCollecting(collection=collection) if is_wanted else None\n",
         "        return BeginCollecting(collection=collection)\n",
-        "collect",
-    ),
-    _flows(
-        "an unsigned collection waits for the time that it names",
-        "collect",
-        "        due = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)\n",
-        "        due = due_within(claimed, record, now, longest_wait)\n",
         "collect",
     ),
     _flows(

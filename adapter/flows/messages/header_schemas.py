@@ -99,11 +99,6 @@ DEAD_LETTER_HEADERS = _headers(
         "ecticket-first-seen": _text("When it was first processed, or replayed: UTC.", format="date-time"),
         "ecticket-attempts": _text("How often it was tried since, decimal.", pattern=_DECIMAL),
         "ecticket-replays": _text("How often it was replayed, decimal.", pattern=_DECIMAL),
-        "ecticket-signature": _text(
-            "`v1.{key id}.{HMAC}` over key, value and every `ecticket-*` header. Without a valid one the adapter "
-            "honours `ecticket-possibly-sent-at` and nothing else.",
-            pattern=r"^v1\.[0-9a-f]{16}\.[A-Za-z0-9_-]{43}$",
-        ),
         "kafka_dlt-original-topic": _text("As `ecticket-topic`, for tools that know Spring's headers."),
         "kafka_dlt-original-partition": _text("Its partition as four bytes, big-endian.", format="binary"),
         "kafka_dlt-original-offset": _text("Its offset as eight bytes, big-endian.", format="binary"),
@@ -113,6 +108,11 @@ DEAD_LETTER_HEADERS = _headers(
         "kafka_dlt-exception-message": _text("As `ecticket-message`."),
     },
     {
+        "ecticket-signature": _text(
+            "`v1.{key id}.{HMAC}` over key, value and every `ecticket-*` header. Without a valid one the adapter "
+            "honours `ecticket-possibly-sent-at` and nothing else. Missing if the record itself had no valid one.",
+            pattern=r"^v1\.[0-9a-f]{16}\.[A-Za-z0-9_-]{43}$",
+        ),
         "ecticket-plugin": _text("The plugin that decided or broke, if one did."),
         "ecticket-sink": _text("At stage deliver: the notification sink that did not take the event."),
         "ecticket-possibly-sent-at": _text(

@@ -1,0 +1,56 @@
+"""Records of the adapter without a valid signature: they claim nothing, publish no result and are parked.
+
+A confirmation holds everything that its result publishes, and only its signature shows that an adapter wrote it
+(decision 39). A key that is not known yet may still come: during a roll-out another process has it already. So such a
+record is verified again for a while before it is parked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from adapter.flows.messages.dead_letters import DeadLetterCause
+from adapter.flows.messages.events import Stage
+from adapter.flows.messages.signatures import RecordSigner, Trust
+from adapter.stream.records import Record
+
+KEY_MAY_COME_WITHIN = timedelta(minutes=10)
+"""Longer than a mounted file takes to change in every pod, and than most roll-outs."""
+VERIFY_AGAIN_AFTER = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedRecord:
+    """A record that this process has read at `since`."""
+
+    trust: Trust
+    since: datetime
+
+    def verify_again_at(self, now: datetime) -> datetime | None:
+        """When its signature may be valid; None if it is parked now."""
+        last = self.since + KEY_MAY_COME_WITHIN
+        if self.trust is not Trust.UNKNOWN_KEY or now >= last:
+            return None
+        return min(now + VERIFY_AGAIN_AFTER, last)
+
+
+def trust_of(signer: RecordSigner, record: Record, merchant_id: str | None) -> Trust:
+    """Whether an adapter wrote this record about an issuance of the merchant; no headers at all are no proof.
+
+    Without a merchant, because the record cannot be read, any accepted key counts.
+    """
+    verified = signer.verify(record)
+    trust = verified.trust if merchant_id is None else verified.of_merchant(merchant_id).trust
+    return Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust
+
+
+def unverified_cause(trust: Trust, stage: Stage) -> DeadLetterCause:
+    """Why the record is parked, and what to do."""
+    message = (
+        f"This record of the adapter has no valid signature ({trust.value}), so nothing of it is believed: another "
+        "program wrote it, or a key that is not set here signed it. If events show its number as submitted for its "
+        "order, tickets may exist: compare them, then run `ecticket-adapter dead-letters replay` with --unsigned. "
+        "Otherwise find the program, and remove its right to write to the topic."
+    )
+    return DeadLetterCause(reason="unresolved", stage=stage, message=message)
