@@ -47,6 +47,9 @@ def replay(
     max_replays: Annotated[
         int, typer.Option(metavar="N", min=1, help="Leave out those that were replayed N times before.")
     ] = MAX_REPLAYS,
+    unsigned: Annotated[
+        bool, flag("--unsigned", "Replay also those without a valid signature, after you have compared each of them.")
+    ] = False,
     json: JsonLines = False,
 ) -> int:
     """Send dead letters back to work: orders to the deferred topic, confirmations to theirs, events to their sink.
@@ -69,6 +72,7 @@ def replay(
         limit=limit,
         per_second=per_second,
         max_replays=max_replays,
+        unsigned=unsigned,
         dry_run=dry_run,
     )
     settings = context.settings()
@@ -135,8 +139,9 @@ class ReplayReport:
             note(f"There is no dead letter {name}. See: ecticket-adapter dead-letters list --all")
         if result.unsigned:
             note(
-                f"Without a valid signature: {result.unsigned}. Their plans are not used, and their orders are "
-                "mapped again. Does this command have the adapter's keys (merchants, keys.signing_key, secrets_dir)?"
+                f"Without a valid signature: {result.unsigned}. They are replayed only with --unsigned; then their "
+                "plans are not used, and their orders are mapped again. Does this command have the adapter's keys "
+                "(merchants, keys.signing_key, secrets_dir)?"
             )
         for merchant_id, orders in sorted(self.waiting.items()):
             note(

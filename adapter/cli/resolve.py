@@ -55,6 +55,9 @@ def resolve_(
     against_ecticket: Annotated[
         bool, flag("--against-ecticket", "Even if ECTicket's answer contradicts it or is unclear.")
     ] = False,
+    unsigned: Annotated[
+        bool, flag("--unsigned", "Even if the dead letter has no valid signature, after you have compared it.")
+    ] = False,
     dry_run: Annotated[bool, flag("--dry-run", "Query ECTicket, show what would be published; write nothing.")] = False,
     json: Json = False,
 ) -> int:
@@ -77,6 +80,7 @@ def resolve_(
         merchant_id=merchant,
         order_id=order,
         against_ecticket=against_ecticket,
+        unsigned=unsigned,
         dry_run=dry_run,
     )
     return event_loop.run(_resolve(context.settings(), request, ResolveReport(request=request, json=json)))

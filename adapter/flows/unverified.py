@@ -1,7 +1,7 @@
 """Records of the adapter without a valid signature: they claim nothing, publish no result and are parked.
 
 A confirmation holds everything that its result publishes, and only its signature shows that an adapter wrote it
-(decision 39). A key that is not known yet may still come: during a roll-out another process has it already. So such a
+(decision 38). A key that is not known yet may still come: during a roll-out another process has it already. So such a
 record is verified again for a while before it is parked.
 """
 

@@ -8,8 +8,10 @@ twice. An event for a sink is delivered to that sink only, because other consume
 
 A plan that was certainly never used and that caused the dead letter is dropped, so that the order is mapped again.
 
-Records are signed. A dead letter without a valid signature is replayed without what only a signature proves: the order
-is mapped again, and its value is not read from the coordinates in the dead letter.
+Records are signed, so a dead letter without a valid signature is not replayed: the replay would sign what another
+program wrote (decision 38). An operator who has compared it with the order can demand it. Even then it is replayed
+without what only a signature proves: the order is mapped again, and its value is not read from the coordinates in the
+dead letter.
 
 Does not read topics and does not select dead letters.
 """
@@ -36,10 +38,11 @@ from adapter.flows.messages.record_history import (
     timestamp_text,
     verified_history,
 )
-from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.messages.signatures import RecordSigner, Trust
 from adapter.flows.ports import Topics
 from adapter.issuance.plan_codec import decode_plan
 from adapter.stream.records import ProducerRecord, Record, encode_headers
+from adapter.strict_json import parse_json
 
 MAPPED_AGAIN = frozenset(
     {
@@ -53,6 +56,15 @@ MAPPED_AGAIN = frozenset(
     }
 )
 """Reasons that are fixed in the settings, the mapping or the order, so that an earlier plan is useless."""
+_UNSIGNED = (
+    "Its signature is not valid ({trust}): another program may have written it, or these keys are not the adapter's "
+    "(merchants, keys.signing_key, secrets_dir). Compare it with the order and its events (`ecticket-adapter "
+    "dead-letters show`, `explain`), then replay it with --unsigned."
+)
+_ORIGIN_UNSIGNED = (
+    "The dead letter does not hold the record's value, and the record it came from ({origin}) has no valid signature. "
+    "Compare it with the events of the order, then `ecticket-adapter resolve` its number."
+)
 _OMITTED_UNSIGNED = (
     "The dead letter does not hold the record's value, and its signature is not valid, so its coordinates cannot be "
     "trusted. Have the shop send the order again."
@@ -128,8 +140,9 @@ def replay(
     now: datetime,
     origin: Record | None = None,
     signer: RecordSigner | None = None,
+    unsigned: bool = False,
 ) -> ReplayRecord | SinkDelivery | NotReplayed:
-    """Decide how a dead letter is replayed `now`.
+    """Decide how a dead letter is replayed `now`; without a valid signature only if `unsigned` demands it.
 
     `origin` is the record it came from, if that was read because the dead letter does not hold its value
     (`needs_origin`). Without a `signer` nothing is verified or signed.
@@ -138,6 +151,8 @@ def replay(
         history = _trusted_history(dead_letter, now, signer).replayed(now)
     except OrderError as error:
         return NotReplayed(reason=str(error))
+    if signer is not None and not unsigned and not signer.verify(dead_letter).valid:
+        return NotReplayed(reason=_UNSIGNED.format(trust=signer.verify(dead_letter).trust))
     if _is_without_value(dead_letter) and not _is_trusted(dead_letter, signer):
         return NotReplayed(reason=_OMITTED_UNSIGNED)
     if signer is not None and lost_plan(dead_letter, signer.verify(dead_letter)):
@@ -151,6 +166,8 @@ def replay(
     complete = _with_value(dead_letter, history, origin)
     if isinstance(complete, NotReplayed):
         return complete
+    if target == "confirmations" and _is_unsigned_origin(complete, dead_letter, origin, topics, signer):
+        return NotReplayed(reason=_ORIGIN_UNSIGNED.format(origin=history.origin))
     if target == "orders":
         history = _possibly_sent(dead_letter, history, now)
         return ReplayRecord(
@@ -159,11 +176,7 @@ def replay(
             mapped_again=history.plan is None,
             possibly_sent_at=history.possibly_sent_at,
         )
-    return ReplayRecord(
-        producer_record=_replay_record(complete, history, topics.confirmations, signer),
-        replays=history.replays,
-        mapped_again=False,
-    )
+    return _to_confirmations(dead_letter, complete, history, topics, signer, unsigned=unsigned)
 
 
 def needs_origin(dead_letter: Record, *, signer: RecordSigner | None = None) -> Origin | None:
@@ -174,6 +187,15 @@ def needs_origin(dead_letter: Record, *, signer: RecordSigner | None = None) -> 
         return read_history(dead_letter, dead_letter.timestamp).origin
     except OrderError:
         return None
+
+
+def _is_unsigned_origin(
+    complete: Record, dead_letter: Record, origin: Record | None, topics: Topics, signer: RecordSigner | None
+) -> bool:
+    """Whether the value was read from a record that no adapter signed; nothing signs the events on their topic."""
+    if complete is dead_letter or origin is None or signer is None or origin.topic == topics.issuances:
+        return False
+    return not signer.verify(origin).of_merchant(_merchant_of(origin) or "").valid
 
 
 def _is_without_value(dead_letter: Record) -> bool:
@@ -205,6 +227,41 @@ def _replay_record(record: Record, history: RecordHistory, topic: str, signer: R
     headers = (*foreign_headers(record.headers), *encode_headers(history_headers(history)))
     producer_record = ProducerRecord(topic=topic, key=record.key, value=record.value, headers=headers)
     return producer_record if signer is None else signer.sign(producer_record, history.merchant_id)
+
+
+def _to_confirmations(
+    dead_letter: Record,
+    complete: Record,
+    history: RecordHistory,
+    topics: Topics,
+    signer: RecordSigner | None,
+    *,
+    unsigned: bool,
+) -> ReplayRecord | NotReplayed:
+    """What waited, with the value that an adapter signed for that merchant: its result is published as it says."""
+    merchant_id = _merchant_of(complete)
+    if signer is not None and not unsigned:
+        trust = signer.verify(dead_letter).of_merchant(merchant_id or "").trust
+        if merchant_id is not None and trust is not Trust.VALID:
+            return NotReplayed(reason=_UNSIGNED.format(trust=trust))
+    return ReplayRecord(
+        producer_record=_replay_record(
+            complete, replace(history, merchant_id=merchant_id), topics.confirmations, signer
+        ),
+        replays=history.replays,
+        mapped_again=False,
+    )
+
+
+def _merchant_of(record: Record) -> str | None:
+    """The merchant in the value of a confirmation, a collection or an event; None for another value."""
+    try:
+        content = parse_json(record.value or b"")
+    except ValueError:
+        return None
+    content = content.get("issuance", content) if isinstance(content, dict) else None
+    merchant_id = content.get("merchant_id") if isinstance(content, dict) else None
+    return merchant_id if isinstance(merchant_id, str) else None
 
 
 def _to_sink(dead_letter: Record, history: RecordHistory, origin: Record | None) -> SinkDelivery | NotReplayed:

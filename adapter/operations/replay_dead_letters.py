@@ -42,6 +42,8 @@ class ReplayOptions:
     limit: int | None
     per_second: float | None
     max_replays: int
+    unsigned: bool
+    """Replay also what has no valid signature."""
     dry_run: bool
 
 
@@ -115,7 +117,9 @@ class ReplayOperation:
             async for record, dead_letter in dead_letters:
                 if dead_letter.name not in names:
                     continue
-                replayed_record = await replay_record(self.store.reader, record, self.topics, signer)
+                replayed_record = await replay_record(
+                    self.store.reader, record, self.topics, signer, unsigned=options.unsigned
+                )
                 unsigned += not signer.verify(record).valid
                 if isinstance(replayed_record, NotReplayed):
                     self.observer.left_out(dead_letter, replayed_record.reason)
@@ -141,12 +145,12 @@ class ReplayOperation:
 
 
 async def replay_record(
-    reader: TopicReader, record: Record, topics: Topics, signer: RecordSigner
+    reader: TopicReader, record: Record, topics: Topics, signer: RecordSigner, *, unsigned: bool = False
 ) -> ReplayRecord | SinkDelivery | NotReplayed:
     """What becomes of a dead letter; its value is read from its origin if the dead letter does not hold it."""
     needed = needs_origin(record, signer=signer)
     origin = await reader.read_one(needed.topic, needed.partition, needed.offset) if needed is not None else None
-    return replay(record, topics=topics, now=datetime.now(UTC), origin=origin, signer=signer)
+    return replay(record, topics=topics, now=datetime.now(UTC), origin=origin, signer=signer, unsigned=unsigned)
 
 
 class ReplayRate:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from adapter.errors import CallError
-from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.messages.signatures import RecordSigner, Trust
 from adapter.flows.number_history import KnownNumbers, NumberHistory, NumberOwners
 from adapter.flows.ports import Ecticket, Merchants, Topics
 from adapter.operations.dead_letter_store import DeadLetters, DeadLetterStore
@@ -52,6 +52,8 @@ class ResolveRequest:
     order_id: str | None
     against_ecticket: bool
     """Publish even what ECTicket's answer contradicts."""
+    unsigned: bool
+    """Resolve also a dead letter without a valid signature."""
     dry_run: bool
 
 
@@ -181,10 +183,13 @@ class ResolveOperation:
         """Acknowledge each dead letter in one transaction with its events; several publish them under the same ids."""
         signer = self.make_signer()
         for dead_letter, pending in found:
-            if not signer.verify(pending.dead_letter).valid:
-                self.observer.note(
-                    f"The signature of {dead_letter.name} is not valid: compare it with the order before you trust it."
+            trust = signer.verify(pending.dead_letter).of_merchant(pending.merchant_id).trust
+            if trust is not Trust.VALID and not request.unsigned:
+                raise NotResolved(
+                    f"The signature of {dead_letter.name} is not valid ({trust}), so another program may have written "
+                    "it. Compare it with the order and its events, then add --unsigned."
                 )
+        for dead_letter, pending in found:
             resolved = resolve(
                 pending, request.resolution, request.why, topics=self.topics, now=datetime.now(UTC), signer=signer
             )

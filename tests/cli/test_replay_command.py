@@ -268,14 +268,17 @@ def test_the_record_goes_back_as_it_came(shelf: Shelf) -> None:
 
 
 def test_dead_letters_that_these_keys_did_not_sign_are_counted(shelf: Shelf) -> None:
-    """The adapter may have other keys than this command; then it must be said that plans are not used."""
+    """The adapter may have other keys than this command. They are replayed only with `--unsigned`, without plans."""
     unsigned = replace(DEAD_LETTERS[0], key=b"unsigned")
     asyncio.run(shelf.put_all((unsigned,)))
 
     result = shelf("replay", "--dry-run", "--reason", "unmapped-item")
 
-    (unsigned_line,) = (line for line in result.err.splitlines() if "keys.signing_key" in line)
+    demanded = shelf("replay", "--dry-run", "--reason", "unmapped-item", "--unsigned")
+
+    (unsigned_line,) = (line for line in result.err.splitlines() if line.startswith("Without a valid signature"))
     assert re.findall(r"\d+", unsigned_line) == ["1"]
+    assert (result.code, demanded.code) == (1, 0)
     assert "keys.signing_key" not in shelf("replay", "--dry-run", "--reason", "gave-up").err
 
 

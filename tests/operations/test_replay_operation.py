@@ -10,6 +10,7 @@ from flows.harness import KNOWN_TRADE_NO, derived, line
 from key_words import mentions
 
 from adapter import Event, Line, NotDelivered, Order, TicketItem, hookimpl
+from adapter.errors import OutcomeTooLarge
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.flows.messages.dead_letters import RECORD_MAX_BYTES, DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import record_origin
@@ -21,12 +22,13 @@ from adapter.operations.replay import ReplayRecord, SinkDelivery
 from adapter.operations.replay_dead_letters import ReplayOperation, ReplayOptions, ReplayResult
 from adapter.operations.sink_redelivery import SinkRedelivery
 from adapter.protocol.issue import IssueType
+from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER
-from adapter.testing.fakes import TOPICS
+from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.outcome_reader import header
+from adapter.testing.outcome_reader import OrderEvents, header
 
 from .memory_topics import MemoryTopics, impatient_harness, park_confirmation, park_unresolved
 
@@ -93,6 +95,7 @@ class Desk:
         limit: int | None = None,
         max_replays: int = 5,
         dry_run: bool = False,
+        unsigned: bool = False,
     ) -> tuple[Results, ReplayResult]:
         """Run the command once."""
         results = Results()
@@ -113,6 +116,7 @@ class Desk:
             limit=limit,
             per_second=None,
             max_replays=max_replays,
+            unsigned=unsigned,
             dry_run=dry_run,
         )
         return results, await operation.run(options)
@@ -127,7 +131,7 @@ class Desk:
         self.topics.put(dead_letter)
         return read_dead_letter(dead_letter).name
 
-    def put_for_sink(self, event_id: str, subject: str) -> str:
+    def put_for_sink(self, event_id: str, subject: str, *, is_signed: bool = True) -> str:
         """Put an event that the sink did not accept; returns the name of its dead letter."""
         attributes = {
             "specversion": "1.0",
@@ -145,7 +149,14 @@ class Desk:
         )
         return self.put(
             self.harness.reader.published(
-                dead_letter_record(event, cause, history, topic=TOPICS.dead_letters, now=event.timestamp)
+                dead_letter_record(
+                    event,
+                    cause,
+                    history,
+                    topic=TOPICS.dead_letters,
+                    now=event.timestamp,
+                    signer=self.harness.signer if is_signed else None,
+                )
             )
         )
 
@@ -274,6 +285,56 @@ async def test_a_value_that_the_dead_letter_lacks_is_read_from_its_origin() -> N
     assert await desk.topics.open_names() == {names[1]}
 
 
+async def test_an_event_without_a_signature_is_delivered_only_on_demand() -> None:
+    """A webhook sink would sign it for its receiver."""
+    desk = Desk()
+    name = desk.put_for_sink("forged", "T-1", is_signed=False)
+
+    results, result = await desk.replay()
+    demanded, _ = await desk.replay(unsigned=True)
+
+    assert mentions(results.reasons[name], "unsigned --unsigned")
+    assert (results.targets, result.unsigned) == ({}, 1)
+    assert demanded.targets == {name: "sink chat"}
+
+
+async def test_a_forged_confirmation_stays_unsigned() -> None:
+    """Parked by the confirm stage, replayed by an operator: it waits for a person until that is demanded."""
+    desk = Desk()
+    harness = desk.harness
+    (confirmation,) = (await harness.work(harness.order())).confirmations
+    forged = replace(confirmation, headers=())
+    parked, _ = await harness.await_result(forged)
+    assert isinstance(parked, OrderEvents)
+    name = desk.put(parked.dead_letter)
+
+    results, _ = await desk.replay()
+    demanded, _ = await desk.replay(unsigned=True)
+    harness.ecticket.results[derived()] = IssueStatus.ISSUED, None
+    published, _ = await harness.await_result(desk.topics.take_written().confirmations[0])
+
+    assert mentions(results.reasons[name], "signature --unsigned")
+    assert demanded.targets == {name: TOPICS.confirmations}
+    assert isinstance(published, OrderEvents)
+    assert published.types == ["issued"]
+
+
+async def test_the_value_of_a_confirmation_is_not_read_from_an_unsigned_record() -> None:
+    """The adapter has signed a dead letter with coordinates alone; the record there is a forgery."""
+    desk = Desk()
+    harness = desk.harness
+    (confirmation,) = (await harness.work(harness.order())).confirmations
+    forged = replace(confirmation, headers=(), offset=77)
+    desk.topics.put(forged)
+    error = OutcomeTooLarge("too large", again=True)
+    bare = harness.reader.read(harness.confirm.on_error(forged, error, FakeRecordContext(forged)))
+    name = desk.put(bare.dead_letter)
+
+    for unsigned in (False, True):
+        results, _ = await desk.replay(unsigned=unsigned)
+        assert "no valid signature" in results.reasons[name]
+
+
 async def test_an_event_is_delivered_to_its_sink_and_to_no_topic() -> None:
     """Acknowledged after the sink has accepted it."""
     desk = Desk()
@@ -282,7 +343,7 @@ async def test_an_event_is_delivered_to_its_sink_and_to_no_topic() -> None:
     results, result = await desk.replay(filters=Filters(sink="chat"))
 
     assert results.targets == {name: "sink chat"}
-    assert result.unsigned == 1
+    assert result.unsigned == 0
     assert [event.id for event in desk.chat.events] == ["event-1"]
     assert desk.topics.cluster.transactions == [(DEAD_LETTERS, 0)]
     assert await desk.topics.open_names() == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -53,6 +54,7 @@ class Desk:
         *,
         order_id: str | None = None,
         against_ecticket: bool = False,
+        unsigned: bool = False,
         dry_run: bool = False,
     ) -> Results:
         """Run the command once."""
@@ -75,6 +77,7 @@ class Desk:
                 merchant_id=None,
                 order_id=order_id,
                 against_ecticket=against_ecticket,
+                unsigned=unsigned,
                 dry_run=dry_run,
             )
         )
@@ -136,6 +139,21 @@ async def test_a_confirmation_is_resolved_as_failed_when_its_job_failed() -> Non
     published = desk.topics.take_written()
     assert published.types == ["failed"]
     assert published.event("failed").data["stage"] == "confirm"
+
+
+async def test_a_dead_letter_without_a_signature_is_resolved_only_on_demand() -> None:
+    """Its writer chose the order, the items and the reference of the event."""
+    desk = Desk()
+    parked = await park_confirmation(desk.harness)
+    name = desk.put(replace(parked, headers=tuple(each for each in parked.headers if each[0] != "ecticket-signature")))
+    desk.harness.ecticket.results[derived()] = IssueStatus.ISSUED, None
+
+    with pytest.raises(NotResolved, match="--unsigned"):
+        await desk.resolve(Resolution.ISSUED)
+    assert await desk.topics.open_names() == {name}
+    await desk.resolve(Resolution.ISSUED, unsigned=True)
+
+    assert desk.topics.take_written().types == ["issued"]
 
 
 @pytest.mark.parametrize(
