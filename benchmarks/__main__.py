@@ -8,12 +8,12 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from adapter.errors import AdapterError
+from adapter.values import replace
 from benchmarks import (
     attacks,
     backlog,

@@ -10,7 +10,8 @@ Two numbers are counted between the handing out of the record and the commit of 
 files   files of which at least one function was entered.
 hops    changes of the file in the sequence of all entered functions: how often a reader who follows the order from
         function to function has to open another file. Returning to a caller is no hop. Comprehensions and resumed
-        coroutines are no entries. Methods that `dataclasses` generates have no file and do not count.
+        coroutines are no entries. Methods that `dataclasses` generates have no file and do not count;
+        neither does `values.replace`, which stands for the function of `dataclasses`.
 
 Both are counted for the *stage*, which is the order's own path: everything that runs below `prepare` and `handle` of
 the submit stage, without the engine's answers (`authorize_send`). And for *everything*: with the engine and what it
@@ -48,6 +49,7 @@ TWO_LINES = 1
 """An odd number of an order, see `orders.order`."""
 
 _ROOT = f"{Path(__file__).parent.parent / 'adapter'}/"
+_VALUES = f"{_ROOT}values.py"
 _ENGINE = ("stream/", "kafka/")
 _STAGE = "flows/submit.py"
 _ENTRANCES = frozenset({"SubmitStage.prepare", "SubmitStage.handle"})
@@ -97,7 +99,8 @@ class Trace:
         """The file below `adapter/`; empty for any other."""
         if code not in self._files:
             name = code.co_filename
-            self._files[code] = name.removeprefix(_ROOT) if name.startswith(_ROOT) else ""
+            is_ours = name.startswith(_ROOT) and name != _VALUES
+            self._files[code] = name.removeprefix(_ROOT) if is_ours else ""
         return self._files[code]
 
 

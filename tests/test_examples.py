@@ -8,7 +8,6 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from adapter.flows.messages.events import (
 from adapter.flows.messages.order_paid import parse_order_paid
 from adapter.kafka.connection import KafkaConnection
 from adapter.stream.records import ProducerRecord
+from adapter.values import replace
 
 ROOT = Path(__file__).parent.parent
 FIRST_ORDER = ROOT / "examples" / "first_order.py"

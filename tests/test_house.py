@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "adapter"
 
-EVERYWHERE = {"errors", "backoff", "event_loop", "visible_text", "trace_context", "strict_json", "secret"}
+EVERYWHERE = {"errors", "backoff", "event_loop", "visible_text", "trace_context", "strict_json", "secret", "values"}
 CORE = {"issuance", "protocol", "stream", "provider", "extensions"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backoff": set(),
     "visible_text": set(),
     "secret": set(),
+    "values": set(),
     "strict_json": set(),
     "event_loop": set(),
     "trace_context": set(),
@@ -135,3 +136,20 @@ def test_a_dataclass_with_slots_has_only_functions_as_properties() -> None:
     ]
 
     assert odd == []
+
+
+def test_values_are_changed_by_one_function() -> None:
+    """`dataclasses.replace` raises for a struct, which no type checker notices: `adapter.values.replace` takes both."""
+    others = {"dataclasses.replace", "msgspec.structs.replace"}
+    importers = {_name(path) for path in _modules() if others & set(_imported_names(path))}
+
+    assert importers == {"adapter.values"}
+
+
+def _imported_names(path: Path) -> Iterator[str]:
+    """The names that a module imports from others; for a whole `dataclasses`, that of its `replace`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (f"{alias.name}.replace" for alias in node.names)

@@ -7,7 +7,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from adapter import Event
 from adapter.extensions.log_fields import event_fields
 from adapter.flows.order_log import order_fields
 from adapter.log_limits import LIBRARY
+from adapter.values import replace
 
 PAGE = ROOT / "docs" / "logs.md"
 EVENT = re.compile(r"[a-z]+(-[a-z]+)*")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json as json_text
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,6 +23,7 @@ from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.ecticket import ecticket_client
 from adapter.cli.output import note, print_json, print_table
 from adapter.errors import CallError, InDoubt, UnknownMerchant
+from adapter.values import replace
 
 if TYPE_CHECKING:
     from adapter.extensions.hook_runner import HookRunner

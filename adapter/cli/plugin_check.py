@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from adapter.cli.context import CommandContext, Json, command
 from adapter.cli.output import capture_plugin_output, note, print_json, print_line, print_marked
+from adapter.values import replace
 
 if TYPE_CHECKING:
     from adapter.extensions.values import OrderRecord

@@ -22,7 +22,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, ParamSpec, TypeVar
 
@@ -30,6 +29,7 @@ from adapter.errors import HookFailed, PluginRejected
 from adapter.extensions.hook_time import HookClocks, Span, Spent, SystemClocks, ThreadClock, ThreadSpan
 from adapter.extensions.hookspecs import KINDS
 from adapter.extensions.invocation import Implementation, try_call
+from adapter.values import replace
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,7 +14,6 @@ import copy
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -26,6 +25,7 @@ from adapter.extensions.order_hooks import OrderHooks, Plan
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
 from adapter.issuance.order import Order
 from adapter.issuance.plan import Part
+from adapter.values import replace
 
 T = TypeVar("T")
 

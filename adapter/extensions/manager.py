@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from adapter.extensions.sources import (
 )
 from adapter.extensions.suggestions import did_you_mean
 from adapter.extensions.validation import validate_plugin
+from adapter.values import replace
 
 SECTIONS = "plugins.settings"
 """The key of the plugins' sections, each named as its plugin."""

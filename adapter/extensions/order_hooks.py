@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
+
+from msgspec import Struct
 
 from adapter.errors import UnmappedItem
 from adapter.extensions.invocation import Check, HookCalls, Implementation
@@ -30,13 +31,13 @@ from adapter.issuance.order import (
 )
 from adapter.issuance.plan import Part, PlannedItem
 from adapter.protocol.issue import IssueRequest, TicketInfo
+from adapter.values import replace
 
 Plan = Callable[[Order, tuple[TicketItem, ...]], tuple[Part, ...]]
 """Makes the parts of an order from its items; pure and quick. Its exceptions reach the caller."""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderHooks:
+class OrderHooks(Struct, frozen=True):
     """The hook calls that decide about one order.
 
     `implementations` are the plugins' functions for each hook, in the order in which they are called.

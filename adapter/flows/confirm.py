@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapter.errors import CallError, OrderError
@@ -61,6 +61,7 @@ from adapter.provider.client import Purpose
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from adapter.trace_context import traceparent_of
+from adapter.values import replace
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -32,6 +31,7 @@ from adapter.flows.ports import Clock
 from adapter.flows.retry_policy import RetryPolicy, RetryState, next_retry_at, pause_until
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
+from adapter.values import replace
 
 MAX_WAITING = 500
 """Events of one topic that wait for a sink in memory; later events wait on their topic.

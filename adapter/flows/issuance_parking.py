@@ -6,7 +6,6 @@ record.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from adapter.flows.messages.dead_letter_causes import log_parked
@@ -16,6 +15,7 @@ from adapter.flows.messages.record_history import RecordHistory
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Topics
 from adapter.stream.records import ProducerRecord, Record
+from adapter.values import replace
 
 
 def parking_history(

@@ -7,7 +7,6 @@ would not pass it. So this code uses no content of the record, and no content ca
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import datetime
 
 from adapter.errors import OutcomeTooLarge
@@ -25,6 +24,7 @@ from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Topics
 from adapter.stream.records import NotRead, ProducerRecord, Record
 from adapter.stream.stage import Outcome
+from adapter.values import replace
 
 _NOT_BUILT = (
     "The adapter could not build this record's dead letter, so only the coordinates are known; tickets may exist. "

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.errors import OrderError
 from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
@@ -43,6 +44,7 @@ from adapter.issuance.state import PartState, WaitReason
 from adapter.protocol.issue import TradeNo
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome
+from adapter.values import replace
 
 _REASON_MAX = 100
 """How many characters of an Ignore's reason are logged; a longer reason is counted as "other"."""
@@ -58,16 +60,14 @@ _REASONS: Mapping[ParkReason, events.ParkReason] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderResult:
+class OrderResult(Struct, frozen=True, kw_only=True):
     """An outcome for Kafka, and the same outcome for observing plugins."""
 
     outcome: Outcome
     for_plugins: OrderOutcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRun:
+class OrderRun(Struct, frozen=True, kw_only=True):
     """An order record that was processed: the record, its order, and how many parts were published before."""
 
     record: Record

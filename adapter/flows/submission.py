@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.errors import CallError, InvalidOrder, MerchantHeld
 from adapter.extensions.values import Skip
@@ -52,6 +53,7 @@ from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.taipei import TAIPEI
 from adapter.provider.client import Purpose
+from adapter.values import replace
 
 Sleep = Callable[[float], Awaitable[None]]
 Rules = Callable[[Sequence[Part]], None]
@@ -68,16 +70,14 @@ _CALLS = {Send: "issue", Query: "query", ControlQuery: "control-query", Probe: "
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartResult:
+class PartResult(Struct, frozen=True, kw_only=True):
     """The state of a part at the end of a run, and the decision that ended it."""
 
     state: PartState
     action: Finish | Defer | Park
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class RunResult(Struct, frozen=True, kw_only=True):
     """The result of a run: the results of all parts, in order, or why the whole order is skipped or invalid.
 
     `skip` and `invalid` are only set when nothing of the order is at ECTicket.

@@ -16,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
+
+from msgspec import Struct
 
 from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooLarge, UnknownMerchant, Unreadable
 from adapter.extensions.hook_runner import HookRunner
@@ -63,6 +64,7 @@ from adapter.protocol.issue import TradeNo
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
+from adapter.values import replace
 
 MAX_ORDER_BYTES = 512 * 1024
 """The largest value of an order record: with its plan it must fit into the 2 MiB records of the deferred topic."""
@@ -70,8 +72,7 @@ MAX_ORDER_BYTES = 512 * 1024
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitTask:
+class SubmitTask(Struct, frozen=True, kw_only=True):
     """A parsed order record: a new order, or one with its plan."""
 
     history: RecordHistory
@@ -82,16 +83,14 @@ class SubmitTask:
     """The order's `paid_at`, as `record_history.storable` returns it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IgnoredRecord:
+class IgnoredRecord(Struct, frozen=True, kw_only=True):
     """A record that a plugin says is no order to issue."""
 
     history: RecordHistory
     ignore: Ignore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _InitialState:
+class _InitialState(Struct, frozen=True, kw_only=True):
     """The parts at the beginning of a run."""
 
     states: tuple[PartState, ...]

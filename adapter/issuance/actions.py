@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
+
+from msgspec import Struct
 
 from adapter.issuance.state import WaitReason
 
@@ -33,8 +34,7 @@ class FailedStage(StrEnum):
     """ECTicket's job failed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(Struct, frozen=True, kw_only=True):
     """ECTicket has the issuance."""
 
     ticket_trade_no: str | None
@@ -44,8 +44,7 @@ class Submitted:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True):
     """No tickets exist, and none will. Stage submit has a code and a message, stage confirm a remark."""
 
     stage: FailedStage
@@ -54,43 +53,36 @@ class Failed:
     remark: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Issue, with the part's own request and number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """QueryIssueResult of the part's own number."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControlQuery:
+class ControlQuery(Struct, frozen=True):
     """QueryIssueResult of a random number of the part's kind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """QueryIssueResult of a number that is known to exist: RtnCode 1 shows that queries work."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Struct, frozen=True, kw_only=True):
     """Wait in place until `until`, which is soon."""
 
     until: datetime
     reason: WaitReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Finish(Struct, frozen=True, kw_only=True):
     """The part is settled: publish its result."""
 
     result: Submitted | Failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defer:
+class Defer(Struct, frozen=True, kw_only=True):
     """Defer the part to a later run."""
 
     useful_at: datetime
@@ -100,8 +92,7 @@ class Defer:
     """This run counts as one of the order's attempts (`ecticket-attempts`); waits for a breaker do not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Park:
+class Park(Struct, frozen=True, kw_only=True):
     """Put the part on the dead letters; `message` says what happened and what to do, without customer data."""
 
     reason: ParkReason

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.errors import BreakerOpen, CallError, MerchantHeld, NotAccepted, NotSent, Throttled
 from adapter.protocol.issue import IssuedItem, IssueReply, IssueRequest, IssueType, TicketInfo
@@ -23,89 +24,77 @@ SUCCESS = 1
 """The only RtnCode whose meaning ECPay documents."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(Struct, frozen=True, kw_only=True):
     """Issue: RtnCode 1 and our number echoed."""
 
     ticket_trade_no: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """Issue: RtnCode ≠ 1."""
 
     code: int
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryLaterCode:
+class RetryLaterCode(Struct, frozen=True, kw_only=True):
     """Issue: a RtnCode that an operator listed as "nothing happened, try later" (`submit.retry_rtn_codes`)."""
 
     code: int
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallNotSent:
+class CallNotSent(Struct, frozen=True, kw_only=True):
     """Issue: not one byte was written."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallThrottled:
+class CallThrottled(Struct, frozen=True, kw_only=True):
     """Issue: refused before execution (HTTP 403, 429, 503 with Retry-After); nothing before `retry_at`."""
 
     retry_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvelopeRejected:
+class EnvelopeRejected(Struct, frozen=True, kw_only=True):
     """Issue: the envelope was not accepted (TransCode ≠ 1, HTTP 400 and similar), so nothing was executed."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallInDoubt:
+class CallInDoubt(Struct, frozen=True, kw_only=True):
     """Issue: sent, and no trustworthy answer came."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerIsOpen:
+class BreakerIsOpen(Struct, frozen=True, kw_only=True):
     """Any call: not tried, because the merchant's breaker is open until `retry_at`."""
 
     retry_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssuingHeld:
+class IssuingHeld(Struct, frozen=True, kw_only=True):
     """Issue: not tried, because an operator holds the merchant; nothing is sent before `until`."""
 
     until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Struct, frozen=True, kw_only=True):
     """Query of our number: RtnCode 1. `status` is that of ECTicket's job; only confirming uses it."""
 
     status: IssueStatus | None
     remark: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotFound:
+class NotFound(Struct, frozen=True, kw_only=True):
     """Query of our number: RtnCode ≠ 1. Not yet "not known"; see `evidence`."""
 
     code: int
     queried_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlAnswered:
+class ControlAnswered(Struct, frozen=True, kw_only=True):
     """Query of a random number of the same kind: any RtnCode; `known` is RtnCode 1, which none should have."""
 
     code: int
@@ -117,24 +106,21 @@ class ControlAnswered:
         return self.code == SUCCESS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeAnswered:
+class ProbeAnswered(Struct, frozen=True, kw_only=True):
     """Query of a number that is known to exist: `ok` is RtnCode 1. `none_known`: there is no such number."""
 
     ok: bool
     none_known: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryUnanswered:
+class QueryUnanswered(Struct, frozen=True, kw_only=True):
     """Query, control query or probe: no answer to act on; no retry before `retry_at` if ECTicket sent one."""
 
     detail: str
     retry_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastAccepted:
+class LastAccepted(Struct, frozen=True, kw_only=True):
     """When QueryIssueResult last answered RtnCode 1 for a number of this merchant; may be reported at any time."""
 
     at: datetime
@@ -203,8 +189,7 @@ def query_error(error: CallError) -> QueryUnanswered | BreakerIsOpen:
             return QueryUnanswered(detail=str(error))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketDifference:
+class TicketDifference(Struct, frozen=True, kw_only=True):
     """One item with another number of tickets than requested; `item` is its number, or its name and price."""
 
     item: str

@@ -13,7 +13,7 @@ Does not name a ticket number or a redemption code in any message or `repr`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -23,6 +23,7 @@ from adapter.issuance.times import later
 from adapter.protocol.issue import IssueType, TradeNo
 from adapter.protocol.order_detail import TicketRow, UseStatus
 from adapter.protocol.taipei import taipei_day
+from adapter.values import replace
 
 MAX_REPORT_DAYS: Final = 60
 """The days of one report. ECPay allows "3 months" (page 48558) without a definition; this is less by any."""

@@ -10,7 +10,7 @@ intervals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.issuance.actions import Failed, FailedStage, Park, ParkReason
@@ -20,6 +20,7 @@ from adapter.issuance.state import IllegalTransition, Phase, check_transition
 from adapter.issuance.times import later, latest
 from adapter.protocol.issue import IssueType, TradeNo
 from adapter.protocol.query_issue_result import IssueStatus
+from adapter.values import replace
 
 DOUBLINGS = 8
 """The interval grows to this many times the first one (30 s to 240 s)."""

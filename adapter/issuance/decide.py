@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
 
@@ -76,6 +76,7 @@ from adapter.issuance.state import (
     WaitReason,
 )
 from adapter.issuance.times import fraction_of, later, latest
+from adapter.values import replace
 
 BACK_OFF_SECONDS = 0.25
 """The first pause after a failed call; it doubles, with jitter, until it exceeds the policy's wait in place."""

@@ -18,17 +18,19 @@ Does not know phases and waiting times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Self
+
+from msgspec import Struct
+
+from adapter.values import replace
 
 WINDOW = timedelta(seconds=60)
 """The minute in which the steps of the chain must lie."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NegativeAnswer:
+class NegativeAnswer(Struct, frozen=True, kw_only=True):
     """A query that was answered with RtnCode ≠ 1."""
 
     queried_at: datetime
@@ -47,8 +49,7 @@ class EvidenceStep(Enum):
     COMPLETE = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True):
     """The chain so far."""
 
     first: NegativeAnswer | None = None

@@ -28,13 +28,16 @@ of the order was issued, under a mapping that is no longer known. These rules fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.issuance.actions import Action, Defer, Park, ParkReason, Probe, Query, Send, Wait
 from adapter.issuance.decide import QUERIES_PER_RUN, SubmitPolicy, decide, was_verified
 from adapter.issuance.park_messages import parked, unresolved
 from adapter.issuance.state import OPEN, PartState, Phase, WaitReason
+from adapter.values import replace
 
 _LEFT_OPEN = frozenset({Phase.DEFERRED, Phase.PARKED})
 _MAY_EXIST = frozenset({Phase.SUBMITTED, Phase.PARKED})
@@ -61,8 +64,7 @@ class Unverified:
         return self.mapping_changed or self.skip is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """The part at `index` is next, with `action`.
 
     For an unverified order, Send means that it is verified: of today's plan ECTicket has only the parts that are

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from adapter.issuance.order import TicketItem
 from adapter.protocol import rules
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
 from adapter.protocol.value_descriptions import CHINESE
+from adapter.values import replace
 
 _Value = TypeVar("_Value", IssueRequest, TicketInfo, TicketItem)
 

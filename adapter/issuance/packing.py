@@ -20,12 +20,13 @@ Does not know numbers, customers and requests.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from adapter.errors import DoesNotFit, InvalidOrder
 from adapter.issuance.order import TicketItem, Voucher
 from adapter.protocol.issue import IssueType
 from adapter.protocol.rules import MAX_TICKETS
+from adapter.values import replace
 
 MAX_CALLS = 20
 """The most parts an order may have."""

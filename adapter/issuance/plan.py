@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum, unique
+
+from msgspec import Struct
 
 from adapter.errors import DoesNotFit, InvalidOrder, TradeNoMissing
 from adapter.issuance.normalisation import Change, visible
@@ -21,6 +23,7 @@ from adapter.issuance.validity import due, presale_problem, settle
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.rules import ISSUE_PAGE, Violation, issue_violations
+from adapter.values import replace
 
 CUSTOMER_FIELDS: Mapping[IssueType, tuple[str, ...]] = {
     IssueType.CONVENIENCE_STORE: ("email",),
@@ -122,8 +125,7 @@ class PlanPolicy(RequestPolicy):
     prefix: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedItem:
+class PlannedItem(Struct, frozen=True, kw_only=True):
     """Some tickets of a part, as events show them, in the request's order."""
 
     item_no: str | None
@@ -137,8 +139,7 @@ class PlannedItem:
     """As in `TicketItem`; the request holds the day that moves."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """One Issue call of an order."""
 
     number: int
@@ -150,7 +151,7 @@ class Part:
     items: tuple[PlannedItem, ...]
     reissue: int = 0
     """How many new numbers the part was given."""
-    changes: tuple[Change, ...] = field(default=(), compare=False)
+    changes: tuple[Change, ...] = ()
     """What normalising its request changed; counted when the order is first planned."""
 
     @property

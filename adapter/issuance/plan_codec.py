@@ -14,7 +14,7 @@ Does not know topics and other headers.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, cast
 
@@ -39,6 +39,7 @@ from adapter.issuance.state import IssueRefusal, PartHistory, PartState, WaitRea
 from adapter.issuance.times import YEARS, later, latest
 from adapter.issuance.trade_numbers import PREFIX_MAX_LENGTH, derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+from adapter.values import replace
 
 VERSION = 1
 _SENT_MEANWHILE = "it may have been sent outside the adapter since"

@@ -15,7 +15,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import IssueType, PrintType
+from adapter.values import replace
 
 _T = TypeVar("_T")
 

@@ -31,7 +31,7 @@ nor numbers under another prefix than today's, which cannot be listed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
@@ -54,6 +54,7 @@ from adapter.issuance.plan import Part
 from adapter.issuance.state import PartState, Postponement, WaitReason
 from adapter.issuance.trade_numbers import LENGTH, derive_trade_no
 from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.values import replace
 
 BATCH_SIZE = 10
 """Numbers that share a control and a liveness query."""

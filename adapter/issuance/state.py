@@ -15,14 +15,16 @@ The phases decide whether money is spent twice. Does not decide what to do next 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum, unique
 from typing import Self
 
+from msgspec import Struct
+
 from adapter.issuance.evidence import Evidence
 from adapter.issuance.plan import Part
 from adapter.issuance.times import latest
+from adapter.values import replace
 
 
 @unique
@@ -81,8 +83,7 @@ def check_transition(before: Phase, after: Phase) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueRefusal:
+class IssueRefusal(Struct, frozen=True, kw_only=True):
     """What ECTicket answered to Issue instead of RtnCode 1, and when."""
 
     code: int
@@ -90,8 +91,7 @@ class IssueRefusal:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartHistory:
+class PartHistory(Struct, frozen=True, kw_only=True):
     """The facts about a part that every later run keeps, however often its order is deferred."""
 
     first_attempt_at: datetime | None = None
@@ -149,8 +149,7 @@ class WaitReason(StrEnum):
     ANOTHER_PART_IN_DOUBT = "another_part_in_doubt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Postponement:
+class Postponement(Struct, frozen=True, kw_only=True):
     """A reason not to act on a part for now."""
 
     until: datetime | None
@@ -160,8 +159,7 @@ class Postponement:
     """It counts as one of the order's attempts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(Struct, frozen=True, kw_only=True):
     """How the adapter learned that ECTicket has the part."""
 
     ticket_trade_no: str | None
@@ -170,8 +168,7 @@ class Submission:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartState:
+class PartState(Struct, frozen=True, kw_only=True):
     """One part in one run."""
 
     part: Part
@@ -179,7 +176,7 @@ class PartState:
     history: PartHistory
     first_seen_at: datetime
     """The start of the order's give-up clock."""
-    evidence: Evidence = field(default_factory=Evidence)
+    evidence: Evidence = Evidence()
     postponement: Postponement | None = None
     failed_calls: int = 0
     """Calls of this run that brought no answer to act on."""

@@ -12,7 +12,6 @@ Does not check values; `protocol.rules` does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from adapter.errors import InvalidOrder
 from adapter.issuance.order import Line, Order, TicketItem, Voucher
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
 from adapter.protocol.rules import ISSUE_PAGE
+from adapter.values import replace
 
 _Item = TypeVar("_Item", TicketItem, Line)
 

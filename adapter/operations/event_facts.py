@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from adapter.flows.messages.event_reader import PublishedEvent, read_published_event
 from adapter.flows.messages.events import record_origin
@@ -11,6 +10,7 @@ from adapter.operations.record_facts import RecordFacts, counted, kind_of, numbe
 from adapter.operations.timeline import FactKind, TimelineFact
 from adapter.protocol.issue import TradeNo
 from adapter.stream.records import Record
+from adapter.values import replace
 
 SHOWN: Mapping[str, tuple[str, ...]] = {
     "submitted": ("recovered", "issue_type", "ticket_count"),

@@ -8,7 +8,6 @@ number of tickets alone, of a notification no raw field.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from adapter.errors import Unreadable
@@ -27,6 +26,7 @@ from adapter.operations.record_facts import RecordFacts, counted, kind_of, numbe
 from adapter.operations.timeline import FactKind, TimelineFact
 from adapter.protocol.rules import is_trade_no
 from adapter.stream.records import Record
+from adapter.values import replace
 
 
 def read_facts(record: Record, topics: Topics, *, only_merchant: str | None) -> RecordFacts | None:

@@ -11,7 +11,7 @@ Does not read topics and does not call plugins.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.flows.messages.event_reader import PublishedEvent
@@ -24,6 +24,7 @@ from adapter.issuance.state import PartHistory
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.stream.records import ProducerRecord, Record, encode_headers
+from adapter.values import replace
 
 _MAX_REISSUES = 100
 _COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")

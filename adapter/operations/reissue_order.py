@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -44,6 +44,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.records import ProducerRecord, Record
+from adapter.values import replace
 
 CLOCKS_DIFFER = timedelta(hours=1)
 """How far the clocks of the machines that write records may differ."""

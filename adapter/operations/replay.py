@@ -19,7 +19,7 @@ Does not read topics and does not select dead letters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -43,6 +43,7 @@ from adapter.flows.ports import Topics
 from adapter.issuance.plan_codec import decode_plan
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.strict_json import parse_json
+from adapter.values import replace
 
 MAPPED_AGAIN = frozenset(
     {

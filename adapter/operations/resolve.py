@@ -8,7 +8,7 @@ in the same dead letter go to a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
 
@@ -36,6 +36,7 @@ from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import ProducerRecord, Record
+from adapter.values import replace
 
 
 @unique

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from adapter.operations.next_actions import next_actions
 from adapter.operations.part_progress import ProgressOfParts
 from adapter.operations.timeline import FactKind, OrderTimeline, TimelineFact
+from adapter.values import replace
 
 _CAUSES: Final[Mapping[FactKind, int]] = {kind: position for position, kind in enumerate(FactKind)}
 """Facts of one moment are shown in this order: causes before effects."""

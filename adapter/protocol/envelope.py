@@ -7,7 +7,8 @@ messages contain no key and no part of the payload. Does not check whether a Tim
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from adapter.errors import (
     EnvelopeError,
@@ -23,6 +24,7 @@ from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import decode
 from adapter.protocol.fields import Payload, optional_integer, optional_text
 from adapter.protocol.json_text import read_json, write_encoded_json, write_string
+from adapter.values import repr_without
 
 ACCEPTED = 1
 """The only TransCode that means the envelope was accepted."""
@@ -37,8 +39,7 @@ of empty objects would take as long to read as a thousand envelopes."""
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(Struct, frozen=True, kw_only=True):
     """An opened answer.
 
     `payload` and `plaintext` are None if `trans_code` is not 1, because nothing was executed and nothing is signed.
@@ -51,13 +52,15 @@ class Response:
     timestamp: int | None
     trans_code: int
     trans_msg: str
-    payload: Mapping[str, object] | None = field(repr=False)
-    plaintext: str | None = field(repr=False)
+    payload: Mapping[str, object] | None
+    plaintext: str | None
     encoder: str | None
 
+    def __repr__(self) -> str:
+        return repr_without(self, "payload", "plaintext")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+
+class Request(Struct, frozen=True, kw_only=True):
     """An opened request or notification and the merchant whose keys match; `timestamp` in Unix seconds, unchecked.
 
     `credentials` are the matching pair, the platform's or the merchant's own.
@@ -66,9 +69,12 @@ class Request:
     merchant: Merchant
     credentials: Credentials
     timestamp: int
-    payload: Mapping[str, object] = field(repr=False)
-    plaintext: str = field(repr=False)
+    payload: Mapping[str, object]
+    plaintext: str
     encoder: str
+
+    def __repr__(self) -> str:
+        return repr_without(self, "payload", "plaintext")
 
 
 def seal_request(payload: Mapping[str, object], merchant: Merchant, *, timestamp: int) -> bytes:
@@ -162,8 +168,7 @@ def open_request(body: bytes, find_merchant: Callable[[str, str | None], Merchan
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Header:
+class _Header(Struct, frozen=True, kw_only=True):
     """The fields of an envelope that nothing signs."""
 
     merchant_id: str | None
@@ -187,8 +192,7 @@ class _Header:
             raise NotAnEnvelope(f"{error} This is no message of the protocol.") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
+class _Opened(Struct, frozen=True, kw_only=True):
     """The part of a message that the checksum covers."""
 
     payload: Mapping[str, object]

@@ -11,6 +11,8 @@ from datetime import date
 from enum import StrEnum, unique
 from typing import Self
 
+from msgspec import Struct
+
 from adapter.errors import UnreadableReply
 from adapter.protocol.fields import Payload, integer, objects, optional_integer, optional_text
 from adapter.protocol.taipei import compact_date
@@ -156,8 +158,7 @@ class IssueRequest:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssuedItem:
+class IssuedItem(Struct, frozen=True, kw_only=True):
     """One entry of TicketData: what ECTicket has accepted.
 
     `item_no` for listed products; `item_name` and `ticket_price` (NT$) for serial numbers.
@@ -183,8 +184,7 @@ class IssuedItem:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueReply:
+class IssueReply(Struct, frozen=True, kw_only=True):
     """The answer to Issue.
 
     `rtn_code` 1: received (paper: issued); anything else is a refusal; no readable page of ECPay documents these

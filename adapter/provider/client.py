@@ -17,16 +17,15 @@ How a call is classified (docs/delivery.md, "Answers of Issue"), in this order:
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Protocol, Self, TypeVar
 
 import httpx
+from msgspec import Struct
 
 from adapter.errors import (
     BreakerOpen,
@@ -55,6 +54,7 @@ from adapter.provider.observer import CallFinished, CallOutcome, NullProviderObs
 from adapter.provider.report_file import MAX_ENVELOPE_BYTES, ReportDownload
 from adapter.provider.report_source import ReportSource
 from adapter.provider.time_source import TimeSource
+from adapter.values import replace, repr_without
 
 __all__ = ["CallLimits", "EcticketClient", "Purpose", "TimeSource"]
 
@@ -102,16 +102,18 @@ class _Reply(Protocol):
 _R = TypeVar("_R", bound=_Reply)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
+class _Call(Struct, frozen=True, kw_only=True):
     """One call to ECTicket; `subject` is suspect if its envelope is rejected, and None for a control query."""
 
     merchant: Merchant
     endpoint: Endpoint
-    payload: Mapping[str, object] = field(repr=False)
+    payload: Mapping[str, object]
     purpose: Purpose
     subject: str | None
     authorize_send: Callable[[], None]
+
+    def __repr__(self) -> str:
+        return repr_without(self, "payload")
 
     def __str__(self) -> str:
         about = "a control number" if self.subject is None else self.subject
@@ -298,7 +300,7 @@ class EcticketClient:
             )
             await report_download.finish()
             if report_download.envelope is not None:
-                raise self._refused_report(call, dataclasses.replace(answer, body=report_download.envelope))
+                raise self._refused_report(call, replace(answer, body=report_download.envelope))
             # Without a length of its own, a body that the server broke off looks complete.
             framed = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
             if not framed and not report_download.ends_with_line:

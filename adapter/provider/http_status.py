@@ -6,10 +6,11 @@ The table of statuses (docs/delivery.md, "Answers of Issue"). Does not read enve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+
+from msgspec import Struct
 
 from adapter.errors import CallError, InDoubt, NotAccepted, Throttled
 from adapter.provider.limits import CallLimits
@@ -18,8 +19,7 @@ NOT_ACCEPTED = frozenset({400, 401, 404, 405, 413, 415, 422}) | frozenset(range(
 """Statuses of a server, or of a proxy before it, that accepted nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpAnswer:
+class HttpAnswer(Struct, frozen=True, kw_only=True):
     """One complete answer."""
 
     status: int

@@ -5,9 +5,10 @@ With it, the client needs no metrics library.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Protocol
+
+from msgspec import Struct
 
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.order_detail import ReportType
@@ -33,8 +34,7 @@ class CallOutcome(StrEnum):
     """The caller gave up: cancelled, or the lease on its partition was lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallFinished:
+class CallFinished(Struct, frozen=True, kw_only=True):
     """One finished call; the breaker's own probes are reported like other calls."""
 
     merchant_id: str
@@ -46,8 +46,7 @@ class CallFinished:
     """From then until it ended; 0 if it got no slot."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportEnded:
+class ReportEnded(Struct, frozen=True, kw_only=True):
     """One report whose caller has finished with it, or whose download failed."""
 
     merchant_id: str

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from adapter.protocol.rules import is_trade_no
 from adapter.protocol.value_descriptions import quoted
 from adapter.settings.groups import MerchantSettings
 from adapter.settings.secret_files import read_secret, reading_problem
+from adapter.values import replace
 
 RELOAD_SECONDS = 5.0
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from adapter.errors import StreamError
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
@@ -34,6 +34,7 @@ from adapter.stream.port import (
 from adapter.stream.records import ProducerRecord
 from adapter.stream.recovery import RecoveredState, recover
 from adapter.stream.stage import Outcome
+from adapter.values import replace
 
 _FINGERPRINT = short_fingerprint("")
 

@@ -16,8 +16,9 @@ import hashlib
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from urllib.parse import quote, unquote
+
+from msgspec import Struct
 
 from adapter.stream.ledger import Run
 
@@ -34,8 +35,7 @@ _FINGERPRINT_LENGTH = 12
 _OWNER_BYTES = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitMetadata:
+class CommitMetadata(Struct, frozen=True, kw_only=True):
     """What one commit of a partition says beyond its offset."""
 
     cluster_id: str
@@ -54,8 +54,7 @@ class CommitMetadata:
     """Settled runs beyond `committed`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoMetadata:
+class NoMetadata(Struct, frozen=True, kw_only=True):
     """There is a commit without usable metadata: nothing counts as settled, and everything as possibly sent."""
 
     why: str

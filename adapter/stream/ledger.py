@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from adapter.errors import OffsetNotOpen
 
@@ -24,8 +25,7 @@ Run = tuple[int, int]
 """Offsets from the first number up to, and without, the second."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommittableOffsets:
+class CommittableOffsets(Struct, frozen=True, kw_only=True):
     """The offset that can be committed, and the settled runs beyond it in ascending order, none touching another."""
 
     committable: int

@@ -12,8 +12,9 @@ open. The process itself knows each of these records: `own_sends`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.stream.commit_metadata import LIMIT, CommitMetadata, encode
 from adapter.stream.ledger import OffsetLedger
@@ -24,8 +25,7 @@ MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 """The most that one transaction publishes: with the default time-out, 280 kB/s are enough for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitBatch:
+class CommitBatch(Struct, frozen=True, kw_only=True):
     """One transaction: outcomes by offset, the offset to commit, and its metadata."""
 
     outcomes: Mapping[int, Outcome]

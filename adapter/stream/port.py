@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from adapter.errors import StreamError
 from adapter.stream.records import ProducerRecord, Record
 
@@ -24,16 +26,14 @@ class TopicPartition(NamedTuple):
         return f"{self.topic}/{self.partition}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Struct, frozen=True, kw_only=True):
     """A group's committed offset of one partition, and the metadata of the commit."""
 
     offset: int
     metadata: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetRange:
+class OffsetRange(Struct, frozen=True, kw_only=True):
     """The first offset that the log still has, and the one after the last that committed readers can see."""
 
     start: int

@@ -9,8 +9,12 @@ ones are handled like any other record and none stops the engine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from adapter.values import repr_without
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(8999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
@@ -33,8 +37,7 @@ class NotRead:
     """Why an operator gave up these offsets; None if no operator had to decide."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """One record as it was read, identified by `(topic, partition, offset)`.
 
     `timestamp` is aware (UTC). A tombstone has the value None.
@@ -45,7 +48,7 @@ class Record:
     offset: int
     timestamp: datetime
     key: bytes | None
-    value: bytes | None = field(repr=False)
+    value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     raw_timestamp_ms: int | None = None
     """The timestamp in the topic (ms), if it lies outside the years 1970 to 8999; `timestamp` is then the nearest
@@ -53,6 +56,9 @@ class Record:
     """
     not_read: NotRead | None = None
     """If set, key, value and headers are unknown."""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "value")
 
     @property
     def size(self) -> int:
@@ -68,14 +74,16 @@ def offsets_text(record: Record, not_read: NotRead) -> str:
     return f"Offsets {not_read.first} to {not_read.last} of {partition} were"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducerRecord:
+class ProducerRecord(Struct, frozen=True, kw_only=True):
     """One record to be produced: visible to `read_committed` readers once, together with its input's offset."""
 
     topic: str
     key: bytes | None
-    value: bytes | None = field(repr=False)
+    value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_without(self, "value")
 
     @property
     def size(self) -> int:

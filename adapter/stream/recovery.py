@@ -23,12 +23,13 @@ If the metadata names another process, is missing or cannot be decoded, what thi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from adapter.stream.commit_metadata import CommitMetadata, NoMetadata, decode
 from adapter.stream.ledger import Run
 from adapter.stream.port import Commit, OffsetRange
+from adapter.values import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

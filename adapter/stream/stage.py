@@ -11,17 +11,17 @@ A stage sees no consumer, producer, transaction or offset.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from adapter.stream.records import ProducerRecord, Record
 
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """The end of a record's processing: the records to publish, on whatever topics, in one transaction with its offset.
 
     Without records, only the offset is settled.
@@ -30,16 +30,14 @@ class Outcome:
     records: tuple[ProducerRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryLater(Generic[S]):
+class RetryLater(Struct, Generic[S], frozen=True, kw_only=True):
     """Not an end: call `handle` again with `subject` once `not_before` (aware) is past."""
 
     not_before: datetime
     subject: S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedRecord(Generic[S]):
+class PreparedRecord(Struct, Generic[S], frozen=True, kw_only=True):
     """A parsed record.
 
     Records with the same `lane` are handled one after another, in the order of their offsets; None is a lane of its

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.plugins import OnlyObjects, name_of
 from adapter.testing.samples import has_samples, order_of, samples_of
 from adapter.testing.sink_rules import findings_of_sinks
+from adapter.values import replace
 
 _ABOUT_ORDERS: Final = frozenset({"accept_order", "map_item", "shape_issue"})
 MENTIONED: Final = 3

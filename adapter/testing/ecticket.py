@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent, Throttled
@@ -20,6 +20,7 @@ from adapter.protocol.query_item_info import ItemReply, ItemStatus, TicketType
 from adapter.provider.client import Purpose
 from adapter.testing.clock import Clock
 from adapter.testing.orders import MERCHANT
+from adapter.values import replace
 
 UNKNOWN, REPEATED, BUSY = 10_200_047, 10_200_050, 10_500_001
 """RtnCodes of this fake, with no meaning elsewhere: unknown number, number taken, maintenance."""

@@ -11,7 +11,7 @@ import functools
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
@@ -23,6 +23,7 @@ from adapter.extensions.order_hooks import beyond_bounds, forbidden_change
 from adapter.protocol.issue import IssueRequest
 from adapter.testing.findings import Finding, Level
 from adapter.testing.samples import Given, Sample
+from adapter.values import replace
 
 REPEATS: Final = 2
 """How often a hook is called in a row with the same arguments, and then from as many threads at once."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache, partial
 from types import TracebackType
 from typing import Self
@@ -36,6 +35,7 @@ from adapter.testing.harness import StageHarness
 from adapter.testing.orders import MERCHANT, Content, order_bytes
 from adapter.testing.outcome_reader import OrderEvents
 from adapter.testing.plugins import Sections, by_name
+from adapter.values import replace
 
 KNOWN_TRADE_NO = "LONGAGO1"
 """The number of the merchant's first issuance, long ago; ECTicket knows it, so that doubts can be settled."""

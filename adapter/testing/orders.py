@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
 from itertools import count
 from typing import Final
@@ -20,6 +19,7 @@ from adapter.extensions.values import OrderRecord
 from adapter.issuance.order import Customer, Line, Order, Voucher
 from adapter.protocol.issue import IssueType, PrintType
 from adapter.testing.clock import NOON
+from adapter.values import replace
 
 MERCHANT: Final = "3085676"
 """The merchant of every sample: ECPay's public test merchant, whom the sandbox knows too."""

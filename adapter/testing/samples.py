@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -24,6 +24,7 @@ from adapter.issuance.state import Phase
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT, Orders, order_bytes, order_record
+from adapter.values import replace
 
 MAPPING_SECONDS: Final = 2.0
 """Time limit for mapping an order when only its plan is needed; slow mapping is found where it is tried."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from opentelemetry.trace import SpanKind
 
 from adapter.extensions.sink_thread import DeliveryAttempt
@@ -11,6 +9,7 @@ from adapter.extensions.sinks import Event
 from adapter.flows.deliver import SinkCaller
 from adapter.trace_context import TRACEPARENT
 from adapter.tracing.spans import TRACESTATE, Spans, is_recording, mark_failed, traceparent
+from adapter.values import replace
 
 
 class TracedSink:

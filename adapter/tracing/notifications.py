@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from opentelemetry.trace import Span, SpanKind
@@ -24,6 +24,7 @@ from adapter.stream.records import ProducerRecord
 from adapter.strict_json import parse_json
 from adapter.tracing.spans import Attributes, SpanOrigin, Spans, current, headers_with, mark_failed
 from adapter.tracing.trace_ids import notifications_trace_id, trace_with_id
+from adapter.values import replace
 
 
 @dataclass(slots=True)

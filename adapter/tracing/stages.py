@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from opentelemetry.trace import Span, SpanContext, SpanKind
@@ -27,17 +26,20 @@ from adapter.tracing.spans import (
     mark_failed,
 )
 from adapter.tracing.trace_ids import notifications_link
+from adapter.values import replace, repr_without
 
 S = TypeVar("S")
 
 REASON = "ecticket-reason"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracedRecord(ProducerRecord):
+class TracedRecord(ProducerRecord, frozen=True, kw_only=True):
     """A record whose trace is recorded: the transaction that writes it gets a span below `process`."""
 
-    process: SpanContext = field(repr=False, compare=False)
+    process: SpanContext
+
+    def __repr__(self) -> str:
+        return repr_without(self, "value", "process")
 
 
 class TracedStage(Generic[S]):

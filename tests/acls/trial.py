@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from adapter.kafka.unreadable_batches import request_skip
 from adapter.protocol.envelope import seal_request
 from adapter.stream.port import Commit, TopicPartition
 from adapter.stream.records import ProducerRecord, Record
+from adapter.values import replace
 
 SINK = """
 import os

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
+from adapter.values import replace
 from benchmarks import bulkhead, callbacks, fixed, flood, quick, sinks, sizing
 from benchmarks.attacks import MIXTURE
 from benchmarks.builds import PRESENT

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.breaker import BreakerState
 from adapter.provider.call_limiter import LimiterUsage, Purpose
 from adapter.provider.merchant_channel import ChannelState
+from adapter.values import replace
 from adapter.web.console.order_search import OrderSearch
 from adapter.web.console.process_facts import ProcessSources, SinkState, process_facts
 from adapter.web.console.server import LIMITS, console_app

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -39,6 +39,7 @@ from adapter.protocol.endpoints import Endpoint
 from adapter.stream.partition_state import PartitionState
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
+from adapter.values import replace
 from chaos.run import ChaosRun, run_plan
 from chaos.scenario import LAGGING, FaultKind, Plan, Scenario, plan
 

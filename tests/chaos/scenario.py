@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 
 from integration.order_source import PICKUP
@@ -28,6 +28,7 @@ from adapter.dev.sandbox.fault_types import (
 from adapter.dev.sandbox.faults import FaultRule
 from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.protocol.endpoints import Endpoint
+from adapter.values import replace
 
 
 @unique

@@ -9,13 +9,13 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.kafka.connection import KafkaConnection
+from adapter.values import replace
 from chaos.run import ChaosRun, run_plan
 from chaos.scenario import PROFILES, FaultKind, plan
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Collection, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +16,7 @@ from adapter.operations.timeline import FactKind, TimelineFact
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.stream.records import Record
 from adapter.testing.fakes import TOPICS
+from adapter.values import replace
 
 from .command_runner import MERCHANT, Commands, Result
 

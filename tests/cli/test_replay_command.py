@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.topics import TopicSpec, create
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.ecticket import LOST_BEFORE
+from adapter.values import replace
 
 from .command_runner import MERCHANT, Commands, Result, in_own_process
 from .conftest import settings_for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 from adapter import (
     IssueRequest,
@@ -15,6 +14,7 @@ from adapter import (
     TicketItem,
     hookimpl,
 )
+from adapter.values import replace
 from extensions.helpers import line, order, ticket
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"

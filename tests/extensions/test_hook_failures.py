@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from dataclasses import replace
 
 import pytest
 from key_words import mentions
@@ -25,6 +24,7 @@ from adapter import (
     Unreadable,
 )
 from adapter.errors import HookFailed, OrderError
+from adapter.values import replace
 from extensions.helpers import PLAN, RECORD, limited, line, order, parsed, runner_with, ticket
 from extensions.plugins import coroutine, mapping, parsing, raises, shaping
 

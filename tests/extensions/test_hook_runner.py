@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -16,6 +15,7 @@ from adapter import (
 from adapter.errors import DoesNotFit
 from adapter.extensions.hook_runner import HookRunner
 from adapter.issuance.plan import Part
+from adapter.values import replace
 from extensions.helpers import PLAN, RECORD, item_numbers, line, order, parsed, runner_with, ticket
 from extensions.plugins import Bundles, mapping, parsing
 

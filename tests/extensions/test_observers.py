@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import pytest
 from key_words import mentions
@@ -12,6 +11,7 @@ from log_lines import log_line
 from adapter import InvalidOrder, OrderOutcome
 from adapter.errors import HookFailed
 from adapter.extensions import hook_runner
+from adapter.values import replace
 from extensions.helpers import PLAN, default_order, item_numbers, limited, manager, order, runner_with
 from extensions.plugins import Bundles, coroutine, observing, raises
 

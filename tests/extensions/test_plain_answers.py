@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timezone
 from enum import Enum
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from key_words import mentions
+from msgspec import Struct
 
 from adapter import (
     Customer,
@@ -34,6 +35,7 @@ from adapter.extensions.type_check import plain
 from adapter.issuance.plan import Part
 from adapter.protocol.issue import TicketInfo
 from adapter.testing import Level, conformance
+from adapter.values import replace
 from extensions.helpers import NOON, PLAN, RECORD, manager, order, parsed, runner_with, ticket
 from extensions.odd_types import EvilCount, EvilDay, EvilText, EvilTime, Number, OwnZone, UnknownZone
 from extensions.plugins import mapping, parsing, raises, shaping
@@ -92,8 +94,9 @@ def not_plain(value: object) -> list[str]:
     if isinstance(value, list | tuple):
         inside = [name for member in value for name in not_plain(member)]
         return inside if type(value) in (list, tuple) else [type(value).__name__, *inside]
-    if is_dataclass(value):
-        inside = [name for field in fields(value) for name in not_plain(getattr(value, field.name))]
+    if is_dataclass(value) or isinstance(value, Struct):
+        names = value.__struct_fields__ if isinstance(value, Struct) else [field.name for field in fields(value)]
+        inside = [name for field in names for name in not_plain(getattr(value, field))]
         return inside if type(value).__module__.startswith("adapter.") else [type(value).__name__, *inside]
     is_member = isinstance(value, Enum) and type(value).__module__.startswith("adapter.")
     return [] if is_member or type(value) in PLAIN_TYPES else [type(value).__name__]

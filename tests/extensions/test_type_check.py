@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -12,6 +11,7 @@ from key_words import mentions
 
 from adapter import Customer, IssueType, Order, Skip, TicketItem
 from adapter.extensions.type_check import plain
+from adapter.values import replace
 from extensions.helpers import NOON, line, order, ticket
 
 ITEMS: object = Sequence[TicketItem] | None

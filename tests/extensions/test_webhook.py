@@ -12,7 +12,6 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -26,6 +25,7 @@ from adapter.extensions.builtin_sinks.addresses import Network
 from adapter.extensions.builtin_sinks.secrets import Secrets
 from adapter.extensions.builtin_sinks.signature import read_secret, signed_headers
 from adapter.extensions.builtin_sinks.webhook import ANSWER_BYTES, Webhook
+from adapter.values import replace
 from extensions.test_sinks import event
 
 OLD, NEW = (f"whsec_{base64.b64encode(bytes([number]) * 32).decode()}" for number in (1, 2))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 from jsonschema import Draft202012Validator, FormatChecker
@@ -32,6 +31,7 @@ from adapter.testing.fakes import TOPICS, FakeMerchants
 from adapter.testing.harness import StageHarness
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, OutcomeReader, header, read_event
+from adapter.values import replace
 from flows.fakes import CUSTOMER, OTHER_MERCHANT
 
 # --- what is read -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -18,6 +17,7 @@ from adapter.testing.clock import NOON
 from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
+from adapter.values import replace
 from flows.collecting import SECRET, Collecting, everything_shown, serial_row
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import replayed, signed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -26,6 +25,7 @@ from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
+from adapter.values import replace
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import Harness, derived, line, replayed, signed, with_headers
 

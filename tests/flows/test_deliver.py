@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -27,6 +26,7 @@ from adapter.stream.stage import Outcome, RetryLater
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.outcome_reader import header
+from adapter.values import replace
 
 DELIVERED, UNWANTED = (
     DeliveryAttempt(outcome=DeliveryOutcome.DELIVERED),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -27,6 +26,7 @@ from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_SENT
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
+from adapter.values import replace
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import SERIAL, SIGNER, Harness, derived, line, plan_of, replayed, signed, with_headers
 

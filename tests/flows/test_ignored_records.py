@@ -6,7 +6,6 @@ docs/hooks.md, `parse_order`. An order under way is never lost by it.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,6 +18,7 @@ from adapter.testing.ecticket import NOT_SENT
 from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import CUSTOMER, MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, header
+from adapter.values import replace
 from adapter.web.metrics import Metrics
 from flows.harness import Harness, derived, replayed, with_headers
 

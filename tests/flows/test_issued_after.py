@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -20,6 +19,7 @@ from adapter.testing.ecticket import NOT_SENT
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT, Orders
 from adapter.testing.outcome_reader import OrderEvents
+from adapter.values import replace
 from flows.harness import signed
 
 from .harness import Harness, derived, replayed

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from adapter import IssueRequest, IssueType, Line, Order, PrintType, TicketItem, hookimpl
 from adapter.errors import NotSent
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import NOT_SENT
 from adapter.testing.outcome_reader import header
+from adapter.values import replace
 from flows.fakes import CUSTOMER
 from flows.harness import Harness, derived, plan_of
 

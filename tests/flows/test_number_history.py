@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +18,7 @@ from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, REFUSED
 from adapter.testing.fakes import FakeMerchants
 from adapter.testing.orders import MERCHANT
+from adapter.values import replace
 from flows.harness import Harness, derived
 
 N = TradeNo(kind=TradeNoKind.MERCHANT, value="CBX1")

@@ -5,7 +5,6 @@ Page "Ticket Issuance": IsImmediate, StartDate, ExpireDate, MerchantTradeNo and 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -19,6 +18,7 @@ from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT
 from adapter.testing.fakes import TOPICS
 from adapter.testing.outcome_reader import header
+from adapter.values import replace
 from flows.fakes import Maps
 from flows.harness import Harness, derived, line, plan_of, replayed
 

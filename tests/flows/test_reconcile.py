@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -34,6 +34,7 @@ from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.events import SAMPLES
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
+from adapter.values import replace
 
 TODAY = date(2026, 3, 5)
 RUN_AT = datetime(2026, 3, 5, 5, tzinfo=TAIPEI)

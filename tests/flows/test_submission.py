@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -27,6 +26,7 @@ from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, LOST_BEFORE, NOT_SENT, REFUSED, UNKNOWN, FakeEcticket
 from adapter.testing.fakes import FakeMerchants, FakeRecordContext
 from adapter.testing.orders import MERCHANT
+from adapter.values import replace
 from flows.harness import KNOWN_TRADE_NO, Harness, derived
 
 LONG_AGO = NOON - timedelta(seconds=700)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -23,6 +22,7 @@ from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_
 from adapter.testing.fakes import TOPICS, FakeMerchants
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
+from adapter.values import replace
 from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
 from flows.harness import (
     KNOWN_TRADE_NO,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 from typing import NoReturn
 
 import pytest
@@ -21,6 +20,7 @@ from adapter.provider.transport import TransportKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import BUSY
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
+from adapter.values import replace
 from flows.failures import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, expected, trans_code
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import derived, plan_of

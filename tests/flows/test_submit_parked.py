@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +29,7 @@ from adapter.testing.ecticket import LOST_BEFORE
 from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import has_header, header
+from adapter.values import replace
 from flows.fakes import CUSTOMER
 from flows.harness import SERIAL, THREE_PARTS, Harness, described, line, plan_of, signed, with_headers
 

@@ -9,7 +9,6 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -25,6 +24,7 @@ from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_SENT, REFUSED,
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, header
+from adapter.values import replace
 from flows.harness import KNOWN_TRADE_NO, Harness, derived, line, replayed, signed
 
 N = "CBX20260302153064851"

@@ -10,7 +10,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from provider.server import RawServer, Visit
@@ -28,6 +28,7 @@ from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, UNKNOWN
 from adapter.testing.fakes import FakeMerchants
 from adapter.testing.orders import MERCHANT
+from adapter.values import replace
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import KNOWN_TRADE_NO, Harness
 

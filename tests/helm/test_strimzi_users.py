@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from adapter.dev.sandbox.faults import FaultRule
 from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
 from adapter.settings import Settings
+from adapter.values import replace
 from helm.examples import FOLDER
 from helm.kafka_rights import Right, grant, guarded_kafka, login, used_rights
 from helm.renderer import yaml_documents

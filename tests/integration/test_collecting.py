@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from adapter.dev.sandbox.faults import FaultRule
 from adapter.dev.sandbox.order_store import tickets
 from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
+from adapter.values import replace
 from integration.cluster import MERCHANT, PARTITIONS, RUN, SANDBOX, Cluster, Worker, dying, open_cluster, until
 from integration.commands import independently_checked
 from integration.event_log import SLOW_MACHINE, all_there

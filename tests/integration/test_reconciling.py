@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from adapter.dev.sandbox.order_store import Job, StoredOrder
 from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.query_issue_result import IssueStatus
+from adapter.values import replace
 from integration.cluster import RUN, SANDBOX, Cluster, dying, open_cluster, until
 from integration.commands import independently_checked, run
 from integration.event_log import all_there

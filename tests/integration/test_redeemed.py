@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from adapter.dev.local_kafka.ports import free_ports
 from adapter.dev.sandbox.fault_types import DelayedNotification, DuplicateNotification, TamperedNotification
 from adapter.dev.sandbox.faults import FaultRule
 from adapter.kafka.connection import KafkaConnection
+from adapter.values import replace
 from integration.cluster import MERCHANT, SANDBOX, Cluster, open_cluster
 from integration.event_log import all_there
 from integration.order_source import OrderSource

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.kafka.client import AioKafka, AioKafkaMember
 from adapter.kafka.connection import KafkaConnection
+from adapter.values import replace
 from integration.cluster import RUN, Cluster, Worker, environment_of, launch, open_cluster, settings_for, until
 from integration.order_source import OrderSource
 
@@ -69,7 +69,7 @@ async def test_another_deployment_in_the_groups_is_waited_for(kafka: KafkaConnec
     async with open_cluster(kafka, tmp_path) as cluster:
         cluster.settings["termination_log"] = str(message)
         group, topics = f"{cluster.settings['kafka.group_prefix']}.submit", [cluster.topic("orders_paid")]
-        other = await AioKafka(dataclasses.replace(kafka, client_id="stage")).connect(group)
+        other = await AioKafka(replace(kafka, client_id="stage")).connect(group)
         try:
             await _join(other, topics)
             worker = await cluster.start(ready=False)

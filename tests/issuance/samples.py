@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.state import PartHistory, PartState, initial_state
 from adapter.protocol.issue import IssueType, PrintType
+from adapter.values import replace
 
 T0 = datetime(2024, 1, 1, 4, 0, tzinfo=UTC)
 TODAY = date(2024, 1, 1)

@@ -6,7 +6,6 @@ No test prints a ticket number: numbers here are made up, and results do not sho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -37,6 +36,7 @@ from adapter.issuance.collecting import (
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.protocol.order_detail import TicketRow, UseStatus
 from adapter.protocol.report_csv import UnreadableCell
+from adapter.values import replace
 
 from .samples import ELECTRONIC, SERIAL, T0, at
 

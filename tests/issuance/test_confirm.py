@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +25,7 @@ from adapter.issuance.confirm import (
 from adapter.issuance.state import IllegalTransition, Phase
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
+from adapter.values import replace
 
 from .samples import CVS, ELECTRONIC, PAPER, SERIAL, T0, at
 

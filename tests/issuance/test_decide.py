@@ -6,7 +6,6 @@ the default 600 seconds unless a test sets others.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -51,6 +50,7 @@ from adapter.issuance.decide import (
     ready_at,
 )
 from adapter.issuance.state import IllegalTransition, IssueRefusal, Phase, WaitReason, initial_state
+from adapter.values import replace
 
 from .samples import T0, at, part, planned
 from .scenarios import HOUR, N, Scenario, control, known, not_found, not_known, possibly_sent, submitted

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -22,6 +21,7 @@ from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
 from adapter.issuance.evidence import Evidence, EvidenceStep
 from adapter.protocol.endpoints import Endpoint
+from adapter.values import replace
 
 from .simulated import BUSY_CODE, UNKNOWN_CODE, Broken, Life, World
 

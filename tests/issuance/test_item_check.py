@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -14,6 +13,7 @@ from adapter.issuance.plan import Part, plan
 from adapter.protocol.issue import TicketInfo
 from adapter.protocol.query_item_info import ItemReply, ItemStatus, TicketType
 from adapter.protocol.rules import ITEM_PAGE
+from adapter.values import replace
 
 from .samples import ALWAYS, CUSTOMER, PAPER, SERIAL, item, order, part
 

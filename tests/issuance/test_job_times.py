@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from statistics import mean
 
@@ -23,6 +22,7 @@ from adapter.issuance.confirm import Awaited, ConfirmPolicy, Issued, QueryAgain,
 from adapter.issuance.job_times import LEAST, PROBE_EVERY, PROBES_DONE, WINDOW, JobTimes
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
+from adapter.values import replace
 
 from .samples import ELECTRONIC, PAPER, SERIAL, T0, at
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -15,6 +14,7 @@ from adapter.issuance.plan import plan
 from adapter.protocol import rules
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo
 from adapter.protocol.rules import issue_violations
+from adapter.values import replace
 
 from .samples import ALWAYS, ELECTRONIC, SERIAL, TODAY, item, order
 

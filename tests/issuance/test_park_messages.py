@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from adapter.issuance.actions import Park, ParkReason
 from adapter.issuance.park_messages import number_name, parked, unresolved
 from adapter.issuance.state import IssueRefusal, PartHistory
 from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.values import replace
 
 from .samples import CUSTOMER, T0, planned
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -13,6 +12,7 @@ from adapter.issuance.plan import DeriveTradeNo, PlannedItem, check, plan, renum
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+from adapter.values import replace
 
 from .samples import (
     ALWAYS,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -28,6 +27,7 @@ from adapter.issuance.plan_codec import (
 from adapter.issuance.state import IssueRefusal, PartHistory, Phase, WaitReason, initial_state
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+from adapter.values import replace
 
 from .samples import ALWAYS, CUSTOMER, CVS, ELECTRONIC, GIFT, MERCHANT, PAPER, T0, at, item, order
 

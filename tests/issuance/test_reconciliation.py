@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -29,6 +28,7 @@ from adapter.issuance.reconciliation import (
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.taipei import TAIPEI
+from adapter.values import replace
 
 NUMBER = TradeNo(kind=TradeNoKind.MERCHANT, value="CBX20260302153064851")
 DAY = date(2026, 3, 2)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
 from adapter.issuance.answers import TicketDifference, ticket_differences
 from adapter.protocol.issue import IssuedItem, IssueRequest, IssueType, TicketInfo
+from adapter.values import replace
 
 from .samples import part
 

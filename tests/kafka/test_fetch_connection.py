@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +20,7 @@ from adapter.kafka.fetch_connection import FETCHES, fetch_apart
 from adapter.kafka.producers import exclusive_producer
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import ProducerRecord
+from adapter.values import replace
 
 _AN_HOUR_MS = 3_600_000
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import uuid
 
 import pytest
@@ -13,6 +12,7 @@ from adapter.errors import BrokerUnavailable
 from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.group_members import GroupMember, find_conflict, group_members
+from adapter.values import replace
 
 TOPICS = {"a.submit": ("orders.paid", "orders.deferred"), "a.confirm": ("confirmations",)}
 
@@ -30,7 +30,7 @@ def test_members_of_the_same_deployment_are_no_conflict(others: list[GroupMember
 
 def test_members_that_rebalance_are_no_conflict() -> None:
     """Brokers leave out what they subscribe to."""
-    joining = dataclasses.replace(member(), topics=None)
+    joining = replace(member(), topics=None)
 
     assert find_conflict([joining], client_id="shop", topics=TOPICS) is None
 
@@ -57,7 +57,7 @@ def test_other_topics_are_a_warning() -> None:
 async def test_members_are_described_by_the_brokers(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Before a member joins, with the client id and the topics of each that did, and when all have left."""
     name, group = await topic("in"), f"group-{uuid.uuid4().hex[:12]}"
-    joins = AioKafka(dataclasses.replace(kafka, client_id="stage", session_timeout_seconds=6))
+    joins = AioKafka(replace(kafka, client_id="stage", session_timeout_seconds=6))
     assigned = asyncio.Event()
 
     async def revoked() -> None:

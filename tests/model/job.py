@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapter.flows.messages.record_history import RecordHistory, history_headers, read_history
@@ -23,6 +23,7 @@ from adapter.issuance.times import latest
 from adapter.stream.owned_partition import WorkItem
 from adapter.stream.records import ProducerRecord
 from adapter.stream.stage import Outcome
+from adapter.values import replace
 
 from .broker import DEFERRED, PUBLISHED
 from .ecticket import IssueCall

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from adapter.errors import LeaseLost
@@ -44,6 +44,7 @@ from adapter.stream.recovery import OwnSends, RecoveredState, recover
 from adapter.stream.revoked_work import RevokedWork
 from adapter.stream.scheduler import RecordScheduler
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
+from adapter.values import replace
 
 from .broker import DEFERRED, PAID, Broker, Fate, Transaction
 from .clock import Clock, moment

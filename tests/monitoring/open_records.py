@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime
 
 from flows.harness import Harness
@@ -17,6 +16,7 @@ from adapter.stream.owned_partition import WorkPhase
 from adapter.stream.snapshot import OpenRecord
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT
 from adapter.testing.orders import MERCHANT
+from adapter.values import replace
 
 
 def open_record(kind: OpenKind, since: datetime) -> OpenRecord:

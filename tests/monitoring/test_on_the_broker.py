@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from adapter.dev.sandbox.fault_types import AnswerLostAfter, LockOut
 from adapter.dev.sandbox.faults import FaultRule
 from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
+from adapter.values import replace
 from monitoring.dashboard import queries
 from monitoring.rule_files import recordings, rules
 from monitoring.server import Prometheus, running_prometheus

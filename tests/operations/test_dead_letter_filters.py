@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -19,6 +18,7 @@ from adapter.operations.dead_letter_filters import (
     select,
 )
 from adapter.operations.dead_letter_view import DeadLetter
+from adapter.values import replace
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -13,6 +12,7 @@ from adapter.operations.dead_letter_tally import GROUPS_MAX, MESSAGE_MAX_CHARACT
 from adapter.operations.dead_letter_view import DeadLetter, read_dead_letter
 from adapter.stream.acknowledged_topic import PendingOffsets
 from adapter.stream.records import Record
+from adapter.values import replace
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MANUAL = Path(__file__).parent.parent.parent / "docs" / "operations" / "dead-letters.md"

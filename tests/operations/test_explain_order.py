@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from zlib import crc32
 
@@ -52,6 +52,7 @@ from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, REFUSED
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents
+from adapter.values import replace
 
 from .memory_topics import MemoryTopics, impatient_harness
 

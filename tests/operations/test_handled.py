@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from adapter.operations.dead_letter_view import DeadLetter
 from adapter.operations.handled import handled_dead_letters
 from adapter.stream.records import Record
 from adapter.testing.fakes import TOPICS
+from adapter.values import replace
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=5)

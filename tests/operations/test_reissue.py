@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +32,7 @@ from adapter.testing.ecticket import REFUSED
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, OutcomeEvent, header
+from adapter.values import replace
 
 ORDER_REF = OrderRef(merchant_id=MERCHANT, order_id="A-1", reference={"cart": 7})
 

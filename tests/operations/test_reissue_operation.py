@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -29,6 +28,7 @@ from adapter.testing.ecticket import LOST_BEFORE, REFUSED
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OutcomeEvent
+from adapter.values import replace
 
 from .memory_topics import MemoryTopics, MemoryWriter, impatient_harness, park_unresolved
 

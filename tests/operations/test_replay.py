@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,6 +21,7 @@ from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT, REFUSED
 from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
+from adapter.values import replace
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 EARLIER = datetime(2026, 3, 1, 8, 30, 15, 250_000, tzinfo=UTC)

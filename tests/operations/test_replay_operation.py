@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 from flows.harness import KNOWN_TRADE_NO, derived, line
@@ -29,6 +28,7 @@ from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, header
+from adapter.values import replace
 
 from .memory_topics import MemoryTopics, impatient_harness, park_confirmation, park_unresolved
 

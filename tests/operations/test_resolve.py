@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -21,6 +20,7 @@ from adapter.testing.clock import Clock
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, REFUSED
 from adapter.testing.fakes import TOPICS
 from adapter.testing.outcome_reader import OrderEvents, header
+from adapter.values import replace
 
 REASON = "seen in the vendor console"
 AN_HOUR = SubmitPolicy(give_up_after_seconds=3_600)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -20,6 +19,7 @@ from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE
 from adapter.testing.fakes import TOPICS
+from adapter.values import replace
 
 from .memory_topics import MemoryTopics, impatient_harness, park_confirmation, park_unresolved
 

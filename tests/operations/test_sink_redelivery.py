@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from key_words import mentions
@@ -15,6 +14,7 @@ from adapter.operations.replay import SinkDelivery
 from adapter.operations.sink_redelivery import SinkRedelivery
 from adapter.settings import load
 from adapter.testing import Events
+from adapter.values import replace
 
 PICKY = """
 from adapter import NotDelivered, hookimpl

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from adapter.operations.timeline import FactKind, TimelineFact
 from adapter.operations.timeline_builder import FoundFacts, build_timeline
 from adapter.operations.timeline_json import DETAILS, timeline_json
 from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.values import replace
 
 PAGE = Path(__file__).parents[2] / "docs" / "explaining.md"
 NOW = datetime(2026, 3, 2, 7, 30, tzinfo=UTC)

@@ -6,7 +6,6 @@ The keys are ECPay's public test accounts (stage only), published on pages 29911
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import Encoder, encode
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.rules import issue_violations
+from adapter.values import replace
 
 NOW = 1_700_000_000
 TODAY = date(2024, 3, 1)

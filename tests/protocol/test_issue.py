@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 from datetime import date
 
 import pytest
 
 from adapter.errors import UnreadableReply
 from adapter.protocol.issue import IssuedItem, IssueReply, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+from adapter.values import replace
 
 from .samples import CONVENIENCE_STORE, ELECTRONIC, EXAMPLES, GIFT, NUMBER, PAPER, SERIAL_NUMBER
 

@@ -6,7 +6,7 @@ import csv
 import io
 import random
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, date, datetime
 
 import pytest
@@ -36,6 +36,7 @@ from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.query_item_info import TicketType
 from adapter.protocol.report_csv import MAX_ROW_CHARACTERS, UnreadableCell, starts_like_json, whole_number
 from adapter.protocol.report_repeats import RepeatedNumbers
+from adapter.values import replace
 
 from .samples import MERCHANT, NOW, fast
 

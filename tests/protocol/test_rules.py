@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -24,6 +24,7 @@ from adapter.protocol.rules import (
     issue_violations,
     violations_rule_by_rule,
 )
+from adapter.values import replace
 
 from .samples import (
     CONVENIENCE_STORE,

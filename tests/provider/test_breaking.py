@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from adapter.protocol.issue import IssueReply, TradeNoKind
 from adapter.provider.breaker import BreakerState
 from adapter.provider.client import EcticketClient, Purpose
 from adapter.provider.observer import CallOutcome
+from adapter.values import replace
 
 from . import ecticket
 from .conftest import QUICK, FakeClock, MakeProvider, Noted

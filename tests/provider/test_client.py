@@ -10,7 +10,6 @@ import socket
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import NoReturn
@@ -23,6 +22,7 @@ from adapter.protocol.issue import IssueReply, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.provider.client import MAX_ANSWER_BYTES, EcticketClient, Purpose
 from adapter.provider.observer import CallOutcome
+from adapter.values import replace
 
 from . import ecticket
 from .conftest import QUICK, FakeClock, MakeProvider, Noted

@@ -10,7 +10,6 @@ import gzip
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -26,6 +25,7 @@ from adapter.provider.exchange import HttpExchange
 from adapter.provider.http_status import HttpAnswer
 from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport
+from adapter.values import replace
 
 from .conftest import QUICK
 from .server import RawServer, Visit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import httpx
@@ -14,6 +13,7 @@ from adapter.protocol.endpoints import Family
 from adapter.protocol.envelope import open_request, open_response, seal_request
 from adapter.protocol.notification import CallbackKind, open_notification, seal_answer
 from adapter.provider.client import EcticketClient, Purpose
+from adapter.values import replace
 
 from .conftest import QUICK
 from .ecticket import MERCHANT, OTHER, TRADE_NO, sealed

@@ -11,13 +11,13 @@ import logging
 import sys
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapter.values import replace
 from redaction.marks import CUSTOMER, KEYS
 
 

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from adapter.stream.commit_metadata import CommitMetadata, decode
 from adapter.stream.ledger import Run
 from adapter.stream.stage import Outcome, RecordContext
@@ -156,7 +158,7 @@ async def _commit(story: _Story) -> RecordedCommit:
         log_end=cluster.end(PAID),
         settled=runs(map(int, cluster.published)),
         sent=runs(remote.sent),
-        meaning={name: value for name, value in asdict(metadata).items() if name != "settled"},
+        meaning={name: value for name, value in structs.asdict(metadata).items() if name != "settled"},
     )
 
 

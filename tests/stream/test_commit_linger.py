@@ -6,7 +6,6 @@ The engines of these tests linger for an hour: whatever is published in a test w
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -16,6 +15,7 @@ from quick import examples
 
 from adapter.stream.commit_linger import CommitDemand, commit_delay
 from adapter.stream.stage import Outcome, RecordContext
+from adapter.values import replace
 from stream.engine_harness import (
     DEFERRED,
     PAID,

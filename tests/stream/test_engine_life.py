@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from key_words import line_mentions
@@ -15,6 +14,7 @@ from adapter.stream.observer import Gauges, NullObserver
 from adapter.stream.owned_partition import WorkPhase
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
+from adapter.values import replace
 from stream.engine_harness import (
     PAID,
     Sends,

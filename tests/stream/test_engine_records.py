@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,6 +17,7 @@ from adapter.stream.lanes import Lanes
 from adapter.stream.observer import NullObserver
 from adapter.stream.records import NotRead, Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
+from adapter.values import replace
 from stream.engine_harness import (
     DEFERRED,
     PAID,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from adapter.stream.commit_metadata import CommitMetadata, encode
 from adapter.stream.port import Commit, OffsetRange
 from adapter.stream.recovery import OwnSends, RecoveredState, recover
+from adapter.values import replace
 
 CLUSTER = "cluster-1"
 LOG = OffsetRange(start=0, end=1000, topic_id="one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
@@ -14,6 +13,7 @@ from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
 from adapter.stream.revoked_work import RevokedWork
 from adapter.stream.stage import Outcome
+from adapter.values import replace
 
 PARTITION = TopicPartition("t", 0)
 RECORD = Record(

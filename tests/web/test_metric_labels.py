@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import cast, get_type_hints
 
@@ -24,6 +23,7 @@ from adapter.testing.clock import NOON
 from adapter.testing.fakes import RecordingObserver
 from adapter.testing.harness import StageHarness
 from adapter.testing.orders import MERCHANT, Orders, order_bytes
+from adapter.values import replace
 from adapter.web.metrics import OTHER_MERCHANT, FlowMetrics, Metrics
 from adapter.web.scraped_metrics import ActiveHoldMetrics, ChannelMetrics, CollectingMetrics, OpenWorkMetrics
 from web.observed_metrics import CHANNEL, CONFIGURED, SUBMITTED, is_configured, observed_everything

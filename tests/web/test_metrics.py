@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -14,6 +13,7 @@ from adapter.provider.breaker import BreakerState
 from adapter.stream.observer import Gauges
 from adapter.stream.port import TopicPartition
 from adapter.testing.clock import NOON
+from adapter.values import replace
 from adapter.web.metrics import Metrics
 from adapter.web.scraped_metrics import ActiveHoldMetrics, ChannelMetrics
 from web.observed_metrics import CHANNEL, is_configured, observed_everything

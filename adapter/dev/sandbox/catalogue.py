@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -16,6 +16,7 @@ from adapter.errors import SettingsError
 from adapter.protocol.issue import IssueType
 from adapter.protocol.query_item_info import TicketType
 from adapter.protocol.taipei import TAIPEI
+from adapter.values import replace
 
 ITEM_NO: Final = re.compile(r"[0-9A-Za-z]{1,8}")
 """ItemNo: String(8), alphanumeric (spec, Issue)."""

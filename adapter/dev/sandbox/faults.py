@@ -9,7 +9,7 @@ exist.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Final
@@ -38,6 +38,7 @@ from adapter.dev.sandbox.fault_types import (
     slot_of,
 )
 from adapter.dev.sandbox.notifications import NotificationKind
+from adapter.values import replace
 
 NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, CorruptedChecksum)
 """Replaces the answer to an accepted envelope; a rejected envelope is rejected as always."""

@@ -12,7 +12,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
 from typing import TypeAlias
@@ -54,6 +54,7 @@ from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Endpoint, Family
 from adapter.protocol.envelope import seal_response
 from adapter.protocol.issue import TradeNoKind
+from adapter.values import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

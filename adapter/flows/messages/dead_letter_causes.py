@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import replace
 from pathlib import PurePath
 from typing import cast
 
@@ -20,6 +19,7 @@ from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.flows.messages.record_history import RecordHistory
 from adapter.flows.order_log import order_fields
 from adapter.stream.records import Record
+from adapter.values import replace
 
 _MAY_EXIST = (
     "It may have been sent before all the same, so tickets may exist: look it up at ECPay before it is bought again."

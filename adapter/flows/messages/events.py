@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, ClassVar, Literal, TypedDict, cast
 
+from msgspec import Struct
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticSerializationError
 
@@ -375,8 +375,7 @@ EVENTS: tuple[type[EventData], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """The order record an event is about: the first one, however often the order was deferred or replayed."""
 
     topic: str
@@ -564,8 +563,7 @@ def _json(data: EventData) -> bytes:
 _ISSUE_TYPE_NAMES = {kind: cast("IssueTypeName", name) for name, kind in ISSUE_TYPES.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRef:
+class OrderRef(Struct, frozen=True, kw_only=True):
     """The identity of an order in its events."""
 
     merchant_id: str

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from adapter.errors import Unreadable
 from adapter.flows.messages.events import Origin, record_origin, rfc3339
@@ -22,6 +23,7 @@ from adapter.issuance.plan_codec import decode_plan
 from adapter.issuance.times import YEARS, later
 from adapter.stream.records import Record, moment_of
 from adapter.trace_context import traceparent_of
+from adapter.values import replace
 
 PLAN = "ecticket-plan"
 TIMESTAMP = "ecticket-timestamp"
@@ -44,8 +46,7 @@ _OFFSET_MAX = 2**63 - 1
 _ODD_TIMESTAMP = re.compile(r"-?[0-9]{1,19}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordHistory:
+class RecordHistory(Struct, frozen=True, kw_only=True):
     """The history of one order. Times are aware, UTC."""
 
     origin: Origin

@@ -20,12 +20,15 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from adapter.protocol.credentials import Merchant
 from adapter.stream.records import ProducerRecord, Record
+from adapter.values import replace
 
 PREFIX: Final = "ecticket-"
 SIGNATURE: Final = "ecticket-signature"
@@ -79,8 +82,7 @@ class SigningKeys(Protocol):
         """The key of this id, if signatures under it are accepted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class Verified(Struct, frozen=True, kw_only=True):
     """The result of verifying, and the key."""
 
     trust: Trust

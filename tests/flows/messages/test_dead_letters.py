@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from adapter.flows.messages.dead_letters import (
@@ -15,6 +14,7 @@ from adapter.flows.messages.dead_letters import (
 from adapter.flows.messages.events import Origin
 from adapter.flows.messages.record_history import RecordHistory, read_history
 from adapter.stream.records import ProducerRecord, Record
+from adapter.values import replace
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = datetime(2026, 2, 28, 8, 30, 15, 250_000, tzinfo=UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -13,6 +12,7 @@ from adapter.testing.clock import NOON
 from adapter.testing.fakes import FakeRecordContext
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OutcomeEvent
+from adapter.values import replace
 from flows.harness import Harness, derived
 
 

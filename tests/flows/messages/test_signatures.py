@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -24,6 +23,7 @@ from adapter.flows.messages.signatures import (
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.fakes import FakeMerchants
+from adapter.values import replace
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SIGNER = RecordSigner(KeyRing(FakeMerchants("3085676")))
