@@ -17,7 +17,7 @@ from msgspec import Struct
 from adapter.errors import OrderError
 from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
 from adapter.flows.messages import events
-from adapter.flows.messages.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
+from adapter.flows.messages.confirmation import first_confirmation_record
 from adapter.flows.messages.dead_letter_causes import log_parked
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import (
@@ -30,6 +30,7 @@ from adapter.flows.messages.events import (
     issuance_fields,
     order_event,
     parking_distinctions,
+    submitted_event,
 )
 from adapter.flows.messages.record_history import RecordHistory, foreign_headers, history_headers
 from adapter.flows.messages.signatures import KeyRing, RecordSigner
@@ -237,30 +238,25 @@ class OrderOutcomes:
         if _log.isEnabledFor(logging.DEBUG):
             order = _fields(run.history, run.order_ref, part.trade_no)
             _log.debug("issuance-submitted", extra={**order, "recovered": submitted.recovered})
-        fields = issuance_fields(run.order_ref, part, ticket_trade_no=number)
-        yield issuance_event(
-            IssuanceSubmitted(**fields, recovered=submitted.recovered),
+        issuance, origin = issuance_fields(run.order_ref, part, ticket_trade_no=number), run.history.origin
+        yield submitted_event(
+            issuance,
+            recovered=submitted.recovered,
             topic=self._topics.topic_for(IssuanceSubmitted),
-            origin=run.history.origin,
+            origin=origin,
             now=submitted.at,
             traceparent=run.history.traceparent,
         )
-        origin = run.history.origin
-        confirmation = Confirmation(
-            issuance=AwaitedIssuance(**fields),
+        record = first_confirmation_record(
+            issuance,
             recovered=submitted.recovered,
             submitted_at=submitted.at,
             not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),
-            origin=OriginData(
-                topic=origin.topic,
-                partition=origin.partition,
-                offset=origin.offset,
-                timestamp=run.history.origin_timestamp,
-            ),
+            origin=origin,
+            origin_timestamp=run.history.origin_timestamp,
             paid_at=run.paid_at,
-        )
-        record = confirmation_record(
-            confirmation, topic=self._topics.confirmations, traceparent=run.history.traceparent
+            topic=self._topics.confirmations,
+            traceparent=run.history.traceparent,
         )
         yield self._signer.sign(record, run.order_ref.merchant_id)
 
@@ -280,12 +276,14 @@ class OrderOutcomes:
         self._observer.issuance_published("failed", recovered=False)
         order = _fields(run.history, run.order_ref, part_result.state.part.trade_no)
         _log.warning("issuance-failed", extra={**order, "stage": "submit", "code": f"RtnCode {failed.rtn_code}"})
-        data = IssuanceFailed(
-            **issuance_fields(run.order_ref, part_result.state.part, ticket_trade_no=None),
-            stage="submit",
-            rtn_code=failed.rtn_code,
-            rtn_msg=failed.rtn_msg,
-            remark=None,
+        data = IssuanceFailed.model_validate(
+            {
+                **issuance_fields(run.order_ref, part_result.state.part, ticket_trade_no=None),
+                "stage": "submit",
+                "rtn_code": failed.rtn_code,
+                "rtn_msg": failed.rtn_msg,
+                "remark": None,
+            }
         )
         return issuance_event(
             data,

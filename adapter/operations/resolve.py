@@ -240,16 +240,18 @@ def _of_part(pending: PendingIssuance, resolution: Resolution, reason: str, now:
     issuance = issuance_fields(order_ref_of(plan), deferred.part, ticket_trade_no=None)
     if resolution is Resolution.FAILED:
         refusal = deferred.history.refusal
-        yield IssuanceFailed(
-            **issuance,
-            stage="submit",
-            rtn_code=refusal.code if refusal else None,
-            rtn_msg=refusal.message if refusal else None,
-            remark=reason,
+        yield IssuanceFailed.model_validate(
+            {
+                **issuance,
+                "stage": "submit",
+                "rtn_code": refusal.code if refusal else None,
+                "rtn_msg": refusal.message if refusal else None,
+                "remark": reason,
+            }
         )
     else:
-        yield IssuanceSubmitted(**issuance, recovered=True)
-        yield IssuanceIssued(**issuance, recovered=True, submitted_at=now, queries=1)
+        yield IssuanceSubmitted.model_validate({**issuance, "recovered": True})
+        yield IssuanceIssued.model_validate({**issuance, "recovered": True, "submitted_at": now, "queries": 1})
 
 
 def _plan(pending: PendingIssuance) -> DeferredPlan:

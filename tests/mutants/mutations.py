@@ -918,7 +918,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _flows(
         "an event about an issuance has another id each time",
         "messages/events",
-        '    return str(uuid.uuid5(NAMESPACE, f"{data.merchant_id}/{data.trade_no}/{data.TYPE}"))\n',
+        '    return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{trade_no}/{event.TYPE}"))\n',
         "    return str(uuid.uuid4())\n",
         "collect",
         "messages/events",

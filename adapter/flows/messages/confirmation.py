@@ -13,7 +13,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter.errors import Unreadable
-from adapter.flows.messages.events import IssuanceData, Moment, Origin, issuance_key
+from adapter.flows.messages.events import (
+    IssuanceData,
+    IssuanceFields,
+    Moment,
+    Origin,
+    issuance_key,
+    rfc3339,
+    write_json,
+)
 from adapter.issuance.plan_codec import Reference
 from adapter.stream.records import ProducerRecord
 from adapter.trace_context import TRACEPARENT
@@ -68,13 +76,58 @@ def confirmation_record(
     headers: tuple[tuple[str, bytes], ...] = (),
 ) -> ProducerRecord:
     """The confirmation as a record for `topic`; `headers` are those it keeps from the dead letters."""
-    trace = trace_header(traceparent)
-    key = issuance_key(confirmation.issuance.merchant_id, confirmation.issuance.trade_no)
+    issuance = confirmation.issuance
+    return _record(
+        confirmation.model_dump_json().encode(),
+        key=issuance_key(issuance.merchant_id, issuance.trade_no),
+        topic=topic,
+        traceparent=traceparent,
+        headers=headers,
+    )
+
+
+def first_confirmation_record(
+    issuance: IssuanceFields,
+    *,
+    recovered: bool,
+    submitted_at: datetime,
+    not_before: datetime,
+    origin: Origin,
+    origin_timestamp: datetime | None,
+    paid_at: datetime | None,
+    topic: str,
+    traceparent: str | None,
+) -> ProducerRecord:
+    """A new issuance's `Confirmation` as a record for `topic`; without its model, because every order makes one."""
+    value = write_json(
+        {
+            "issuance": issuance,
+            "recovered": recovered,
+            "submitted_at": rfc3339(submitted_at),
+            "queries": 0,
+            "delayed": False,
+            "not_before": rfc3339(not_before),
+            "origin": {
+                "topic": origin.topic,
+                "partition": origin.partition,
+                "offset": origin.offset,
+                "timestamp": origin_timestamp and rfc3339(origin_timestamp),
+            },
+            "paid_at": paid_at and rfc3339(paid_at),
+        }
+    )
+    key = issuance_key(issuance["merchant_id"], issuance["trade_no"])
+    return _record(value, key=key, topic=topic, traceparent=traceparent)
+
+
+def _record(
+    value: bytes, *, key: str, topic: str, traceparent: str | None, headers: tuple[tuple[str, bytes], ...] = ()
+) -> ProducerRecord:
     return ProducerRecord(
         topic=topic,
         key=key.encode(),
-        value=confirmation.model_dump_json().encode(),
-        headers=(("content-type", b"application/json"), *trace, *headers),
+        value=value,
+        headers=(("content-type", b"application/json"), *trace_header(traceparent), *headers),
     )
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, ClassVar, Literal, TypedDict, cast
 
+import msgspec
 from msgspec import Struct
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticSerializationError
@@ -393,7 +394,11 @@ def record_origin(record: Record) -> Origin:
 
 def issuance_event_id(data: IssuanceData) -> str:
     """The id of an event about an issuance: the same for the same merchant, trade number and type."""
-    return str(uuid.uuid5(NAMESPACE, f"{data.merchant_id}/{data.trade_no}/{data.TYPE}"))
+    return _issuance_id(data.merchant_id, data.trade_no, type(data))
+
+
+def _issuance_id(merchant_id: str, trade_no: str, event: type[IssuanceData]) -> str:
+    return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{trade_no}/{event.TYPE}"))
 
 
 def order_event_id(origin: Origin, event_type: str, *distinctions: str) -> str:
@@ -451,14 +456,64 @@ def issuance_event(
     data: IssuanceData, *, topic: str, origin: Origin, now: datetime, traceparent: str | None = None
 ) -> ProducerRecord:
     """An event about an issuance as a record for `topic`."""
-    key = issuance_key(data.merchant_id, data.trade_no)
+    return _issuance_record(
+        type(data),
+        _json(data),
+        merchant_id=data.merchant_id,
+        order_id=data.order_id,
+        trade_no=data.trade_no,
+        topic=topic,
+        origin=origin,
+        now=now,
+        traceparent=traceparent,
+    )
+
+
+def submitted_event(
+    issuance: IssuanceFields,
+    *,
+    recovered: bool,
+    topic: str,
+    origin: Origin,
+    now: datetime,
+    traceparent: str | None,
+) -> ProducerRecord:
+    """An `IssuanceSubmitted` as a record for `topic`; without its model, because every order makes one."""
+    return _issuance_record(
+        IssuanceSubmitted,
+        write_json({**issuance, "recovered": recovered}),
+        merchant_id=issuance["merchant_id"],
+        order_id=issuance["order_id"],
+        trade_no=issuance["trade_no"],
+        topic=topic,
+        origin=origin,
+        now=now,
+        traceparent=traceparent,
+    )
+
+
+def _issuance_record(
+    event: type[IssuanceData],
+    value: bytes,
+    *,
+    merchant_id: str,
+    order_id: str,
+    trade_no: str,
+    topic: str,
+    origin: Origin,
+    now: datetime,
+    traceparent: str | None,
+) -> ProducerRecord:
     attributes = {
-        "id": issuance_event_id(data),
-        "source": f"{MERCHANT_SOURCE}{data.merchant_id}",
-        "subject": data.trade_no,
-        "orderid": data.order_id,
+        "id": _issuance_id(merchant_id, trade_no, event),
+        "source": f"{MERCHANT_SOURCE}{merchant_id}",
+        "subject": trade_no,
+        "orderid": order_id,
     }
-    return _event_record(data, attributes, topic=topic, key=key, origin=origin, now=now, traceparent=traceparent)
+    key = issuance_key(merchant_id, trade_no)
+    return _event_record(
+        event, value, attributes, topic=topic, key=key, origin=origin, now=now, traceparent=traceparent
+    )
 
 
 def order_event(
@@ -486,7 +541,14 @@ def order_event(
     if data.order_id is not None:
         attributes["orderid"] = data.order_id
     return _event_record(
-        data, attributes, topic=topic, key=key, origin=order_record or origin, now=now, traceparent=traceparent
+        type(data),
+        _json(data),
+        attributes,
+        topic=topic,
+        key=key,
+        origin=order_record or origin,
+        now=now,
+        traceparent=traceparent,
     )
 
 
@@ -496,7 +558,9 @@ def notification_event(data: Notified, *, topic: str, event_id: str, now: dateti
     subject = data.trade_no or data.ticket_trade_no or ticket or event_id
     attributes = {"id": event_id, "source": f"{MERCHANT_SOURCE}{data.merchant_id}", "subject": subject}
     key = issuance_key(data.merchant_id, subject)
-    return _event_record(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
+    return _event_record(
+        type(data), _json(data), attributes, topic=topic, key=key, origin=None, now=now, traceparent=None
+    )
 
 
 def reconciliation_event(data: ReconciliationData, *, topic: str, now: datetime) -> ProducerRecord:
@@ -509,11 +573,14 @@ def reconciliation_event(data: ReconciliationData, *, topic: str, now: datetime)
         key = issuance_key(data.merchant_id, data.trade_no)
     else:
         attributes["subject"] = key = data.merchant_id
-    return _event_record(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
+    return _event_record(
+        type(data), _json(data), attributes, topic=topic, key=key, origin=None, now=now, traceparent=None
+    )
 
 
 def _event_record(
-    data: EventData,
+    event: type[EventData],
+    value: bytes,
     attributes: Mapping[str, str],
     *,
     topic: str,
@@ -532,9 +599,9 @@ def _event_record(
     return ProducerRecord(
         topic=topic,
         key=key.encode("utf-8", "replace"),
-        value=_json(data),
+        value=value,
         headers=(
-            *fixed_headers(type(data)),
+            *fixed_headers(event),
             *encode_headers({f"ce_{name}": value for name, value in context.items()}),
         ),
     )
@@ -556,8 +623,22 @@ def _json(data: EventData) -> bytes:
     try:
         return data.model_dump_json().encode()
     except PydanticSerializationError:  # it cannot write half a surrogate pair
-        text = json.dumps(data.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "replace")
+        return _lenient_json(data.model_dump(mode="json"))
+
+
+def write_json(data: Mapping[str, object]) -> bytes:
+    """Compact JSON of what no model holds; as that of a model."""
+    try:
+        return _ENCODER.encode(data)
+    except (UnicodeEncodeError, OverflowError):  # half a surrogate pair; an integer of more than 64 bits
+        return _lenient_json(data)
+
+
+def _lenient_json(data: Mapping[str, object]) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+_ENCODER = msgspec.json.Encoder()
 
 
 _ISSUE_TYPE_NAMES = {kind: cast("IssueTypeName", name) for name, kind in ISSUE_TYPES.items()}
@@ -585,7 +666,17 @@ def kind_name(kind: TradeNoKind) -> Literal["merchant", "free"]:
     return "free" if kind is TradeNoKind.FREE else "merchant"
 
 
-class _IssuanceFields(TypedDict):
+class ItemFields(TypedDict):
+    """The fields of an `Item`."""
+
+    item_no: str | None
+    name: str | None
+    quantity: int
+
+
+class IssuanceFields(TypedDict):
+    """The fields of `IssuanceData`."""
+
     merchant_id: str
     order_id: str
     reference: JsonValue
@@ -594,12 +685,12 @@ class _IssuanceFields(TypedDict):
     issue_type: IssueTypeName
     part: int
     parts: int
-    items: tuple[Item, ...]
+    items: tuple[ItemFields, ...]
     ticket_count: int
     ticket_trade_no: str | None
 
 
-def issuance_fields(order_ref: OrderRef, part: Part, *, ticket_trade_no: str | None) -> _IssuanceFields:
+def issuance_fields(order_ref: OrderRef, part: Part, *, ticket_trade_no: str | None) -> IssuanceFields:
     """The fields of every event about this part."""
     return {
         "merchant_id": order_ref.merchant_id,
@@ -610,7 +701,7 @@ def issuance_fields(order_ref: OrderRef, part: Part, *, ticket_trade_no: str | N
         "issue_type": _ISSUE_TYPE_NAMES[part.request.issue_type],
         "part": part.number,
         "parts": part.of,
-        "items": tuple(Item(item_no=item.item_no, name=item.name, quantity=item.quantity) for item in part.items),
+        "items": tuple({"item_no": item.item_no, "name": item.name, "quantity": item.quantity} for item in part.items),
         "ticket_count": part.ticket_count,
         "ticket_trade_no": ticket_trade_no,
     }
