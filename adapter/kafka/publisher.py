@@ -39,7 +39,8 @@ from adapter.stream.port import KafkaClientError
 from adapter.stream.records import ProducerRecord
 
 WITHIN_SECONDS = 4.0
-"""How long a record may take, including the wait for a broker; without an answer, ECPay sends again after 5 s."""
+"""How long a record may take, including the wait for a broker; without an answer, ECPay sends again after 5 to 15
+minutes, and it waits about 10 s for one (unverified)."""
 _CHECK_SECONDS = 2.0
 """How often the brokers are checked if nothing is published."""
 _START_SECONDS = 5.0
