@@ -24,6 +24,7 @@ from benchmarks import (
     compression,
     explaining,
     fixed,
+    fleet,
     flood,
     hooks,
     order_path,
@@ -93,6 +94,10 @@ async def _callbacks(here: Ground, asked: argparse.Namespace, console: Console) 
 
 async def _sizing(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await sizing.measure(here, console, seconds=asked.seconds)
+
+
+async def _fleet(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await fleet.measure(here, console, seconds=asked.seconds)
 
 
 async def _flood(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -197,6 +202,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
         _fixed,
         "what the adapter costs without orders: its start, idle CPU time, memory; also of another checkout",
     ),
+    "fleet": (_fleet, "one process on one core, and two on two cores"),
     "flood": (_flood, "genuine notifications during attacks on their port"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),

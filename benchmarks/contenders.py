@@ -118,7 +118,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Start a contender on the ground's orders, or on its own empty topic, and wait until it is ready."""
     with Stub(delay_seconds=delay_ms / 1000) as stub:
-        given = await ground.settings(_values(stub.base_url, in_flight), own_orders=own_orders)
+        given = await ground.settings(submit_values(stub.base_url, in_flight), own_orders=own_orders)
         arrivals = Arrivals(ground.connection, given["topics.issuances"], at_most_every=look_every)
         starting = _starting(ground, contender, given, in_flight, profile)
         async with arrivals, starting as subject:
@@ -134,7 +134,7 @@ async def running(
         await ground.remove_topics(given)
 
 
-def _values(base_url: str, in_flight: int) -> dict[str, str]:
+def submit_values(base_url: str, in_flight: int) -> dict[str, str]:
     """The settings that differ from the defaults: no pace, and as many in flight as asked for."""
     return {
         "provider.environment": "custom",

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
 from adapter.values import replace
-from benchmarks import bulkhead, callbacks, fixed, flood, quick, sinks, sizing
+from benchmarks import bulkhead, callbacks, fixed, fleet, flood, quick, sinks, sizing
 from benchmarks.attacks import MIXTURE
 from benchmarks.builds import PRESENT
 from benchmarks.compare import Comparison, Paced, Saturated
@@ -70,6 +70,15 @@ async def test_what_an_order_costs_is_counted_up_to_issued(kafka: KafkaConnectio
     assert cost.calls_per_order >= 2
     assert cost.bytes_per_order > 1_000
     assert cost.cpu_per_1000 > 0
+
+
+async def test_two_processes_share_the_orders_of_a_group(kafka: KafkaConnection) -> None:
+    """Each has half of the partitions, and each order is issued once; the speed is not checked."""
+    async with ground(kafka.bootstrap_servers) as here:
+        found = await fleet.together(here, 2, warm_up=60, orders=120)
+
+    assert len(found.core_shares) == 2
+    assert all(share > 0 for share in found.core_shares)
 
 
 async def test_a_healthy_merchants_orders_are_submitted_beside_a_silent_one(kafka: KafkaConnection) -> None:
