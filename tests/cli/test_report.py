@@ -7,7 +7,7 @@ import os
 import resource
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,14 @@ from adapter.protocol.taipei import TAIPEI
 
 from .command_runner import Commands
 
-TODAY = datetime.now(TAIPEI).date().isoformat()
+
+def _days(begin: str | None = None) -> tuple[str, ...]:
+    """The options of a report from yesterday until today: the day may end in Taipei after the tickets are issued."""
+    today = datetime.now(TAIPEI).date()
+    yesterday = (today - timedelta(days=1)).isoformat()
+    return ("--from", begin or yesterday, "--to", today.isoformat())
+
+
 HEADER_BYTES = len((",".join(ORDER_COLUMNS) + "\r\n").encode("utf-8-sig"))
 TICKETS_HEADER_BYTES = len((",".join(TICKET_COLUMNS) + "\r\n").encode("utf-8-sig"))
 PERSONAL = ("王小明", "0900000000", "customer@example.com")
@@ -42,8 +49,8 @@ def issued(ask: Commands, tmp_path: Path) -> Commands:
     return ask
 
 
-def _report(commands: Commands, kind: str, *more: str, begin: str = TODAY) -> tuple[int, str, str]:
-    result = commands("report", "--type", kind, "--from", begin, "--to", TODAY, *more)
+def _report(commands: Commands, kind: str, *more: str, begin: str | None = None) -> tuple[int, str, str]:
+    result = commands("report", "--type", kind, *_days(begin), *more)
     return result.code, result.out, result.err
 
 
@@ -82,7 +89,7 @@ def test_the_report_goes_to_standard_output_as_it_came(
 ) -> None:
     """Byte for byte, and everything else on standard error; `-` is no file."""
     _report(issued, "orders", "-o", str(tmp_path / "orders.csv"))
-    arguments = ("--type", "orders", "--from", TODAY, "--to", TODAY, *minus)
+    arguments = ("--type", "orders", *_days(), *minus)
     command = [sys.executable, "-m", "adapter", "--config", str(issued.config), "report", *arguments]
     done = subprocess.run(
         command,
@@ -240,7 +247,7 @@ def test_no_ticket_number_or_code_is_shown(
     numbers = {text for each in found for text in (each.number, each.redemption_code) if text}
     ecticket.faults.arm(FaultRule(behaviour=ODD_TICKETS[form]))
 
-    result = issued("--debug", "report", "--type", "tickets", "--from", TODAY, "--to", TODAY, *more)
+    result = issued("--debug", "report", "--type", "tickets", *_days(), *more)
 
     assert result.code == (1 if form == "cut off" else 0)
     assert len(numbers) > 6
