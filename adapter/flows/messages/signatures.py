@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -236,9 +237,13 @@ class KeyRing:
     def signing(self, merchant_id: str | None) -> SigningKey | None:
         """The key that signs a record of this merchant.
 
-        Without an own key, the first merchant's key signs a record whose merchant is unknown.
+        Without an own key, the first merchant's key signs a record whose merchant is unknown. A merchant whose files
+        are new is known at once: signed with another's key, its records would not be trusted.
         """
         self._refresh()
+        if self._signing.keys().isdisjoint((None, merchant_id)) and merchant_id in self._merchants.ids:
+            self._refreshed_at = -math.inf
+            self._refresh()
         key_id = self._signing.get(None) or self._signing.get(merchant_id)
         if key_id is None and self._signing:
             key_id = self._signing[min(owner for owner in self._signing if owner is not None)]

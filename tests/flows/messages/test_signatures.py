@@ -374,6 +374,16 @@ def test_a_merchant_that_is_added_or_removed_changes_nothing_for_others() -> Non
     assert keys.signs_with("2") == second
 
 
+def test_a_new_merchants_records_are_signed_with_its_own_keys_at_once() -> None:
+    """Not with those of another merchant until the settings are looked at again: nothing would believe them."""
+    keys = Keys(merchants=("1",))
+    keys.signs_with("1")
+    keys.rotate("2", "c")
+
+    assert keys.signs_with("2").merchant_id == "2"
+    assert keys.signs_with("9").merchant_id == "1"
+
+
 def test_without_any_key_nothing_is_signed() -> None:
     """Nor believed: what comes is treated as unsigned."""
     signer = RecordSigner(KeyRing(FakeMerchants()))
