@@ -212,7 +212,7 @@ def reissue(
 def plan_contains(record: Record, trade_nos: Iterable[str]) -> bool:
     """Whether a deferred record's plan holds one of the numbers."""
     plans = [value or b"" for name, value in record.headers if name == "ecticket-plan"]
-    return any(trade_no.encode() in plan for plan in plans for trade_no in trade_nos)
+    return any(f'"{trade_no}"'.encode() in plan for plan in plans for trade_no in trade_nos)
 
 
 _NOTHING_FAILED = (

@@ -31,9 +31,9 @@ from adapter.flows.messages.events import Origin, record_origin
 from adapter.flows.messages.record_history import (
     VALUE_OMITTED,
     RecordHistory,
+    claims_progress,
     foreign_headers,
     history_headers,
-    lost_plan,
     read_history,
     timestamp_text,
     verified_history,
@@ -71,9 +71,9 @@ _OMITTED_UNSIGNED = (
     "trusted. Have the shop send the order again."
 )
 _PLAN_LOST = (
-    "A key that is not set here signed the dead letter, and parts of its order are published or reissued already: "
-    "mapped again they would be issued again. Add that key (keys.signing_key, the second line) and replay it then, or "
-    "resolve each number (`ecticket-adapter resolve`)."
+    "Its signature is not valid ({trust}), and by its headers parts of its order are published or reissued already: "
+    "mapped again they would be issued again. If a key is missing here, add it (keys.signing_key, the second line) and "
+    "replay it then. Otherwise resolve each number (`ecticket-adapter resolve`)."
 )
 _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
     "parse": "orders",
@@ -149,15 +149,14 @@ def replay(
     (`needs_origin`). Without a `signer` nothing is verified or signed.
     """
     try:
-        history = _trusted_history(dead_letter, now, signer).replayed(now)
+        history, trust = _trusted_history(dead_letter, now, signer)
+        history = history.replayed(now)
     except OrderError as error:
         return NotReplayed(reason=str(error))
     if signer is not None and not unsigned and not signer.verify(dead_letter).valid:
         return NotReplayed(reason=_UNSIGNED.format(trust=signer.verify(dead_letter).trust))
     if _is_without_value(dead_letter) and not _is_trusted(dead_letter, signer):
         return NotReplayed(reason=_OMITTED_UNSIGNED)
-    if signer is not None and lost_plan(dead_letter, signer.verify(dead_letter)):
-        return NotReplayed(reason=_PLAN_LOST)
     stage = header_text(dead_letter, "ecticket-stage")
     if stage == "deliver":
         return _to_sink(dead_letter, history, origin)
@@ -170,6 +169,8 @@ def replay(
     if target == "confirmations" and _is_unsigned_origin(complete, dead_letter, origin, topics, signer):
         return NotReplayed(reason=_ORIGIN_UNSIGNED.format(origin=history.origin))
     if target == "orders":
+        if trust is not Trust.VALID and claims_progress(dead_letter):
+            return NotReplayed(reason=_PLAN_LOST.format(trust=trust))
         history = _possibly_sent(dead_letter, history, now)
         return ReplayRecord(
             producer_record=_replay_record(complete, history, topics.orders_deferred, signer),
@@ -207,14 +208,13 @@ def _is_trusted(dead_letter: Record, signer: RecordSigner | None) -> bool:
     return signer is None or signer.verify(dead_letter).valid
 
 
-def _trusted_history(dead_letter: Record, now: datetime, signer: RecordSigner | None) -> RecordHistory:
+def _trusted_history(dead_letter: Record, now: datetime, signer: RecordSigner | None) -> tuple[RecordHistory, Trust]:
     """The history that the headers prove. Raises Unreadable for a required header that cannot be read."""
     if signer is None:
-        return read_history(dead_letter, now)
-    verified = signer.verify(dead_letter)
-    history, _ = verified_history(dead_letter, verified, now, longest_wait=timedelta(0))
+        return read_history(dead_letter, now), Trust.VALID
+    history, verified = verified_history(dead_letter, signer.verify(dead_letter), now, longest_wait=timedelta(0))
     # An unsigned dead letter still has its coordinates: if it is parked again, the event gets another id.
-    return replace(history, dead_letter=record_origin(dead_letter))
+    return replace(history, dead_letter=record_origin(dead_letter)), verified.trust
 
 
 def header_text(record: Record, name: str) -> str | None:

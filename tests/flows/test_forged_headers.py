@@ -13,6 +13,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from key_words import mentions
 from log_lines import capture_logs
 from quick import examples
 
@@ -634,6 +635,23 @@ async def test_a_dead_letter_without_a_valid_signature_is_replayed_as_an_ordinar
     assert (again.replays, again.mapped_again) == (1, True)
     assert "FORGED1" not in _issued(harness)
     assert published.event("submitted").data["order_id"] == "A-7"
+
+
+@pytest.mark.parametrize("claim", ["ecticket-parts-done", "ecticket-plan-lost"])
+async def test_what_claims_published_parts_without_a_valid_signature_is_not_mapped_again(claim: str) -> None:
+    """As what `resolve` leaves of an unsigned order: its first numbers may be issued, or published as failed."""
+    harness = Harness(MERCHANT)
+    order = harness.order()
+    rest = replace(order, headers=(("ecticket-stage", b"submit"), ("ecticket-reason", b"unresolved"), (claim, b"1")))
+
+    refused = replay(rest, topics=TOPICS, now=harness.clock(), signer=SIGNER, unsigned=True)
+    again = replay(
+        replace(rest, headers=rest.headers[:-1]), topics=TOPICS, now=harness.clock(), signer=SIGNER, unsigned=True
+    )
+
+    assert isinstance(refused, NotReplayed)
+    assert mentions(refused.reason, "resolve")
+    assert isinstance(again, ReplayRecord)
 
 
 async def test_an_unsigned_dead_letter_without_its_value_is_not_replayed() -> None:

@@ -26,6 +26,7 @@ from adapter.trace_context import traceparent_of
 from adapter.values import replace
 
 PLAN = "ecticket-plan"
+TOPIC = "ecticket-topic"
 TIMESTAMP = "ecticket-timestamp"
 POSSIBLY_SENT_AT = "ecticket-possibly-sent-at"
 PARTS_DONE = "ecticket-parts-done"
@@ -173,13 +174,16 @@ def _without_plan(record: Record, verified: Verified, now: datetime) -> RecordHi
 
 
 def lost_plan(record: Record, verified: Verified) -> bool:
-    """Whether an unknown key signed that parts were published, or that a number was reissued.
+    """Whether an unknown key signed that parts were published, or that a number was reissued."""
+    return verified.trust is Trust.UNKNOWN_KEY and claims_progress(record)
+
+
+def claims_progress(record: Record) -> bool:
+    """Whether the headers say that parts were published, or that a number was reissued, by any writer.
 
     If the order were mapped again, it would get its first numbers again. A part published as failed would be issued,
     and a reissued part would be issued a second time.
     """
-    if verified.trust is not Trust.UNKNOWN_KEY:
-        return False
     plans = [value or b"" for name, value in record.headers if name == PLAN]
     is_claimed = any(name in (PARTS_DONE, PLAN_LOST) for name, _ in record.headers)
     return is_claimed or any(_is_reissued(plan) for plan in plans)
@@ -274,7 +278,7 @@ def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> Re
 def history_headers(history: RecordHistory) -> dict[str, str]:
     """The history as headers, each only if it has a value."""
     headers = {
-        "ecticket-topic": history.origin.topic,
+        TOPIC: history.origin.topic,
         "ecticket-partition": str(history.origin.partition),
         "ecticket-offset": str(history.origin.offset),
         TIMESTAMP: timestamp_text(history.origin_timestamp, history.raw_origin_timestamp_ms),
@@ -341,7 +345,7 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, str]
 
 
 def _origin(record: Record, texts: Mapping[str, str]) -> Origin:
-    topic = texts.get("ecticket-topic")
+    topic = texts.get(TOPIC)
     partition, offset = _number(texts, "ecticket-partition"), _number(texts, "ecticket-offset")
     if topic and partition is not None and offset is not None:
         return Origin(topic=topic, partition=partition, offset=offset)
