@@ -143,7 +143,17 @@ class CollectStage:
         return collection_of_event(record, self._now()) if is_issued_event(record) else None
 
     def _trust(self, record: Record, collection: Collection) -> Trust:
-        return trust_of(self._signer, record, collection.issuance.merchant_id)
+        return self._trust_for(record, collection.issuance.merchant_id)
+
+    def _trust_for(self, record: Record, merchant_id: str | None) -> Trust:
+        """An event `issued` that was a dead letter came from the topic of events; a collection never did.
+
+        Both came from the dead letters if an operator replayed them unsigned.
+        """
+        origins = [self._topics.confirmations, self._topics.dead_letters]
+        if not is_collection(record.value):
+            origins.append(self._topics.issuances)
+        return trust_of(self._signer, record, merchant_id, origins=origins)
 
     def _begun(self, collection: Collection) -> BeginCollecting | None:
         """A replayed event was to be collected once, so only the type of a new one is compared with the settings."""
@@ -219,7 +229,8 @@ class CollectStage:
         without a pause.
         """
         if isinstance(subject, UnverifiedRecord):
-            return self._park_unverified(record, subject)
+            again = self._verify_again(record, subject)
+            return self._park_unverified(record, subject) if isinstance(again, RetryLater) else again
         if not isinstance(subject, PendingTickets):
             return self._passed_on(record, subject)
         ended = self._ended(record, subject)
@@ -290,7 +301,8 @@ class CollectStage:
     def _parked(self, record: Record, cause: DeadLetterCause, collection: Collection | None) -> Outcome:
         """The dead letter is signed only if its record was, or is an event on its own topic, which nothing signs."""
         merchant_id = None if collection is None else collection.issuance.merchant_id
-        is_signed = record.topic == self._topics.issuances or trust_of(self._signer, record, merchant_id) is Trust.VALID
+        is_event = record.topic == self._topics.issuances and collection is not None
+        is_signed = is_event or self._trust_for(record, merchant_id) is Trust.VALID
         self._observer.parked(cause.stage, cause.reason)
         history, _ = self._record_history(record, leniently=True)
         if collection is not None:

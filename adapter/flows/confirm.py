@@ -170,7 +170,12 @@ class ConfirmStage:
         return PendingQuery(issuance.merchant_id, awaited, due)
 
     def _trust(self, record: Record, confirmation: Confirmation) -> Trust:
-        return trust_of(self._signer, record, confirmation.issuance.merchant_id)
+        return self._trust_for(record, confirmation.issuance.merchant_id)
+
+    def _trust_for(self, record: Record, merchant_id: str | None) -> Trust:
+        return trust_of(
+            self._signer, record, merchant_id, origins=(self._topics.confirmations, self._topics.dead_letters)
+        )
 
     def _planned(self, merchant_id: str, awaited: Awaited, now: datetime) -> Awaited:
         """Plan the first query for the age at which an answer is likely; an issuance that is older is overdue."""
@@ -221,7 +226,9 @@ class ConfirmStage:
             return Outcome()
         confirmation, now = read_confirmation(record.value), self._now()
         if isinstance(pending, UnverifiedRecord):
-            return self._park_unverified(record, pending, confirmation)
+            if self._trust(record, confirmation) is not Trust.VALID:
+                return self._park_unverified(record, pending, confirmation)
+            pending = self._pending(record, confirmation)
         due = pending.due if pending.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
         later = confirmation.updated(queries=pending.awaited.queries, delayed=confirmation.delayed, not_before=due)
         return Outcome(records=(self._rewritten(record, later),))
@@ -380,7 +387,7 @@ class ConfirmStage:
         The dead letter is signed only if its record was: otherwise a replay would make a confirmation out of a forgery.
         """
         merchant_id = confirmation.issuance.merchant_id if confirmation else None
-        is_signed = trust_of(self._signer, record, merchant_id) is Trust.VALID
+        is_signed = self._trust_for(record, merchant_id) is Trust.VALID
         self._observer.parked(cause.stage, cause.reason)
         return parked_records(
             record,

@@ -7,11 +7,13 @@ record is verified again for a while before it is parked.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.flows.messages.events import Stage
+from adapter.flows.messages.record_history import PLAN, TOPIC
 from adapter.flows.messages.signatures import RecordSigner, Trust
 from adapter.stream.records import Record
 
@@ -35,14 +37,26 @@ class UnverifiedRecord:
         return min(now + VERIFY_AGAIN_AFTER, last)
 
 
-def trust_of(signer: RecordSigner, record: Record, merchant_id: str | None) -> Trust:
+def trust_of(signer: RecordSigner, record: Record, merchant_id: str | None, *, origins: Collection[str]) -> Trust:
     """Whether an adapter wrote this record about an issuance of the merchant; no headers at all are no proof.
 
-    Without a merchant, because the record cannot be read, any accepted key counts.
+    A signature shows that an adapter wrote a record, but not as what: a deferred order and the dead letter of an order
+    hold a shop's bytes, which may look like a confirmation. So a record that names where it came from must have come
+    from one of the topics `origins`, and holds no plan. Without a merchant, because the record cannot be read, any
+    accepted key counts.
     """
     verified = signer.verify(record)
     trust = verified.trust if merchant_id is None else verified.of_merchant(merchant_id).trust
-    return Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust
+    if trust is Trust.NOTHING_TO_SIGN:
+        return Trust.UNSIGNED
+    if trust is Trust.VALID and not _came_from(record, origins):
+        return Trust.INVALID
+    return trust
+
+
+def _came_from(record: Record, origins: Collection[str]) -> bool:
+    encoded = {origin.encode() for origin in origins}
+    return all(name != PLAN and (name != TOPIC or value in encoded) for name, value in record.headers)
 
 
 def unverified_cause(trust: Trust, stage: Stage) -> DeadLetterCause:

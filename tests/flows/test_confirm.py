@@ -27,7 +27,7 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from adapter.values import replace
 from flows.fakes import OTHER_MERCHANT
-from flows.harness import Harness, derived, line, replayed, signed, with_headers
+from flows.harness import SIGNER, Harness, derived, line, replayed, signed, with_headers
 
 
 def _pending(prepared: PreparedRecord[ConfirmSubject]) -> PendingQuery:
@@ -493,6 +493,22 @@ async def test_a_confirmation_without_a_signature_claims_no_number(harness: Harn
     assert honest.types == ["submitted"]
 
 
+async def test_an_order_that_looks_like_a_confirmation_confirms_nothing(harness: Harness) -> None:
+    """The adapter signs its dead letter, bytes of a shop included; a copy of that is no confirmation of an adapter."""
+    _, confirmation = await submitted(harness)
+    harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
+    as_order = harness.record(_forged(confirmation, order_id="EVIL").value)
+    dead_letter = (await harness.work(as_order)).dead_letter
+
+    copy = replace(dead_letter, topic=confirmation.topic)
+    parked, _ = await harness.await_result(copy)
+
+    assert SIGNER.verify(copy).valid
+    assert isinstance(parked, OrderEvents)
+    assert parked.types == ["parked"]
+    assert not has_header(parked.dead_letter, "ecticket-signature")
+
+
 async def test_the_keys_of_one_merchant_confirm_nothing_of_another(harness: Harness) -> None:
     """A shop knows its own keys."""
     _, confirmation = await submitted(harness)
@@ -519,7 +535,9 @@ async def test_a_confirmation_under_a_key_that_is_not_known_yet_waits_for_it(har
     parked, _ = await harness.await_result(record)
     waited = harness.clock() - began
     prepared = await harness.confirm.prepare(record)
+    handed_off = [harness.confirm.hand_off(record, prepared.subject, FakeRecordContext(record))]
     known.append(key)
+    handed_off.append(harness.confirm.hand_off(record, prepared.subject, FakeRecordContext(record)))
     pending = await harness.confirm.handle(prepared.subject, FakeRecordContext(record))
 
     assert isinstance(parked, OrderEvents)
@@ -527,9 +545,8 @@ async def test_a_confirmation_under_a_key_that_is_not_known_yet_waits_for_it(har
     assert prepared.not_before is not None
     assert isinstance(pending, RetryLater)
     assert isinstance(pending.subject, PendingQuery)
-    assert harness.reader.read(harness.confirm.hand_off(record, prepared.subject, FakeRecordContext(record))).types == [
-        "parked"
-    ]
+    assert [harness.reader.read(outcome).types for outcome in handed_off] == [["parked"], []]
+    assert [record.topic for record in handed_off[1].records] == [confirmation.topic]
 
 
 class _LateKey:
