@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html.entities
 import io
 import json
 import re
@@ -34,6 +35,7 @@ _WORD: Final = re.compile(rf"[^\s\"',<>{{}}\[\]()]{{{SECRET_MIN_CHARACTERS},}}")
 """What is decoded as a whole: text without blanks, quotes and brackets, which no encoding of a secret has."""
 _SPACED_HEX: Final = re.compile(r"\b(?:[0-9a-fA-F]{2} ){5,}[0-9a-fA-F]{2}\b")
 """A dump of bytes, whose blanks part the words."""
+_UTF_8: Final = ("utf-8", "backslashreplace")
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 """Version of the manifest."""
@@ -124,7 +126,7 @@ async def _collected(file: BundleFile, secrets: Collection[str]) -> CollectedFil
         reason, _ = hide(_reason(error), secrets)
         return CollectedFile(name=file.name, about=file.about, missing=reason)
     text, hidden = hide(found.text, secrets)
-    content, cut = _cut(text.encode("utf-8", "backslashreplace"), keep_end=found.newest_last)
+    content, cut = _cut(text.encode(*_UTF_8), keep_end=found.newest_last)
     lacks = (*(hide(each, secrets)[0] for each in found.lacks), *cut)
     return CollectedFile(name=file.name, about=file.about, content=content, lacks=lacks, hidden=hidden)
 
@@ -156,10 +158,13 @@ def hide(text: str, secrets: Collection[str]) -> tuple[str, int]:
     """Replace each secret in the text; return the text and the number of replacements.
 
     A secret that stands there as it is, or as JSON and URLs write it, is replaced alone. Of one in another form
-    (`decodings`), in other letter case or backwards, the whole word is replaced: it may hold more of the secret.
+    (`decodings`), in other letter case or backwards, the whole word is replaced: it may hold more of the secret. A
+    secret that is several words is replaced alone in these forms too.
     """
     text, found = _hide_written(text, secrets)
-    needles = frozenset(needle for secret in secrets for needle in _needles(secret))
+    text, of_several_words = _hide_several_words(text, secrets)
+    found += of_several_words
+    needles = frozenset(_folded(needle.encode(*_UTF_8)) for secret in secrets for needle in _needles(secret))
     if not needles:
         return text, found
     known: dict[str, bool] = {}
@@ -175,21 +180,59 @@ def hide(text: str, secrets: Collection[str]) -> tuple[str, int]:
     return _SPACED_HEX.sub(hidden, _WORD.sub(hidden, text)), found
 
 
-def _shows(word: str, needles: Collection[bytes]) -> bool:
+def _shows(word: str, needles: Collection[str]) -> bool:
     """Whether a decoder finds a secret in this word."""
-    for _, text in decoded(word.encode("utf-8", "backslashreplace")):
-        folded = text.lower()
+    for _, text in decoded(word.encode(*_UTF_8)):
+        folded = _folded(text)
         if any(needle in folded for needle in needles):
             return True
     return False
 
 
-def _needles(secret: str) -> Iterable[bytes]:
-    """A secret in lower case, forwards and backwards."""
+def _folded(content: bytes) -> str:
+    return content.decode("utf-8", "replace").casefold()
+
+
+def _needles(secret: str) -> Iterable[str]:
+    """What decoders yield of a secret: as it is or as JSON escapes it, forwards and backwards."""
     if len(secret) < SECRET_MIN_CHARACTERS:
         return ()
-    text = secret.casefold()
-    return {each.encode("utf-8", "backslashreplace") for each in (text, text[::-1])}
+    texts = (secret, json.dumps(secret, ensure_ascii=False)[1:-1])
+    return {shown for each in texts for shown in (each, each[::-1])}
+
+
+def _hide_several_words(text: str, secrets: Collection[str]) -> tuple[str, int]:
+    """Replace each secret that is more than one word, whatever the form of each of its characters."""
+    needles = {needle for secret in secrets if not _WORD.fullmatch(secret) for needle in _needles(secret)}
+    if not needles:
+        return text, 0
+    readings = [_folded(each) for _, each in decoded(text.encode(*_UTF_8), depth=1)]
+    found = 0
+    for needle in sorted(needles, key=len, reverse=True):
+        folded = _folded(needle.encode(*_UTF_8))
+        if any(folded in reading for reading in readings):  # to look for each secret with its pattern would be slow
+            pattern = r"\0*".join(map(_spellings, needle))  # the zeros of UTF-16
+            text, count = re.subn(pattern, HIDDEN, text, flags=re.IGNORECASE)
+            found += count
+    return text, found
+
+
+def _spellings(character: str) -> str:
+    """Return a pattern of all that may stand for a character: as it is, for HTML, for a URL, or escaped."""
+    patterns = set()
+    for each in (character, character.upper(), character.casefold()):
+        octets, units = each.encode(*_UTF_8), each.encode("utf-16-be", "surrogatepass")
+        patterns |= {
+            re.escape(each),
+            *(f"&{name}" for name, meant in html.entities.html5.items() if meant == each),
+            "".join(f"&#(?:0*{ord(one)}|x0*{ord(one):x});?" for one in each),
+            "".join(f"%{octet:02x}" for octet in octets),
+            "".join(rf"\\+x{octet:02x}" for octet in octets),
+            "".join(rf"\\+u{unit}" for unit in re.findall("....", units.hex())),
+        }
+    if character == " ":
+        patterns.add(r"\+")
+    return f"(?:{'|'.join(sorted(patterns, key=len, reverse=True))})"
 
 
 def _hide_written(text: str, secrets: Collection[str]) -> tuple[str, int]:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import tarfile
+import urllib.parse
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -124,6 +125,28 @@ def test_a_secret_is_hidden_in_every_form(form: str, line: str) -> None:
     text, count = hide(f"before {line.format(written)} after\n", (HASH_KEY,))
 
     assert find_leaks({"log": text.encode()}, [Mark(name="key", text=HASH_KEY, kind=Kind.KEY)]) == []
+    assert (count, text.startswith("before "), text.endswith(" after\n")) == (1, True, True)
+
+
+SEVERAL_WORDS = ["Abc,Def(123)Ghi", "a b&c d efg", '<Pa"ss>[Wörd] {1}', "Straße 'x' 12"]
+"""Secrets with characters at which words end; encodings leave some of them as they are."""
+PARTLY: dict[str, Callable[[str], str]] = {
+    "some HTML numbers": lambda text: text.replace(",", "&#44;").replace("(", "&#x28;").replace(" ", "&#032;"),
+    "some HTML names": lambda text: text.replace("&", "&AMP;").replace(",", "&comma;").replace("(", "&lpar;"),
+    "URL of a browser": lambda text: urllib.parse.quote(text, safe="()[],'"),
+    "form of a browser": lambda text: urllib.parse.quote_plus(text, safe="()[],'"),
+    "lower case": str.lower,
+}
+
+
+@pytest.mark.parametrize("form", sorted({*WRITTEN, *ENCODED, *PARTLY} - {"JSON in JSON"}))
+@pytest.mark.parametrize("secret", [*SEVERAL_WORDS, "GeheimÄÖÜ-Wort1"])
+def test_a_secret_of_any_characters_is_hidden(secret: str, form: str) -> None:
+    """Blanks, quotes, commas and brackets, and capital letters that ASCII does not have."""
+    written = {**WRITTEN, **ENCODED, **PARTLY}[form](secret)
+    text, count = hide(f"before {written} after\n", (secret,))
+
+    assert find_leaks({"log": text.encode()}, [Mark(name="key", text=secret, kind=Kind.KEY)]) == []
     assert (count, text.startswith("before "), text.endswith(" after\n")) == (1, True, True)
 
 

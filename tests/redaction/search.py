@@ -66,4 +66,4 @@ def find_leaks(outputs: Mapping[str, bytes], marks: Iterable[Mark]) -> list[Leak
 
 
 def _folded(text: bytes) -> bytes:
-    return text.lower()
+    return text.decode("utf-8", "replace").casefold().encode()
