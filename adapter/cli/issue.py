@@ -7,7 +7,9 @@ answer as for a random number is enough, and the command says so.
 
 from __future__ import annotations
 
+import asyncio
 import json as json_text
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +64,7 @@ class IssueResult:
     """What came of one part: `message` says what it means and what to do."""
 
     part: Part
-    outcome: Literal["submitted", "known", "refused", "not sent", "in doubt"]
+    outcome: Literal["submitted", "known", "refused", "not sent", "in doubt", "interrupted"]
     message: str
     ticket_trade_no: str | None = None
     good: bool = False
@@ -108,12 +110,28 @@ async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, d
         return 0
     async with ecticket_client(settings) as provider:
         results = []
+        # SIGTERM closes the loop instead of killing the process, so that a call on the wire is logged.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _terminate)
         for part in ready:
-            results.append(await _settle(provider, merchant, part, order.order_id))
-            facts = {"merchant_id": merchant.merchant_id, "order_id": order.order_id, **_result_json(results[-1])}
-            log_action("issue", facts)
+            result = _interrupted(part)
+            try:
+                result = await _settle(provider, merchant, part, order.order_id)
+            finally:
+                facts = {"merchant_id": merchant.merchant_id, "order_id": order.order_id, **_result_json(result)}
+                log_action("issue", facts)
+            results.append(result)
     _show_results(results, as_json=as_json)
     return 0 if all(result.good for result in results) else 1
+
+
+def _terminate() -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _interrupted(part: Part) -> IssueResult:
+    """What is logged of a part whose call has ended with an exception that is no answer, such as Ctrl-C."""
+    message = f"Tickets may exist. Before anything else: {_query_command(part)}"
+    return IssueResult(part=part, outcome="interrupted", message=message)
 
 
 async def _parse(settings: Settings, hook_runner: HookRunner, value: bytes) -> Order | Ignore:
@@ -178,8 +196,12 @@ async def _settle(provider: EcticketClient, merchant: Merchant, part: Part, orde
     return IssueResult(part=part, outcome="not sent", message=message)
 
 
+def _query_command(part: Part) -> str:
+    return f"ecticket-adapter query {'--free ' if part.trade_no.kind == 'free' else ''}{part.trade_no.value}"
+
+
 async def _send(provider: EcticketClient, merchant: Merchant, part: Part, order_id: str) -> IssueResult:
-    question = f"ecticket-adapter query {'--free ' if part.trade_no.kind == 'free' else ''}{part.trade_no.value}"
+    question = _query_command(part)
     try:
         reply = await provider.issue(merchant, part.request, subject=order_id, authorize_send=lambda: None)
     except InDoubt as error:

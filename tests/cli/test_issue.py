@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from adapter.dev.sandbox.fault_types import AnswerLostAfter, Maintenance, QueryO
 from adapter.dev.sandbox.faults import FaultRule
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Endpoint
+from adapter.provider.client import EcticketClient
 
 from .command_runner import MERCHANT, Commands, Result
 
@@ -216,3 +219,36 @@ def test_a_refusal_is_shown_with_its_code(ask: Commands, tmp_path: Path) -> None
 
     assert result.code == 1
     assert sorted(_outcomes(result)) == ["refused", "submitted"]
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "code"),
+    [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 128 + signal.SIGINT), (None, 1)],
+)
+def test_a_call_that_is_interrupted_is_logged(
+    interrupt: signal.Signals | None,
+    code: int,
+    ask: Commands,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By a signal or an unexpected error: the line is that of a doubt, and the exit code is that of the cause."""
+
+    async def issue(*_: object, **__: object) -> None:
+        if interrupt is None:
+            raise RuntimeError
+        assert signal.getsignal(interrupt) is not signal.SIG_DFL
+        signal.raise_signal(interrupt)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(EcticketClient, "issue", issue)
+    try:
+        result = ask("issue", _file(tmp_path, SERIAL))
+    except SystemExit as error:
+        result = Result(code=int(str(error.code)), out="", err=capsys.readouterr().err)
+
+    (logged,) = result.logged
+    assert result.code == code
+    assert (logged["outcome"], logged["trade_no"]) == ("interrupted", NUMBER)
+    assert f"ecticket-adapter query {NUMBER}" in str(logged["message"])
