@@ -83,14 +83,14 @@ def _grouped(names: Sequence[str], rest: str) -> str:
 
 
 async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, make: bool = False) -> Survey:
-    """Describe the topics; with `make`, create missing ones first.
+    """Describe the topics; with `make`, create missing ones first, and log those that the brokers have created.
 
     Raises BrokerUnavailable, StreamError and TopicsMissing as `kafka.topics` does.
     """
     from adapter.kafka.admin import admin_session
     from adapter.kafka.topics import create, warnings
 
-    created = await create(connection, specs) if make else ()
+    created = await create(connection, specs, on_created=_log_created) if make else ()
     unseen = []
     async with admin_session(connection) as cluster:
         found = await cluster.topics([spec.name for spec in specs if not spec.optional])
@@ -102,6 +102,10 @@ async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, mak
                     unseen.append(str(error))
     sentences = await warnings(connection, [spec for spec in specs if spec.name in found])
     return Survey(specs=specs, found=found, warnings=(*sentences, *unseen), created=created)
+
+
+def _log_created(names: Sequence[str]) -> None:
+    log_action("topics", {"created": list(names)})
 
 
 def topics(
@@ -124,8 +128,6 @@ def topics(
         print_json(_as_json(found))
     else:
         _print(found)
-    if found.created:
-        log_action("topics", {"created": list(found.created)})
     if found.missing:
         note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}{context.same_config}")
     if found.optional_missing:

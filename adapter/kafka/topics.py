@@ -6,7 +6,7 @@ Topics are created only here; brokers that create topics on first use are never 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from adapter.errors import TopicsMissing
 from adapter.kafka.admin import CREATE_SECONDS, Admin, TopicDescription, TopicRejection, TopicSpec, admin_session
@@ -33,11 +33,17 @@ async def missing(connection: KafkaConnection, names: Collection[str]) -> tuple[
     return tuple(dict.fromkeys(name for name in names if name not in found))
 
 
-async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tuple[str, ...]:
+async def create(
+    connection: KafkaConnection,
+    specs: Iterable[TopicSpec],
+    *,
+    on_created: Callable[[Sequence[str]], None] = lambda names: None,
+) -> tuple[str, ...]:
     """Create the topics that do not exist; return their names when all of them are ready.
 
-    Existing topics stay as they are, also those that another process creates at the same moment. Raises
-    BrokerUnavailable, and TopicsMissing with the brokers' message if they reject one.
+    `on_created` gets the names as soon as the brokers have answered, also if they reject others. Existing topics stay
+    as they are, also those that another process creates at the same moment. Raises BrokerUnavailable, and TopicsMissing
+    with the brokers' message if they reject one.
     """
     wanted = {spec.name: spec for spec in specs}
     async with admin_session(connection, work_seconds=CREATE_SECONDS) as cluster:
@@ -46,10 +52,13 @@ async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tup
         if not absent:
             return ()
         refused = await cluster.create(absent)
+        created = tuple(spec.name for spec in absent if spec.name not in refused)
+        if created:
+            on_created(created)
         await _usable(cluster, [name for name in wanted if name not in refused])
         if refused:
             raise TopicsMissing("\n".join(_refusal(name, refusal) for name, refusal in refused.items()))
-        return tuple(spec.name for spec in absent)
+        return created
 
 
 async def warnings(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tuple[str, ...]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 
 import pytest
 
 from adapter.cli.topics import Survey
+from adapter.errors import BrokerUnavailable
+from adapter.kafka import topics as kafka_topics
+from adapter.kafka.admin import TopicDescription, TopicRejection
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.topics import TopicSpec, create
 
@@ -93,6 +98,41 @@ def test_the_same_warning_is_printed_once() -> None:
     assert both.startswith("Topic a leaks.")
     assert both.endswith(" b.")
     assert others == ["Topic a stops.", "c stops."]
+
+
+@pytest.mark.parametrize("refused", [["orders.paid"], []], ids=["one refused", "no answer afterwards"])
+def test_what_the_brokers_have_created_is_logged(
+    refused: list[str], run: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if they reject another topic, or no longer answer."""
+
+    class Cluster:
+        created: tuple[str, ...] = ()
+
+        async def topics(self, names: Collection[str]) -> dict[str, TopicDescription]:
+            if self.created and not refused:
+                raise BrokerUnavailable("No broker answers.")
+            return {
+                name: TopicDescription(name=name, partitions=(0,), replication=1, ready=True) for name in self.created
+            }
+
+        async def create(self, specs: Collection[TopicSpec]) -> dict[str, TopicRejection]:
+            self.created = tuple(spec.name for spec in specs if spec.name not in refused)
+            return dict.fromkeys(refused, TopicRejection(name="PolicyViolationError", message=""))
+
+    cluster = Cluster()
+
+    @asynccontextmanager
+    async def session(*_: object, **__: object) -> AsyncIterator[Cluster]:
+        yield cluster
+
+    monkeypatch.setattr(kafka_topics, "admin_session", session)
+    result = run("topics", "--create")
+
+    (logged,) = result.logged
+    assert result.code == 1
+    assert (logged["event"], logged["created"]) == ("topics", list(cluster.created))
+    assert len(cluster.created) > 5
 
 
 def test_no_broker_is_1(run: Commands) -> None:
