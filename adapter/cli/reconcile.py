@@ -127,6 +127,8 @@ async def _reconcile(
         reconciling = reconciler(settings, kafka_connection(settings), ecticket, now=utc_now, reports=reports)
         for merchant in merchants:
             async with reconciling.compare(merchant, period, publish=publish, wait=_wait) as comparison:
+                if publish:  # before anything is printed, which may fail
+                    log_action("reconcile", _published(comparison))
                 differ = differ or comparison.counts.differences > 0
                 if output is not None:
                     output.print(_plain(comparison))
@@ -134,8 +136,6 @@ async def _reconcile(
                     _print(comparison)
                 for sentence in _summary(comparison, publish=publish):
                     note(sentence)
-                if publish:
-                    log_action("reconcile", _published(comparison))
     if output is not None:
         output.end()
     return 1 if differ else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import cast
 import pytest
 
 from adapter import wiring
+from adapter.cli import reconcile as cli_reconcile
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.records import ProducerRecord, Record
 
@@ -118,6 +120,21 @@ def test_publish_writes_what_is_new_once(outside: Commands, written: list[Produc
     assert [(line["event"], line["merchant_id"]) for line in logged] == [("reconcile", "3085676")] * 2
     assert [sum(cast("dict[str, int]", line["new_differences"]).values()) for line in logged] == [1, 0]
     assert types == [b"ecticket.reconciliation.difference.v1", b"ecticket.reconciliation.completed.v1"]
+
+
+def test_what_is_published_is_logged_although_it_cannot_be_shown(
+    outside: Commands, written: list[ProducerRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Printing may fail, on a full disk for example."""
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(cli_reconcile, "_print", full)
+    result = outside("reconcile", "--merchant", "3085676", "--publish", *AT_ONCE)
+
+    assert (result.code, len(written)) == (1, 2)
+    assert [line["event"] for line in result.logged] == ["reconcile"]
 
 
 def test_a_prefix_accepts_the_numbers_of_other_programs(outside: Commands, written: list[ProducerRecord]) -> None:
