@@ -290,6 +290,18 @@ def test_a_quiet_shop_whose_orders_all_fail_has_an_outage(promtool: str, tmp_pat
     assert wrong_alerts(promtool, tmp_path, adapter, expected) == ""
 
 
+def test_what_a_new_process_parks_before_its_first_scrape_is_seen(promtool: str, tmp_path: Path) -> None:
+    """A new version of a plugin turns the backlog into dead letters within seconds; no counter increases after that."""
+    adapter = ScrapedAdapter()
+    adapter.orders_a_minute = 0
+    for _ in range(50):
+        adapter.metrics.flows.parked("map", "plugin-error")
+    adapter.run(5)
+
+    alert = {"alertname": "EcticketNoTickets", "namespace": TARGET["namespace"], "severity": "critical"}
+    assert wrong_alerts(promtool, tmp_path, adapter, [Firing(1, [alert])]) == ""
+
+
 def test_an_adapter_that_is_not_scraped_any_more_is_gone(promtool: str, tmp_path: Path) -> None:
     """Every stage, `receive` and `reconcile` included, which show no partitions."""
     adapter = ScrapedAdapter()
