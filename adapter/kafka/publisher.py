@@ -22,6 +22,7 @@ import time
 from typing import Literal
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IllegalOperation, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -135,15 +136,21 @@ class KafkaPublisher:
             await close_producer(producer, abort=self._broken.is_set())
 
     async def _answers(self, producer: AIOKafkaProducer) -> bool:
-        """Whether a broker answers now. The request names no topic: a metadata update of the client names all."""
+        """Whether a broker answers now; all are asked at once. If none does, the client has to update its metadata."""
         client = producer.client
         brokers = [broker.nodeId for broker in client.cluster.brokers()]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CHECK_SECONDS):
-                for node_id in random.sample(brokers, len(brokers)):
-                    with contextlib.suppress(KafkaError):
-                        await client.send(node_id, MetadataRequest([], allow_auto_topic_creation=False))
-                        return True
+        # In random order, because aiokafka opens one connection at a time.
+        asking = [asyncio.create_task(_answered(client, node_id)) for node_id in random.sample(brokers, len(brokers))]
+        try:
+            for answered in asyncio.as_completed(asking, timeout=_CHECK_SECONDS):
+                if await answered:
+                    return True
+        except TimeoutError:
+            pass
+        finally:
+            for task in asking:
+                task.cancel()
+        client.force_metadata_update()
         return False
 
     async def publish(self, producer_record: ProducerRecord) -> None:
@@ -213,3 +220,11 @@ class KafkaPublisher:
                 log.info("publisher-connected")
             else:
                 log.info("publisher-disconnected")
+
+
+async def _answered(client: AIOKafkaClient, node_id: object) -> bool:
+    """Whether this broker answered. The request names no topic: a metadata update of the client names all."""
+    with contextlib.suppress(*_FAILURES, OSError):
+        await client.send(node_id, MetadataRequest([], allow_auto_topic_creation=False))
+        return True
+    return False

@@ -6,14 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
+from aiokafka.errors import NodeNotReadyError
+from aiokafka.structs import BrokerMetadata
 from conftest import TopicFactory
 from integration.event_log import all_there
 from stream.broker_harness import until
 
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.errors import BrokerUnavailable
+from adapter.kafka import publisher as publisher_module
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.publisher import WITHIN_SECONDS, KafkaPublisher
 from adapter.kafka.topics import TopicSpec, create
@@ -23,6 +27,7 @@ from adapter.stream.records import ProducerRecord
 pytestmark = pytest.mark.usefixtures("nothing_overlooked")
 
 WITHIN = 1.5
+_REQUEST_ERRORS = (NodeNotReadyError(), AssertionError("a login without a token"), ConnectionResetError())
 
 
 @asynccontextmanager
@@ -91,6 +96,48 @@ async def test_without_a_broker_it_raises_at_once() -> None:
             await publisher.publish(_record("tickets", "x"))
 
         assert not publisher.connected
+
+
+class _Client:
+    """An aiokafka client; `answers` has what each broker does: answer, never answer, or the error of the request."""
+
+    def __init__(self, *answers: object) -> None:
+        self._answers = answers
+        self.metadata_updates = 0
+        brokers = frozenset(BrokerMetadata(node_id, "kafka", 9092, None) for node_id in range(len(answers)))
+        self.cluster = SimpleNamespace(brokers=lambda: brokers)
+
+    async def send(self, node_id: int, request: object) -> None:
+        answer = self._answers[node_id]
+        if isinstance(answer, Exception):
+            raise answer
+        if answer == "never":
+            await asyncio.Event().wait()
+
+    def force_metadata_update(self) -> None:
+        self.metadata_updates += 1
+
+
+async def test_silent_and_failing_brokers_hide_no_answer() -> None:
+    """One that answers is enough, whichever is asked first."""
+    client = _Client(*["never"] * 20, *_REQUEST_ERRORS, "at once")
+    publisher = KafkaPublisher(KafkaConnection(bootstrap_servers="127.0.0.1:9"))
+
+    assert await publisher._answers(SimpleNamespace(client=client))
+    assert client.metadata_updates == 0
+
+
+@pytest.mark.parametrize("answers", [(), _REQUEST_ERRORS, ("never", "never")], ids=["no broker", "errors", "silence"])
+async def test_without_any_answer_the_client_updates_its_metadata(
+    answers: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The brokers may have other addresses. No error of the client ends the publisher."""
+    monkeypatch.setattr(publisher_module, "_CHECK_SECONDS", 0.01)
+    client = _Client(*answers)
+    publisher = KafkaPublisher(KafkaConnection(bootstrap_servers="127.0.0.1:9"))
+
+    assert not await publisher._answers(SimpleNamespace(client=client))
+    assert client.metadata_updates == 1
 
 
 def test_before_its_start_it_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
