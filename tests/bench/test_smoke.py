@@ -75,7 +75,7 @@ async def test_what_an_order_costs_is_counted_up_to_issued(kafka: KafkaConnectio
 async def test_two_processes_share_the_orders_of_a_group(kafka: KafkaConnection) -> None:
     """Each has half of the partitions, and each order is issued once; the speed is not checked."""
     async with ground(kafka.bootstrap_servers) as here:
-        found = await fleet.together(here, 2, warm_up=60, orders=120)
+        found = await fleet.together(here, 2, warm_up=200, orders=2000)
 
     assert len(found.core_shares) == 2
     assert all(share > 0 for share in found.core_shares)
