@@ -195,9 +195,13 @@ async def test_a_broker_without_a_connection_is_sent_nothing() -> None:
     client = _Client()
     del client._conns[1, FETCHES]
     fetches = Fetches(_Consumer(client), client.send)
-    with pytest.raises(NodeNotReadyError):
-        await fetches.send(1, FetchRequest(0, 1, 1, 1, [("orders", [(0, 0, 1)])]))
-    assert client.sent.empty()
+    fetch = asyncio.create_task(fetches.send(1, FetchRequest(0, 1, 1, 1, [("orders", [(0, 0, 1)])])))
+    sent = asyncio.create_task(client.sent.get())
+    done, _ = await asyncio.wait([fetch, sent], return_when=asyncio.FIRST_COMPLETED)
+    sent.cancel()
+
+    assert done == {fetch}
+    assert isinstance(fetch.exception(), NodeNotReadyError)
 
 
 async def test_no_fetch_is_held_until_its_request_times_out() -> None:
