@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from adapter.dev.demo.day_check import DayCheck
-from adapter.dev.demo.environment import MERCHANT_ID, Environment, must_run
+from adapter.dev.demo.environment import MERCHANT_ID, SANDBOX, Environment, must_run
 from adapter.dev.demo.orders import SampleOrder
 from adapter.dev.demo.sandbox_client import SandboxClient
 from adapter.flows.messages.events import OrderRefunded, TicketStatusChanged
@@ -76,6 +76,8 @@ class Day:
             changes[option] = [number]
             self._check.differences[number] = kind
         await self._sandbox.arm([{"fault": "odd_report", "additional_columns": 0, **changes}])
+        # The stage collect has just downloaded the last report, and ECTicket gives one in this time.
+        await asyncio.sleep(SANDBOX.report_interval_seconds)
         await self._command("reconcile", "--publish", exit_code=1)
         await self._until(lambda: self._check.all_found)
 
