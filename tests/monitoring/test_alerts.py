@@ -71,10 +71,10 @@ def _gone(stage: str) -> Fault:
 
 
 def _park_all(adapter: ScrapedAdapter) -> None:
+    """One a minute: so few are no alert of the objective yet."""
     adapter.orders_a_minute = 0
-    adapter.metrics.stream.outcomes_committed("submit", PAID.topic, 10, 20)
-    for _ in range(10):
-        adapter.metrics.flows.parked("map", "plugin-error")
+    adapter.metrics.stream.outcomes_committed("submit", PAID.topic, 1, 2)
+    adapter.metrics.flows.parked("map", "plugin-error")
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -90,7 +90,7 @@ FAULTS: Mapping[str, Fault] = {
         inject=lambda adapter: adapter.metrics.flows.parked("confirm", "unresolved"),
         labels={"stage": "confirm", "reason": "unresolved"},
     ),
-    "EcticketNoTickets": Fault(inject=_park_all, again=True, seen_after=1),
+    "EcticketNoTickets": Fault(inject=_park_all, again=True, seen_after=2),
     "EcticketRecordsUnverified": Fault(
         inject=lambda adapter: adapter.metrics.flows.untrusted_headers("confirm", "unsigned"),
         labels={"stage": "confirm", "trust": "unsigned"},
