@@ -34,12 +34,12 @@ from adapter.flows.messages.collection import (
 from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.flows.messages.events import CollectedTicket, TicketCollected, issuance_event
 from adapter.flows.messages.record_history import RecordHistory, due_within, history_headers, verified_history
-from adapter.flows.messages.signatures import RecordSigner, Trust
+from adapter.flows.messages.signatures import RecordSigner, Verified
 from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, FlowObserver, Merchants, TicketReports, Topics
 from adapter.flows.report_rounds import PendingTickets, ReportRounds, WaitingTickets
 from adapter.flows.untrusted_headers import UntrustedHeaders
-from adapter.flows.unverified import UnverifiedRecord, trust_of, unverified_cause
+from adapter.flows.unverified import UnverifiedRecord, unverified_cause, verified_as_own
 from adapter.issuance.actions import Park
 from adapter.issuance.collecting import (
     AwaitedTickets,
@@ -126,14 +126,14 @@ class CollectStage:
             return PreparedRecord(lane=None, subject=None)
         if record.topic == self._topics.issuances:
             return PreparedRecord(lane=None, subject=self._begun(collection))
-        trust, now = self._trust(record, collection), self._now()
-        if trust is not Trust.VALID:
-            self._untrusted_headers.report(record, trust)
-            unverified = UnverifiedRecord(trust, since=now)
+        verified, now = self._verified(record, collection), self._now()
+        if not verified.valid:
+            self._untrusted_headers.report(record, verified.trust)
+            unverified = UnverifiedRecord(verified.trust, since=now)
             return self._waiting(collection, unverified, unverified.verify_again_at(now))
         if not is_collection(record.value):
             return PreparedRecord(lane=None, subject=BeginCollecting(collection=collection))
-        pending = self._pending(record, collection)
+        pending = self._pending(record, collection, verified)
         return self._waiting(collection, pending, pending.due)
 
     def _collection(self, record: Record) -> Collection | None:
@@ -142,10 +142,7 @@ class CollectStage:
             return read_collection(record.value)
         return collection_of_event(record, self._now()) if is_issued_event(record) else None
 
-    def _trust(self, record: Record, collection: Collection) -> Trust:
-        return self._trust_for(record, collection.issuance.merchant_id)
-
-    def _trust_for(self, record: Record, merchant_id: str | None) -> Trust:
+    def _verified(self, record: Record, collection: Collection | None) -> Verified:
         """An event `issued` that was a dead letter came from the topic of events; a collection never did.
 
         Both came from the dead letters if an operator replayed them unsigned.
@@ -153,7 +150,8 @@ class CollectStage:
         origins = [self._topics.confirmations, self._topics.dead_letters]
         if not is_collection(record.value):
             origins.append(self._topics.issuances)
-        return trust_of(self._signer, record, merchant_id, origins=origins)
+        merchant_id = collection.issuance.merchant_id if collection else None
+        return verified_as_own(self._signer, record, merchant_id, origins=origins)
 
     def _begun(self, collection: Collection) -> BeginCollecting | None:
         """A replayed event was to be collected once, so only the type of a new one is compared with the settings."""
@@ -173,8 +171,8 @@ class CollectStage:
             may_hand_off=True,
         )
 
-    def _pending(self, record: Record, collection: Collection) -> PendingTickets:
-        history, _ = self._record_history(record)
+    def _pending(self, record: Record, collection: Collection, verified: Verified) -> PendingTickets:
+        history = self._record_history(record, verified)
         issuance, now = collection.issuance, self._now()
         longest_wait = timedelta(seconds=self._policy.longest_wait_seconds)
         pending = PendingTickets(
@@ -209,10 +207,11 @@ class CollectStage:
 
     def _verify_again(self, record: Record, unverified: UnverifiedRecord) -> Outcome | RetryLater[CollectSubject]:
         collection = self._collection(record)
-        if collection is not None and self._trust(record, collection) is Trust.VALID:
+        verified = self._verified(record, collection)
+        if collection is not None and verified.valid:
             if not is_collection(record.value):
                 return self._passed_on(record, BeginCollecting(collection=collection))
-            pending = self._pending(record, collection)
+            pending = self._pending(record, collection, verified)
             return RetryLater(not_before=pending.due, subject=pending)
         at = unverified.verify_again_at(self._now())
         if at is not None:
@@ -242,7 +241,7 @@ class CollectStage:
         rewritten = read_collection(record.value).updated(
             since=progress.since, reports=progress.reports, not_before=due
         )
-        history, _ = self._record_history(record)
+        history = self._record_history(record, self._signer.verify(record))
         headers = encode_headers(history_headers(history)) if history.replays or history.dead_letter is not None else ()
         return Outcome(records=(self._signed(record, rewritten, headers),))
 
@@ -300,11 +299,10 @@ class CollectStage:
 
     def _parked(self, record: Record, cause: DeadLetterCause, collection: Collection | None) -> Outcome:
         """The dead letter is signed only if its record was, or is an event on its own topic, which nothing signs."""
-        merchant_id = None if collection is None else collection.issuance.merchant_id
         is_event = record.topic == self._topics.issuances and collection is not None
-        is_signed = is_event or self._trust_for(record, merchant_id) is Trust.VALID
+        is_signed = is_event or self._verified(record, collection).valid
         self._observer.parked(cause.stage, cause.reason)
-        history, _ = self._record_history(record, leniently=True)
+        history = self._record_history(record, self._signer.verify(record), leniently=True)
         if collection is not None:
             history = parking_history(
                 history,
@@ -324,19 +322,14 @@ class CollectStage:
         )
         return Outcome(records=records)
 
-    def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
+    def _record_history(self, record: Record, verified: Verified, *, leniently: bool = False) -> RecordHistory:
         """The trusted content of the record's headers.
 
         Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
         """
-        history, verified = verified_history(
-            record,
-            self._signer.verify(record),
-            self._now(),
-            longest_wait=timedelta(seconds=self._policy.longest_wait_seconds),
-            leniently=leniently,
-        )
-        return history, verified.trust
+        longest_wait = timedelta(seconds=self._policy.longest_wait_seconds)
+        history, _ = verified_history(record, verified, self._now(), longest_wait=longest_wait, leniently=leniently)
+        return history
 
 
 def _collected_ticket(ticket: ReportedTicket) -> CollectedTicket:

@@ -32,12 +32,12 @@ from adapter.flows.messages.events import (
     issuance_event,
 )
 from adapter.flows.messages.record_history import RecordHistory, due_within, history_headers, verified_history
-from adapter.flows.messages.signatures import KeyRing, RecordSigner, Trust
+from adapter.flows.messages.signatures import KeyRing, RecordSigner, Verified
 from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.flows.untrusted_headers import UntrustedHeaders
-from adapter.flows.unverified import UnverifiedRecord, trust_of, unverified_cause
+from adapter.flows.unverified import UnverifiedRecord, unverified_cause, verified_as_own
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error
 from adapter.issuance.confirm import (
@@ -130,12 +130,12 @@ class ConfirmStage:
         if is_for_collecting(record):
             return PreparedRecord(lane=None, subject=None)
         confirmation = read_confirmation(record.value)
-        trust, now = self._trust(record, confirmation), self._now()
-        if trust is Trust.VALID:
-            pending = self._pending(record, confirmation)
+        verified, now = self._verified(record, confirmation), self._now()
+        if verified.valid:
+            pending = self._pending(record, confirmation, verified)
             return self._prepared(confirmation, pending, pending.due)
-        self._untrusted_headers.report(record, trust)
-        unverified = UnverifiedRecord(trust, since=now)
+        self._untrusted_headers.report(record, verified.trust)
+        unverified = UnverifiedRecord(verified.trust, since=now)
         return self._prepared(confirmation, unverified, unverified.verify_again_at(now))
 
     def _prepared(
@@ -149,9 +149,9 @@ class ConfirmStage:
             may_hand_off=True,
         )
 
-    def _pending(self, record: Record, confirmation: Confirmation) -> PendingQuery:
+    def _pending(self, record: Record, confirmation: Confirmation, verified: Verified) -> PendingQuery:
         """When to query a confirmation with a valid signature; its order has the number from now on."""
-        history, _ = self._record_history(record)
+        history = self._record_history(record, verified)
         issuance = confirmation.issuance
         self._remember(confirmation)
         now, longest_wait = self._now(), timedelta(seconds=self._policy.longest_wait_seconds)
@@ -169,13 +169,10 @@ class ConfirmStage:
         due = resume_query_at(not_before, now, self._policy, jitter=self._jitter())
         return PendingQuery(issuance.merchant_id, awaited, due)
 
-    def _trust(self, record: Record, confirmation: Confirmation) -> Trust:
-        return self._trust_for(record, confirmation.issuance.merchant_id)
-
-    def _trust_for(self, record: Record, merchant_id: str | None) -> Trust:
-        return trust_of(
-            self._signer, record, merchant_id, origins=(self._topics.confirmations, self._topics.dead_letters)
-        )
+    def _verified(self, record: Record, confirmation: Confirmation | None) -> Verified:
+        merchant_id = confirmation.issuance.merchant_id if confirmation else None
+        origins = (self._topics.confirmations, self._topics.dead_letters)
+        return verified_as_own(self._signer, record, merchant_id, origins=origins)
 
     def _planned(self, merchant_id: str, awaited: Awaited, now: datetime) -> Awaited:
         """Plan the first query for the age at which an answer is likely; an issuance that is older is overdue."""
@@ -203,8 +200,9 @@ class ConfirmStage:
 
     def _verify_again(self, record: Record, unverified: UnverifiedRecord) -> Outcome | RetryLater[ConfirmSubject]:
         confirmation = read_confirmation(record.value)
-        if self._trust(record, confirmation) is Trust.VALID:
-            pending = self._pending(record, confirmation)
+        verified = self._verified(record, confirmation)
+        if verified.valid:
+            pending = self._pending(record, confirmation, verified)
             return RetryLater(not_before=pending.due, subject=pending)
         at = unverified.verify_again_at(self._now())
         if at is not None:
@@ -226,9 +224,10 @@ class ConfirmStage:
             return Outcome()
         confirmation, now = read_confirmation(record.value), self._now()
         if isinstance(pending, UnverifiedRecord):
-            if self._trust(record, confirmation) is not Trust.VALID:
+            verified = self._verified(record, confirmation)
+            if not verified.valid:
                 return self._park_unverified(record, pending, confirmation)
-            pending = self._pending(record, confirmation)
+            pending = self._pending(record, confirmation, verified)
         due = pending.due if pending.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
         later = confirmation.updated(queries=pending.awaited.queries, delayed=confirmation.delayed, not_before=due)
         return Outcome(records=(self._rewritten(record, later),))
@@ -351,24 +350,21 @@ class ConfirmStage:
         return self._event(record, data, confirmation), self._rewritten(record, later)
 
     def _rewritten(self, record: Record, confirmation: Confirmation) -> ProducerRecord:
-        history, _ = self._record_history(record)
+        history = self._record_history(record, self._signer.verify(record))
         headers = encode_headers(history_headers(history)) if history.replays or history.dead_letter is not None else ()
         rewritten = confirmation_record(
             confirmation, topic=self._topics.confirmations, traceparent=history.traceparent, headers=headers
         )
         return self._signer.sign(rewritten, confirmation.issuance.merchant_id)
 
-    def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
+    def _record_history(self, record: Record, verified: Verified, *, leniently: bool = False) -> RecordHistory:
         """The trusted content of the record's headers.
 
         Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
         """
-        verified = self._signer.verify(record)
         longest_wait = timedelta(seconds=self._policy.longest_wait_seconds)
-        history, verified = verified_history(
-            record, verified, self._now(), longest_wait=longest_wait, leniently=leniently
-        )
-        return history, verified.trust
+        history, _ = verified_history(record, verified, self._now(), longest_wait=longest_wait, leniently=leniently)
+        return history
 
     def _event(self, record: Record, data: IssuanceData, confirmation: Confirmation) -> ProducerRecord:
         return issuance_event(
@@ -386,8 +382,7 @@ class ConfirmStage:
 
         The dead letter is signed only if its record was: otherwise a replay would make a confirmation out of a forgery.
         """
-        merchant_id = confirmation.issuance.merchant_id if confirmation else None
-        is_signed = self._trust_for(record, merchant_id) is Trust.VALID
+        is_signed = self._verified(record, confirmation).valid
         self._observer.parked(cause.stage, cause.reason)
         return parked_records(
             record,
@@ -401,7 +396,7 @@ class ConfirmStage:
         )
 
     def _dead_letter_history(self, record: Record, confirmation: Confirmation | None) -> RecordHistory:
-        history, _ = self._record_history(record, leniently=True)
+        history = self._record_history(record, self._signer.verify(record), leniently=True)
         if confirmation is None:
             return history
         return parking_history(

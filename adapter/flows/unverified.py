@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.flows.messages.events import Stage
 from adapter.flows.messages.record_history import PLAN, TOPIC
-from adapter.flows.messages.signatures import RecordSigner, Trust
+from adapter.flows.messages.signatures import RecordSigner, Trust, Verified
 from adapter.stream.records import Record
 
 KEY_MAY_COME_WITHIN = timedelta(minutes=10)
@@ -37,7 +37,9 @@ class UnverifiedRecord:
         return min(now + VERIFY_AGAIN_AFTER, last)
 
 
-def trust_of(signer: RecordSigner, record: Record, merchant_id: str | None, *, origins: Collection[str]) -> Trust:
+def verified_as_own(
+    signer: RecordSigner, record: Record, merchant_id: str | None, *, origins: Collection[str]
+) -> Verified:
     """Whether an adapter wrote this record about an issuance of the merchant; no headers at all are no proof.
 
     A signature shows that an adapter wrote a record, but not as what: a deferred order and the dead letter of an order
@@ -46,12 +48,13 @@ def trust_of(signer: RecordSigner, record: Record, merchant_id: str | None, *, o
     accepted key counts.
     """
     verified = signer.verify(record)
-    trust = verified.trust if merchant_id is None else verified.of_merchant(merchant_id).trust
-    if trust is Trust.NOTHING_TO_SIGN:
-        return Trust.UNSIGNED
-    if trust is Trust.VALID and not _came_from(record, origins):
-        return Trust.INVALID
-    return trust
+    if merchant_id is not None:
+        verified = verified.of_merchant(merchant_id)
+    if verified.trust is Trust.NOTHING_TO_SIGN:
+        return Verified(trust=Trust.UNSIGNED)
+    if verified.valid and not _came_from(record, origins):
+        return Verified(trust=Trust.INVALID, key=verified.key)
+    return verified
 
 
 def _came_from(record: Record, origins: Collection[str]) -> bool:

@@ -524,8 +524,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     _flows(
         "a confirmation without a valid signature is queried and published",
         "confirm",
-        "        if trust is Trust.VALID:\n            pending = self._pending(record, confirmation)\n",
-        "        if True:\n            pending = self._pending(record, confirmation)\n",
+        "        if verified.valid:\n"
+        "            pending = self._pending(record, confirmation, verified)\n"
+        "            return self._prepared",
+        "        if True:\n"
+        "            pending = self._pending(record, confirmation, verified)\n"
+        "            return self._prepared",
         "confirm",
     ),
     _flows(
@@ -538,7 +542,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _flows(
         "a collection without a valid signature publishes tickets",
         "collect",
-        "        if trust is not Trust.VALID:\n",
+        "        if not verified.valid:\n",
         "        if False:\n",
         "collect",
     ),
