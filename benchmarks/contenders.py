@@ -73,11 +73,7 @@ class Running:
 
     async def submitted(self, count: int) -> None:
         """Wait until so many orders have been submitted. Raises SubjectFailedError if no more arrive."""
-        if not await self.arrivals.until(count, patience=PATIENCE_SECONDS, alive=self.subject.must_run):
-            raise SubjectFailedError(
-                f"{self.contender.name}: after {self.arrivals.count} of {count} orders nothing more was submitted for "
-                f"{PATIENCE_SECONDS:.0f} s; {self.subject.last_lines()}"
-            )
+        await until_arrived(self.contender.name, self.arrivals, count, self.subject)
 
     async def moment(self) -> Moment:
         """The present values of all counters."""
@@ -100,9 +96,28 @@ class Running:
         results = await asyncio.to_thread(self.stub.results)
         if self.contender.way is None:
             await self.arrivals.until(len(results.numbers), patience=_LAST_ONES_SECONDS, alive=_nothing)
-            if wrong := disagreements(self.arrivals.published, results, Counter(self.arrivals.others)):
-                raise ResultsDisagreeError(f"{self.contender.name}: {'; '.join(wrong)}")
+            refuse_disagreements(self.contender.name, self.arrivals, results)
         return results
+
+
+async def until_arrived(name: str, arrivals: Arrivals, count: int, *subjects: Subject) -> None:
+    """Wait until so many events have arrived. Raises SubjectFailedError if no more arrive or a subject ends."""
+
+    def must_run() -> None:
+        for subject in subjects:
+            subject.must_run()
+
+    if not await arrivals.until(count, patience=PATIENCE_SECONDS, alive=must_run):
+        raise SubjectFailedError(
+            f"{name}: after {arrivals.count} of {count} events nothing more arrived for {PATIENCE_SECONDS:.0f} s; "
+            f"{subjects[0].last_lines()}"
+        )
+
+
+def refuse_disagreements(name: str, arrivals: Arrivals, results: StubResults) -> None:
+    """Raises ResultsDisagreeError for `disagreements` of what was published and what the stub has issued."""
+    if wrong := disagreements(arrivals.published, results, Counter(arrivals.others)):
+        raise ResultsDisagreeError(f"{name}: {'; '.join(wrong)}")
 
 
 @asynccontextmanager

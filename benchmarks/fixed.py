@@ -14,7 +14,6 @@ import json
 import statistics
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +25,7 @@ from adapter.dev.local_kafka.ports import free_ports
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals
 from benchmarks.builds import PRESENT, Build
-from benchmarks.contenders import PATIENCE_SECONDS, ResultsDisagreeError, disagreements
+from benchmarks.contenders import refuse_disagreements, until_arrived
 from benchmarks.ground import Ground
 from benchmarks.orders import produce
 from benchmarks.processes import pin
@@ -116,19 +115,17 @@ async def _cost(ground: Ground, build: Build, idle_seconds: float, settle_second
         async with arrivals:
             started_at, began = time.time(), time.perf_counter()
             async with subjects.adapter(ground, given, command=_RUN, build=build) as subject:
-                await _until(arrivals, 1, subject)
+                await until_arrived(build.name, arrivals, 1, subject)
                 submitted = next(iter(arrivals.arrived_at.values())) - began
                 await asyncio.sleep(settle_seconds)
                 idle_share, broker_share = await _idle(ground, subject, idle_seconds)
                 idle_mib = subject.resident_mib()
                 async with MemoryWatch(subject, every_seconds=0.1) as memory:
                     await produce(ground.connection, topic, range(1, 1 + orders), partitions=6)
-                    await _until(arrivals, 1 + orders, subject)
+                    await until_arrived(build.name, arrivals, 1 + orders, subject)
                 await subject.stop()
                 moments = _moments(subject.log)
-        results = await asyncio.to_thread(stub.results)
-        if wrong := disagreements(arrivals.published, results, Counter(arrivals.others)):
-            raise ResultsDisagreeError("; ".join(wrong))
+        refuse_disagreements(build.name, arrivals, await asyncio.to_thread(stub.results))
         await ground.remove_topics(given)
     return FixedCost(
         help_seconds=help_seconds,
@@ -141,11 +138,6 @@ async def _cost(ground: Ground, build: Build, idle_seconds: float, settle_second
         idle_mib=idle_mib,
         busy_mib=memory.highest,
     )
-
-
-async def _until(arrivals: Arrivals, count: int, subject: Subject) -> None:
-    if not await arrivals.until(count, patience=PATIENCE_SECONDS, alive=subject.must_run):
-        raise SubjectFailedError(f"only {arrivals.count} of {count} orders were submitted; {subject.last_lines()}")
 
 
 async def _idle(ground: Ground, subject: Subject, seconds: float) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from rich.console import Console
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals
-from benchmarks.contenders import ADAPTER, PATIENCE_SECONDS, ResultsDisagreeError, disagreements, submit_values
+from benchmarks.contenders import ADAPTER, refuse_disagreements, submit_values, until_arrived
 from benchmarks.ground import Ground
 from benchmarks.orders import produce
 from benchmarks.processes import pin
 from benchmarks.reporting import Aim, Cell, Report
 from benchmarks.stub import Stub
-from benchmarks.subjects import START_SECONDS, Subject, SubjectFailedError
+from benchmarks.subjects import START_SECONDS, Subject
 from benchmarks.submit import AIM_AT, planned
 
 PROCESSES = (1, 2)
@@ -78,7 +77,7 @@ async def measure(ground: Ground, console: Console, *, seconds: float) -> Report
 
 async def together(ground: Ground, processes: int, *, warm_up: int, orders: int) -> Fleet:
     """Have so many processes submit the same orders. Raises SubjectFailedError, ResultsDisagreeError."""
-    delay_ms, in_flight = AIM_AT
+    name, (delay_ms, in_flight) = f"{processes} processes", AIM_AT
     cores = sorted(ground.core | ground.others, reverse=True)
     async with AsyncExitStack() as stack:
         stub = stack.enter_context(Stub(delay_seconds=delay_ms / 1000))
@@ -93,10 +92,10 @@ async def together(ground: Ground, processes: int, *, warm_up: int, orders: int)
         await _until_shared_out(fleet)
         count = 2 * warm_up + orders
         await produce(ground.connection, given["topics.orders_paid"], range(count), partitions=PARTITIONS)
-        await _submitted(arrivals, warm_up, fleet)
+        await until_arrived(name, arrivals, warm_up, *fleet)
         began, first, broker = time.perf_counter(), arrivals.count, ground.broker_cpu_seconds()
         cpu = [subject.cpu_seconds() for subject in fleet]
-        await _submitted(arrivals, first + orders, fleet)
+        await until_arrived(name, arrivals, first + orders, *fleet)
         seconds, done = time.perf_counter() - began, arrivals.count - first
         broker = ground.broker_cpu_seconds() - broker
         used = [subject.cpu_seconds() - before for subject, before in zip(fleet, cpu, strict=True)]
@@ -104,8 +103,7 @@ async def together(ground: Ground, processes: int, *, warm_up: int, orders: int)
             await subject.stop()
         results = await asyncio.to_thread(stub.results)
         await arrivals.until(len(results.numbers), patience=_LAST_ONES_SECONDS, alive=lambda: None)
-        if wrong := disagreements(arrivals.published, results, Counter(arrivals.others)):
-            raise ResultsDisagreeError(f"{processes} processes: {'; '.join(wrong)}")
+        refuse_disagreements(name, arrivals, results)
     await ground.remove_topics(given)
     return Fleet(
         orders_per_second=done / seconds,
@@ -113,15 +111,6 @@ async def together(ground: Ground, processes: int, *, warm_up: int, orders: int)
         broker_cpu=1000 * broker / done,
         core_shares=[each / seconds for each in used],
     )
-
-
-async def _submitted(arrivals: Arrivals, count: int, fleet: Sequence[Subject]) -> None:
-    def alive() -> None:
-        for subject in fleet:
-            subject.must_run()
-
-    if not await arrivals.until(count, patience=PATIENCE_SECONDS, alive=alive):
-        raise SubjectFailedError(f"only {arrivals.count} of {count} orders; {fleet[0].last_lines()}")
 
 
 async def _until_shared_out(fleet: Sequence[Subject]) -> None:

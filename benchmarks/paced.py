@@ -20,12 +20,12 @@ from benchmarks import subjects
 from benchmarks.added_latency import send_evenly, waited
 from benchmarks.arrivals import SUBMITTED, Arrivals
 from benchmarks.builds import Build
-from benchmarks.contenders import PATIENCE_SECONDS, ResultsDisagreeError
+from benchmarks.contenders import ResultsDisagreeError, until_arrived
 from benchmarks.costs import Cost
 from benchmarks.ground import Ground
 from benchmarks.measuring import percentile
 from benchmarks.sinks import ISSUED
-from benchmarks.subjects import Subject, SubjectFailedError
+from benchmarks.subjects import Subject
 from benchmarks.throughput import MemoryWatch
 
 RATES = (1.0, 10.0, 50.0, 100.0)
@@ -70,8 +70,7 @@ async def cost(ground: Ground, build: Build, *, rate: float, seconds: float, war
                 sent_at = await sending
                 end = await _counters(ground, subject, submitted, issued)
             for arrivals in (submitted, issued):
-                if not await arrivals.until(count, patience=PATIENCE_SECONDS, alive=subject.must_run):
-                    raise SubjectFailedError(f"only {arrivals.count} of {count} orders; {subject.last_lines()}")
+                await until_arrived(build.name, arrivals, count, subject)
             await subject.stop()
         if wrong := _disagreement(count, len(sandbox.order_store), submitted, issued):
             raise ResultsDisagreeError(wrong)
