@@ -167,12 +167,16 @@ def _minutes(waits: str | None) -> int:
     return int(number) * {"m": 1, "h": 60}[unit]
 
 
+def _alert(rule: Rule, fault: Fault) -> dict[str, str]:
+    """The alert with its labels; that of a stage that is gone has no series, so no namespace."""
+    namespace = {} if rule.name == "EcticketStageGone" else {"namespace": TARGET["namespace"]}
+    return {"alertname": rule.name, **namespace, **rule.labels, **fault.labels}
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_an_alert_fires_when_its_fault_is_there(promtool: str, tmp_path: Path, name: str) -> None:
     """Not before, and not until its time is over; it says where the fault is."""
     rule, fault, adapter = RULES[name], FAULTS[name], ScrapedAdapter()
-    namespace = {} if name.startswith("EcticketStageGone") else {"namespace": TARGET["namespace"]}
-    alert = {"alertname": rule.name, **namespace, **rule.labels, **fault.labels}
     adapter.run(HEALTHY_MINUTES)
     fault.inject(adapter)
     fires = HEALTHY_MINUTES + fault.seen_after + _minutes(rule.waits)
@@ -180,7 +184,10 @@ def test_an_alert_fires_when_its_fault_is_there(promtool: str, tmp_path: Path, n
     adapter.run(fires + 3 - adapter.minute, fault.inject if fault.again else lambda adapter: None)
 
     only = rule.name if fault.idle else None
-    expected = [*(Firing(m, []) for m in sorted({HEALTHY_MINUTES - 1, fires - 1})), Firing(fires + 2, [alert])]
+    expected = [
+        *(Firing(m, []) for m in sorted({HEALTHY_MINUTES - 1, fires - 1})),
+        Firing(fires + 2, [_alert(rule, fault)]),
+    ]
     assert wrong_alerts(promtool, tmp_path, adapter, expected, only=only) == ""
 
 
@@ -208,15 +215,15 @@ NEVER: Mapping[str, Fault] = {
 def test_an_alert_fires_where_nothing_ever_succeeded(promtool: str, tmp_path: Path, name: str) -> None:
     """A first success that does not come is as bad as a last one that is long ago."""
     rule, fault, adapter = RULES[name], NEVER[name], ScrapedAdapter()
-    namespace = {} if name.startswith("EcticketStageGone") else {"namespace": TARGET["namespace"]}
-    alert = {"alertname": rule.name, **namespace, **rule.labels, **fault.labels}
     fault.inject(adapter)
     adapter.run(1)
     adapter.idle(fault.idle)
     adapter.run(_minutes(rule.waits) + 20)
 
     only = rule.name if fault.idle else None
-    assert wrong_alerts(promtool, tmp_path, adapter, [Firing(adapter.minute - 1, [alert])], only=only) == ""
+    assert (
+        wrong_alerts(promtool, tmp_path, adapter, [Firing(adapter.minute - 1, [_alert(rule, fault)])], only=only) == ""
+    )
 
 
 def test_a_comparison_of_any_process_ends_the_alert(promtool: str, tmp_path: Path) -> None:
