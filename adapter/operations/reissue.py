@@ -16,7 +16,13 @@ from datetime import datetime
 
 from adapter.flows.messages.event_reader import PublishedEvent
 from adapter.flows.messages.events import OrderRef, issuance_fields, record_origin
-from adapter.flows.messages.record_history import RecordHistory, foreign_headers, history_headers, read_coordinates
+from adapter.flows.messages.record_history import (
+    PLAN,
+    RecordHistory,
+    foreign_headers,
+    history_headers,
+    read_coordinates,
+)
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.issuance.plan import Part, renumbered
 from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, encode_plan
@@ -152,7 +158,7 @@ def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *
             f"The event says that part {failed.part} of {failed.parts} failed, which the adapter cannot have written."
         )
     data = issuance_fields(order_ref, parts[failed.part - 1], ticket_trade_no=None)
-    now: Mapping[str, object] = {**data, "items": [dict(item) for item in data["items"]]}
+    now: Mapping[str, object] = {**data, "items": list(data["items"])}
     changed = [name for name in _COMPARED if now[name] != failed.event.data.get(name)]
     if not changed or (changed_items and "trade_no_kind" not in changed):
         return None
@@ -211,7 +217,7 @@ def reissue(
 
 def plan_contains(record: Record, trade_nos: Iterable[str]) -> bool:
     """Whether a deferred record's plan holds one of the numbers."""
-    plans = [value or b"" for name, value in record.headers if name == "ecticket-plan"]
+    plans = [value or b"" for name, value in record.headers if name == PLAN]
     return any(f'"{trade_no}"'.encode() in plan for plan in plans for trade_no in trade_nos)
 
 

@@ -153,8 +153,8 @@ def replay(
         history = history.replayed(now)
     except OrderError as error:
         return NotReplayed(reason=str(error))
-    if signer is not None and not unsigned and not signer.verify(dead_letter).valid:
-        return NotReplayed(reason=_UNSIGNED.format(trust=signer.verify(dead_letter).trust))
+    if signer is not None and not unsigned and not (verified := signer.verify(dead_letter)).valid:
+        return NotReplayed(reason=_UNSIGNED.format(trust=verified.trust))
     if _is_without_value(dead_letter) and not _is_trusted(dead_letter, signer):
         return NotReplayed(reason=_OMITTED_UNSIGNED)
     stage = header_text(dead_letter, "ecticket-stage")
