@@ -52,6 +52,7 @@ WAITING = {
     "EcticketCallsFail",
     "EcticketNotificationsRejected",
     "EcticketManyDoubts",
+    "EcticketManyWithoutTickets",
 }
 """The alerts whose faults are there: they wait for their time to be over."""
 
