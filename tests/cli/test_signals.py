@@ -128,6 +128,31 @@ sys.exit(main())
     assert "missing.yaml" in ended.stderr
 
 
+def test_an_interruption_inside_a_destructor_ends_the_imports() -> None:
+    """An exception in a destructor, or in a callback of the import system, is printed and discarded."""
+    program = """
+import os, signal, sys
+from adapter.__main__ import main
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "adapter.cli.help":
+            Interrupts()
+
+class Interrupts:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+sys.exit(main())
+"""
+    command = (sys.executable, "-c", program, "check", "--help")
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ended.returncode == 130
+    assert ended.stdout + ended.stderr == ""
+
+
 def test_run_ends_as_the_first_process_of_a_container(needs_namespaces: None) -> None:
     """Its handler is there before the first import of a package, so the kernel has nothing to discard."""
     with _process("run", python=_SHOWS_ITS_IMPORTS, first=True) as process:
