@@ -7,14 +7,17 @@ what was bought, and it is checked after mapping (`plan.check`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import astuple, force_setattr
+
 from adapter.errors import InvalidOrder
 from adapter.protocol.issue import IssueType, PrintType
 from adapter.protocol.taipei import taipei_day
+from adapter.values import public_value, repr_without
 
 ISSUE_TYPES: Final[Mapping[str, IssueType]] = {kind.name.lower(): kind for kind in IssueType}
 """The issue types as orders, catalogues and events name them: `convenience_store`, `paper`, `electronic`,
@@ -71,18 +74,21 @@ def refuse_less_than_one(quantity: object) -> None:
         raise ValueError(f"A quantity is at least 1, and this one is {quantity}.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Customer:
+@public_value
+class Customer(Struct, frozen=True, kw_only=True):
     """The person who gets the tickets. Each field is needed only if the issue type needs it; `repr` shows none."""
 
-    name: str | None = field(default=None, repr=False)
-    phone: str | None = field(default=None, repr=False)
-    email: str | None = field(default=None, repr=False)
-    address: str | None = field(default=None, repr=False)
+    name: str | None = None
+    phone: str | None = None
+    email: str | None = None
+    address: str | None = None
+
+    def __repr__(self) -> str:
+        return repr_without(self, *self.__struct_fields__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+@public_value
+class Line(Struct, frozen=True, kw_only=True):
     """One line of the order: `quantity` pieces of the shop's product `sku`.
 
     `unit_price` is in whole New Taiwan dollars. `issue_type` and `immediate` override the order's. `voucher` defaults
@@ -103,11 +109,11 @@ class Line:
 
     def __post_init__(self) -> None:
         refuse_less_than_one(self.quantity)
-        object.__setattr__(self, "voucher", voucher_kind(self.voucher, self.expire_date))
+        force_setattr(self, "voucher", voucher_kind(self.voucher, self.expire_date))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+@public_value
+class Order(Struct, frozen=True, kw_only=True):
     """A paid order.
 
     `order_id` is the shop's number, `trade_no` the ECPay number to issue under (the payment's if ECPay took the
@@ -128,7 +134,16 @@ class Order:
     store_id: str | None = None
     operator: str | None = None
     customer: Customer = Customer()
-    received_at: datetime | None = field(default=None, compare=False)
+    received_at: datetime | None = None
+    """Not compared: an order that is sent twice is the same order."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return _compared(self) == _compared(other)
+
+    def __hash__(self) -> int:
+        return hash(_compared(self))
 
     @property
     def received_on(self) -> date | None:
@@ -139,8 +154,13 @@ class Order:
         return None if self.received_at is None else taipei_day(self.received_at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketItem:
+def _compared(order: Order) -> tuple[object, ...]:
+    """The fields by which orders are compared: all but the last."""
+    return astuple(order)[:-1]
+
+
+@public_value
+class TicketItem(Struct, frozen=True, kw_only=True):
     """`quantity` tickets of one product.
 
     `item_no` is ECTicket's product number (8 letters and digits), required except for serial numbers. These require
@@ -171,7 +191,7 @@ class TicketItem:
 
     def __post_init__(self) -> None:
         refuse_less_than_one(self.quantity)
-        object.__setattr__(self, "voucher", voucher_kind(self.voucher, self.expire_date))
+        force_setattr(self, "voucher", voucher_kind(self.voucher, self.expire_date))
 
     @property
     def is_presale(self) -> bool:

@@ -6,7 +6,6 @@ This is the one request that costs money. RtnCode 1 means issued only for paper 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum, unique
 from typing import Self
@@ -16,6 +15,7 @@ from msgspec import Struct
 from adapter.errors import UnreadableReply
 from adapter.protocol.fields import Payload, integer, objects, optional_integer, optional_text
 from adapter.protocol.taipei import compact_date
+from adapter.values import public_value, repr_without
 
 
 @unique
@@ -58,8 +58,8 @@ class TradeNoKind(StrEnum):
 _TRADE_NO_FIELDS = {TradeNoKind.MERCHANT: "MerchantTradeNo", TradeNoKind.FREE: "FreeTradeNo"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TradeNo:
+@public_value
+class TradeNo(Struct, frozen=True, kw_only=True):
     """The number of an issuance: letters and digits, unique per merchant, not reused even after a failure."""
 
     kind: TradeNoKind
@@ -83,8 +83,8 @@ class TradeNo:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketInfo:
+@public_value
+class TicketInfo(Struct, frozen=True, kw_only=True):
     """One entry of TicketInfo: how many tickets of which item.
 
     `item_no` String(8) names a listed product (all types except serial numbers); `item_name` String(20) and
@@ -111,8 +111,8 @@ class TicketInfo:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueRequest:
+@public_value
+class IssueRequest(Struct, frozen=True, kw_only=True):
     """The content of one Issue call; `repr` shows no customer data.
 
     `is_immediate` (electronic only): usable at once, else from each item's `start_date`. `store_id` None means the head
@@ -129,11 +129,14 @@ class IssueRequest:
     store_id: str | None = None
     refund_notify_url: str | None = None
     use_status_notify_url: str | None = None
-    customer_name: str | None = field(default=None, repr=False)
-    customer_phone: str | None = field(default=None, repr=False)
-    customer_email: str | None = field(default=None, repr=False)
-    customer_address: str | None = field(default=None, repr=False)
+    customer_name: str | None = None
+    customer_phone: str | None = None
+    customer_email: str | None = None
+    customer_address: str | None = None
     payment_provider: str | None = None
+
+    def __repr__(self) -> str:
+        return repr_without(self, "customer_name", "customer_phone", "customer_email", "customer_address")
 
     def to_payload(self) -> dict[str, object]:
         """Write the plaintext of `Data`, fields in the page's order, absent ones left out."""

@@ -20,7 +20,7 @@ async def test_a_plain_order_passes_few_files() -> None:
 
 
 async def test_an_order_makes_no_frozen_dataclasses_but_those_that_plugins_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A frozen dataclass takes five times as long to make as a struct (decision 38)."""
+    """A frozen dataclass takes five times as long to make as a struct (decision 39)."""
     made: set[type] = set()
     note = order_path.Trace._note
 
@@ -38,4 +38,4 @@ async def test_an_order_makes_no_frozen_dataclasses_but_those_that_plugins_see(m
         made_type for made_type in made if is_dataclass(made_type) and made_type.__setattr__ is not object.__setattr__
     }
     assert {made_type.__name__ for made_type in frozen - public} == set()
-    assert adapter.Order in made
+    assert adapter.OrderOutcome in made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timezone
 from enum import Enum
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from key_words import mentions
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from adapter import (
     Customer,
@@ -46,7 +48,7 @@ from extensions.plugins import mapping, parsing, raises, shaping
 PLAIN_TYPES = {str, int, float, bool, date, datetime, type(None)}
 
 
-class OwnOrder(Order):
+class OwnOrder(Order, frozen=True):
     """An order with equality of the shop's own, and so without a hash."""
 
     def __eq__(self, other: object) -> bool:
@@ -82,9 +84,13 @@ def odd(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(odd(member) for member in value)
     if is_dataclass(value) and not isinstance(value, type):
-        changed = type(value).__new__(type(value))
+        changed = copy(value)
         for field in fields(value):
-            object.__setattr__(changed, field.name, odd(getattr(value, field.name)))
+            inside = odd(getattr(value, field.name))
+            if isinstance(changed, Struct):
+                force_setattr(changed, field.name, inside)
+            else:
+                object.__setattr__(changed, field.name, inside)
         return changed
     return value
 
@@ -213,7 +219,8 @@ async def test_an_order_of_odd_types_is_planned_as_the_plain_one() -> None:
         @hookimpl
         def parse_order(self, record: OrderRecord) -> object:
             answer = odd(replace(usual, reference=None))
-            object.__setattr__(answer, "reference", {"shop": [EvilText("A"), EvilCount(1)]})
+            assert isinstance(answer, Order)
+            force_setattr(answer, "reference", {"shop": [EvilText("A"), EvilCount(1)]})
             return answer
 
         @hookimpl

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from extensions.plugins import Bundles, mapping, observing, parsing, raises, shaping
 from key_words import mentions
+from msgspec.structs import force_setattr
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from adapter import (
@@ -251,7 +252,7 @@ def test_force_is_found_too() -> None:
     """Frozen values can be changed by those who insist."""
 
     def answer(order: Order, line: Line) -> None:
-        object.__setattr__(line, "quantity", 7)
+        force_setattr(line, "quantity", 7)
 
     found = errors(mapping(answer))
     assert len(found) == 2
