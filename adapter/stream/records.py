@@ -104,7 +104,7 @@ def moment_of(timestamp_ms: int) -> tuple[datetime, int | None]:
 
 def encode_headers(texts: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
     """Return texts as headers in UTF-8; half a surrogate pair, as a plugin may read one, becomes `?`."""
-    return tuple((name, text.encode("utf-8", "replace")) for name, text in texts.items())
+    return tuple([(name, text.encode("utf-8", "replace")) for name, text in texts.items()])
 
 
 def header_name(name: bytes) -> str:

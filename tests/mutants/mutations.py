@@ -922,8 +922,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _flows(
         "an event about an issuance has another id each time",
         "messages/events",
-        '    return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{trade_no}/{event.TYPE}"))\n',
-        "    return str(uuid.uuid4())\n",
+        '    return fact_id(f"{merchant_id}/{trade_no}/{event.TYPE}")\n',
+        "    return fact_id(str(datetime.now(UTC)))\n",
         "collect",
         "messages/events",
     ),

