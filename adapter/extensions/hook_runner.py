@@ -123,6 +123,11 @@ class HookRunner:
         """
         return await self._run_order_hooks(("accept_order",), partial(OrderHooks.accept, order=order))
 
+    @property
+    def has_observers(self) -> bool:
+        """Whether a plugin observes outcomes."""
+        return bool(self._implementations["order_settled"])
+
     def settled(self, outcome: OrderOutcome) -> None:
         """Report an outcome to the observers, on their own thread. Never raises and never waits."""
         for observer in self._implementations["order_settled"]:

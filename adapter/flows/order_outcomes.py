@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from msgspec import Struct
 
@@ -65,7 +66,8 @@ class OrderResult(Struct, frozen=True, kw_only=True):
     """An outcome for Kafka, and the same outcome for observing plugins."""
 
     outcome: Outcome
-    for_plugins: OrderOutcome
+    for_plugins: Callable[[], OrderOutcome]
+    """Makes it: most processes have no observer."""
 
 
 class OrderRun(Struct, frozen=True, kw_only=True):
@@ -105,14 +107,12 @@ class OrderOutcomes:
 
     def completed(self, run: OrderRun, result: RunResult) -> OrderResult:
         """The outcome of a run after which each part has a result."""
-        records = [
-            *self._finished(run, result),
-            *self._deferred(run, result),
-            *self._parked(run, result),
-        ]
-        for outcome in dict.fromkeys(_outcome_label(part_result) for part_result in result.parts):
+        records = self._finished(run, result)
+        if not all([isinstance(part_result.action, Finish) for part_result in result.parts]):
+            records += (*self._deferred(run, result), *self._parked(run, result))
+        for outcome in dict.fromkeys([_outcome_label(part_result) for part_result in result.parts]):
             self._observer.order_settled(outcome)
-        return OrderResult(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(run, result))
+        return OrderResult(outcome=Outcome(records=tuple(records)), for_plugins=partial(_for_plugins, run, result))
 
     def ignored(self, record: Record, ignore: Ignore) -> OrderResult:
         """The outcome of a record that a plugin says is no order to issue: counted, and nothing is published."""
@@ -129,7 +129,9 @@ class OrderOutcomes:
                 "offset": record.offset,
             },
         )
-        for_plugins = OrderOutcome(merchant_id=None, order_id=None, ignored=ignore.reason, plugin=ignore.plugin)
+        for_plugins = partial(
+            OrderOutcome, merchant_id=None, order_id=None, ignored=ignore.reason, plugin=ignore.plugin
+        )
         return OrderResult(outcome=Outcome(), for_plugins=for_plugins)
 
     def _counted_reason(self, reason: str) -> str:
@@ -165,7 +167,8 @@ class OrderOutcomes:
             merchant_id=run.order_ref.merchant_id,
             traceparent=run.history.traceparent,
         )
-        for_plugins = OrderOutcome(
+        for_plugins = partial(
+            OrderOutcome,
             merchant_id=run.order_ref.merchant_id,
             order_id=run.order_ref.order_id,
             reference=run.order_ref.reference,
@@ -184,7 +187,8 @@ class OrderOutcomes:
         parts_done: int = 0,
     ) -> OrderResult:
         """The outcome of a record that a person must look at; `order_ref` is None if the order could not be read."""
-        for_plugins = OrderOutcome(
+        for_plugins = partial(
+            OrderOutcome,
             merchant_id=order_ref.merchant_id if order_ref else None,
             order_id=order_ref.order_id if order_ref else None,
             reference=order_ref.reference if order_ref else None,
@@ -220,7 +224,8 @@ class OrderOutcomes:
         history = replace(history, held_at=now)
         return Outcome(records=(self._deferred_record(record, history, due, WaitReason.HELD.value),))
 
-    def _finished(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
+    def _finished(self, run: OrderRun, result: RunResult) -> list[ProducerRecord]:
+        records: list[ProducerRecord] = []
         for part_result in result.parts:
             if not isinstance(part_result.action, Finish):
                 continue
@@ -228,18 +233,21 @@ class OrderOutcomes:
                 case Submitted() as submitted:
                     if submitted.recovered:
                         self._report_found(run, result, part_result.state)
-                    yield from self._submitted(run, part_result, submitted)
+                    records += self._submitted(run, part_result, submitted)
                 case Failed() as failed:
-                    yield self._failed(run, part_result, failed)
+                    records.append(self._failed(run, part_result, failed))
+        return records
 
-    def _submitted(self, run: OrderRun, part_result: PartResult, submitted: Submitted) -> Iterator[ProducerRecord]:
+    def _submitted(
+        self, run: OrderRun, part_result: PartResult, submitted: Submitted
+    ) -> tuple[ProducerRecord, ProducerRecord]:
         part, number = part_result.state.part, submitted.ticket_trade_no
         self._observer.issuance_published("submitted", recovered=submitted.recovered)
         if _log.isEnabledFor(logging.DEBUG):
             order = _fields(run.history, run.order_ref, part.trade_no)
             _log.debug("issuance-submitted", extra={**order, "recovered": submitted.recovered})
         issuance, origin = issuance_fields(run.order_ref, part, ticket_trade_no=number), run.history.origin
-        yield submitted_event(
+        event = submitted_event(
             issuance,
             recovered=submitted.recovered,
             topic=self._topics.topic_for(IssuanceSubmitted),
@@ -247,7 +255,7 @@ class OrderOutcomes:
             now=submitted.at,
             traceparent=run.history.traceparent,
         )
-        record = first_confirmation_record(
+        confirmation = first_confirmation_record(
             issuance,
             recovered=submitted.recovered,
             submitted_at=submitted.at,
@@ -258,7 +266,7 @@ class OrderOutcomes:
             topic=self._topics.confirmations,
             traceparent=run.history.traceparent,
         )
-        yield self._signer.sign(record, run.order_ref.merchant_id)
+        return event, self._signer.sign(confirmation, run.order_ref.merchant_id)
 
     def _report_found(self, run: OrderRun, result: RunResult, state: PartState) -> None:
         """Report why a query found the part: its own Issue call or its process was lost, or its order came again."""

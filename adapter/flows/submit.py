@@ -208,7 +208,12 @@ class SubmitStage:
         except Exception:
             self._failed_orders[_coordinates(context.record)] = task.order_ref
             raise
-        self._hook_runner.settled(result.for_plugins)
+        return self._reported(result)
+
+    def _reported(self, result: OrderResult) -> Outcome:
+        """The outcome, after observing plugins have got it."""
+        if self._hook_runner.has_observers:
+            self._hook_runner.settled(result.for_plugins())
         return result.outcome
 
     def _held_unplanned(self, task: SubmitTask, context: RecordContext) -> Outcome | None:
@@ -279,9 +284,7 @@ class SubmitStage:
         else:
             cause = dead_letter_causes.from_exception(error, record, "submit")
             history = history.all_possibly_sent(self._now())
-        result = self._outcomes.parked(record, cause, history, order_ref=order_ref)
-        self._hook_runner.settled(result.for_plugins)
-        return result.outcome
+        return self._reported(self._outcomes.parked(record, cause, history, order_ref=order_ref))
 
     def _readable_history(self, record: Record) -> RecordHistory:
         """The trusted history from the record's headers, without those that cannot be read."""
@@ -317,8 +320,7 @@ class SubmitStage:
             result = self._outcomes.parked(context.record, cause, possibly_sent, order_ref=None)
         else:
             result = self._outcomes.ignored(context.record, ignored.ignore)
-        self._hook_runner.settled(result.for_plugins)
-        return result.outcome
+        return self._reported(result)
 
     def _note_possibly_sent_numbers(self, plan: DeferredPlan) -> None:
         """Note the numbers that this order may have sent: while it waits, no other order may send or claim them."""
