@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -107,10 +107,13 @@ class OrderOutcomes:
 
     def completed(self, run: OrderRun, result: RunResult) -> OrderResult:
         """The outcome of a run after which each part has a result."""
+        outcomes = dict.fromkeys([_outcome_label(part_result) for part_result in result.parts])
         records = self._finished(run, result)
-        if not all([isinstance(part_result.action, Finish) for part_result in result.parts]):
-            records += (*self._deferred(run, result), *self._parked(run, result))
-        for outcome in dict.fromkeys([_outcome_label(part_result) for part_result in result.parts]):
+        if "deferred" in outcomes:
+            records.append(self._deferred(run, result))
+        if "parked" in outcomes:
+            records += self._parked(run, result)
+        for outcome in outcomes:
             self._observer.order_settled(outcome)
         return OrderResult(outcome=Outcome(records=tuple(records)), for_plugins=partial(_for_plugins, run, result))
 
@@ -301,13 +304,11 @@ class OrderOutcomes:
             traceparent=run.history.traceparent,
         )
 
-    def _deferred(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
+    def _deferred(self, run: OrderRun, result: RunResult) -> ProducerRecord:
         """All open parts of the order, together in one record."""
         deferrals = [
             (part_result, part_result.action) for part_result in result.parts if isinstance(part_result.action, Defer)
         ]
-        if not deferrals:
-            return
         for _, action in deferrals:
             self._observer.deferred(action.reason.value)
         plan = _plan(run, result, [part_result for part_result, _ in deferrals])
@@ -324,7 +325,7 @@ class OrderOutcomes:
         )
         due = deferred_until([action for _, action in deferrals], self._now(), self._defer_seconds)
         reasons = sorted({action.reason.value for _, action in deferrals})
-        yield self._deferred_record(run.record, history, due, *reasons)
+        return self._deferred_record(run.record, history, due, *reasons)
 
     def _deferred_record(self, record: Record, history: RecordHistory, due: datetime, *reasons: str) -> ProducerRecord:
         history = replace(history, not_before=due)
@@ -339,11 +340,8 @@ class OrderOutcomes:
         )
         return self._signer.sign(producer_record, history.merchant_id)
 
-    def _parked(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
+    def _parked(self, run: OrderRun, result: RunResult) -> tuple[ProducerRecord, ...]:
         """The parts that a person must look at, together in one dead letter, for the most serious reason."""
-        reason = _park_reason(result)
-        if reason is None:
-            return
         part_results = [
             (part_result, part_result.action) for part_result in result.parts if isinstance(part_result.action, Park)
         ]
@@ -351,8 +349,10 @@ class OrderOutcomes:
         history = replace(run.history, plan=encode_plan(plan), parts_done=plan.parts_done)
         history = history.possibly_sent(plan.possibly_sent_at)
         message = " ".join(dict.fromkeys(action.message for _, action in part_results))
-        cause = DeadLetterCause(reason=reason, stage="submit", message=message)
-        yield from self._dead_letter(run.record, cause, history, run.order_ref, plan.parts_done)
+        cause = DeadLetterCause(
+            reason=_park_reason([action for _, action in part_results]), stage="submit", message=message
+        )
+        return self._dead_letter(run.record, cause, history, run.order_ref, plan.parts_done)
 
     def _dead_letter(
         self,
@@ -446,21 +446,20 @@ def _wait_reason(action: Finish | Defer | Park) -> WaitReason | None:
     return action.reason if isinstance(action, Defer) else None
 
 
-def _park_reason(result: RunResult) -> events.ParkReason | None:
-    """Why parts are parked: the most serious reason; None if no part is."""
-    reasons = [part_result.action.reason for part_result in result.parts if isinstance(part_result.action, Park)]
-    if ParkReason.UNRESOLVED in reasons:
-        return "unresolved"
-    return _REASONS[reasons[0]] if reasons else None
+def _park_reason(actions: Sequence[Park]) -> events.ParkReason:
+    """Why parts are parked: the most serious reason."""
+    reasons = [action.reason for action in actions]
+    return _REASONS[ParkReason.UNRESOLVED if ParkReason.UNRESOLVED in reasons else reasons[0]]
 
 
 def _for_plugins(run: OrderRun, result: RunResult) -> OrderOutcome:
+    parked = [part_result.action for part_result in result.parts if isinstance(part_result.action, Park)]
     return OrderOutcome(
         merchant_id=run.order_ref.merchant_id,
         order_id=run.order_ref.order_id,
         reference=run.order_ref.reference,
         parts=tuple(_part_outcome(part_result) for part_result in result.parts),
-        parked=_park_reason(result),
+        parked=_park_reason(parked) if parked else None,
     )
 
 
