@@ -570,8 +570,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _flows(
         "the signature leaves the value out",
         "messages/signatures",
-        "    yield _field(value)\n",
-        "",
+        " + _field(value) + len(own)",
+        " + len(own)",
         "messages/signatures",
     ),
     _flows(

@@ -140,7 +140,7 @@ def unsigned_history(record: Record, now: datetime) -> RecordHistory:
     Every header that says so counts, also one that cannot be read. A number of finished parts says so too.
     """
     claims = dict(record.headers)
-    history = _history_from(record, {}, now)
+    history = first_history(record, now)
     if POSSIBLY_SENT_AT not in claims and PARTS_DONE not in claims:
         return history
     moments = [_claimed_moment(value, now) for name, value in record.headers if name == POSSIBLY_SENT_AT]
@@ -156,6 +156,8 @@ def verified_history(
 
     Raises Unreadable, unless `leniently`, which names the signed header that cannot be read.
     """
+    if verified.trust is Trust.NOTHING_TO_SIGN:
+        return first_history(record, now), verified
     if not verified.valid:
         return _without_plan(record, verified, now), verified
     history = read_history_leniently(record, now) if leniently else read_history(record, now)
@@ -251,6 +253,17 @@ def read_history_leniently(record: Record, now: datetime) -> RecordHistory:
     return _history_from(record, texts, now)
 
 
+def first_history(record: Record, now: datetime) -> RecordHistory:
+    """The history of a record without `ecticket-*` headers: it was not processed before."""
+    return RecordHistory(
+        origin=record_origin(record),
+        origin_timestamp=record.timestamp,
+        raw_origin_timestamp_ms=record.raw_timestamp_ms,
+        first_seen=now,
+        traceparent=traceparent_of(record.headers) if record.headers else None,
+    )
+
+
 def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> RecordHistory:
     origin_timestamp, raw_ms = _timestamp(texts, TIMESTAMP) or (record.timestamp, record.raw_timestamp_ms)
     return RecordHistory(
@@ -271,7 +284,7 @@ def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> Re
         merchant_id=texts.get(MERCHANT_ID),
         dead_letter=record_origin(record) if STAGE in texts else read_coordinates(texts.get(DEAD_LETTER)),
         value_omitted=VALUE_OMITTED in texts,
-        traceparent=traceparent_of(record.headers) if record.headers else None,
+        traceparent=traceparent_of(record.headers),
     )
 
 
@@ -321,7 +334,10 @@ def shown_id(text: str) -> str:
 
     A plugin may read any id. Ids of the schema's form (1 to 64 characters) are not changed.
     """
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:ID_MAX_CHARACTERS])
+    text = text[:ID_MAX_CHARACTERS]
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def foreign_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:

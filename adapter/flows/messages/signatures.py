@@ -20,7 +20,7 @@ import hashlib
 import hmac
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final, Protocol
@@ -101,6 +101,9 @@ class Verified(Struct, frozen=True, kw_only=True):
         return Verified(trust=Trust.OTHER_MERCHANT, key=self.key)
 
 
+_NOTHING_TO_SIGN: Final = Verified(trust=Trust.NOTHING_TO_SIGN)
+
+
 class RecordSigner:
     """Signs the records that this process writes, and verifies those that it reads."""
 
@@ -112,7 +115,7 @@ class RecordSigner:
 
         `merchant_id` is the record's merchant, if it is known.
         """
-        headers = tuple(header for header in producer_record.headers if header[0] != SIGNATURE)
+        headers = tuple([header for header in producer_record.headers if header[0] != SIGNATURE])
         key = self._keys.signing(merchant_id)
         if key is None:
             return replace(producer_record, headers=headers)
@@ -122,11 +125,13 @@ class RecordSigner:
 
     def verify(self, record: Record) -> Verified:
         """Whether the record's headers are as an adapter wrote them. Never raises, and compares in constant time."""
-        signed = [header for header in record.headers if header[0] != SIGNATURE]
-        given = [value or b"" for name, value in record.headers if name == SIGNATURE]
+        own = [header for header in record.headers if header[0].startswith(PREFIX)]
+        if not own:
+            return _NOTHING_TO_SIGN
+        signed = [header for header in own if header[0] != SIGNATURE]
+        given = [value or b"" for name, value in own if name == SIGNATURE]
         if not given:
-            has_headers = any(name.startswith(PREFIX) for name, _ in signed)
-            return Verified(trust=Trust.UNSIGNED if has_headers else Trust.NOTHING_TO_SIGN)
+            return Verified(trust=Trust.UNSIGNED)
         version, _, rest = given[0].partition(b".")
         key_id, _, text = rest.partition(b".")
         if len(given) > 1 or version != VERSION.encode():
@@ -152,29 +157,29 @@ def signing_key(secret: str, *, merchant_id: str | None = None) -> SigningKey:
 
 def _mac(keyed: hmac.HMAC, key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> bytes:
     mac = keyed.copy()
-    mac.update(b"".join(_signed_text(key, value, headers)))
+    mac.update(_signed_text(key, value, headers))
     return mac.digest()
 
 
-def _signed_text(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> Iterator[bytes]:
-    """The signed text in pieces: version, key, value, the number of headers, and each header's name and value."""
+def _signed_text(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> bytes:
+    """The signed text: version, key, value, the number of headers, and each header's name and value."""
     own = sorted(
-        (_field(name.encode("utf-8", "surrogatepass")), _field(text))
-        for name, text in headers
-        if name.startswith(PREFIX)
+        [
+            (_field(name.encode("utf-8", "surrogatepass")), _field(text))
+            for name, text in headers
+            if name.startswith(PREFIX)
+        ]
     )
-    yield _field(VERSION.encode())
-    yield _field(key)
-    yield _field(value)
-    yield len(own).to_bytes(8, "big")
-    for name, text in own:
-        yield name
-        yield text
+    named = b"".join([name + text for name, text in own])
+    return _VERSION_FIELD + _field(key) + _field(value) + len(own).to_bytes(8, "big") + named
 
 
 def _field(content: bytes | None) -> bytes:
     """A field preceded by its length; null differs from the empty field."""
     return b"\0" if content is None else b"\1" + len(content).to_bytes(8, "big") + content
+
+
+_VERSION_FIELD: Final = _field(VERSION.encode())
 
 
 def _text(mac: bytes) -> str:
