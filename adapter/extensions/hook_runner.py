@@ -96,7 +96,9 @@ class HookRunner:
         """
         parsed = await self._run_order_hooks(("parse_order",), partial(OrderHooks.parse, record=record))
         order = self._parse_default(record) if parsed is None else parsed
-        return replace(order, received_at=order.received_at or record.timestamp) if isinstance(order, Order) else order
+        if isinstance(order, Order) and order.received_at is None:
+            return replace(order, received_at=record.timestamp)
+        return order
 
     async def prepare(self, order: Order, plan: Plan) -> Skip | tuple[Part, ...]:
         """Return the shaped parts of an order that was never sent, or why there is nothing to send.

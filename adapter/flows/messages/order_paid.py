@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -167,14 +167,17 @@ class OrderPaid(_Model):
 
 
 def parse_order_paid(
-    value: bytes | None, headers: tuple[tuple[str, bytes | None], ...], only_merchant: str | None
+    value: bytes | None,
+    headers: tuple[tuple[str, bytes | None], ...],
+    only_merchant: str | None,
+    received_at: datetime | None = None,
 ) -> Order:
     """The order in an event; `only_merchant` is used if the event names no merchant.
 
     Raises Unreadable, which says what the value is instead, or which fields are wrong and how, never their values.
     """
     try:
-        return _order(_event(value, headers), only_merchant)
+        return _order(_event(value, headers), only_merchant, received_at)
     except ValidationError as error:
         raise Unreadable(_explain(error)) from None
 
@@ -182,7 +185,7 @@ def parse_order_paid(
 def order_of_record(record: OrderRecord, merchants: Merchants) -> Order:
     """The order in a record; the only merchant is used if it names none. Raises as `parse_order_paid`."""
     ids = merchants.ids
-    return parse_order_paid(record.value, record.headers, ids[0] if len(ids) == 1 else None)
+    return parse_order_paid(record.value, record.headers, ids[0] if len(ids) == 1 else None, record.timestamp)
 
 
 def _event(value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]) -> OrderPaid:
@@ -255,8 +258,8 @@ def _is_below(location: tuple[int | str, ...], other: tuple[int | str, ...]) -> 
     return len(location) > len(other) > 0 and location[: len(other)] == other
 
 
-def _order(event: OrderPaid, only_merchant: str | None) -> Order:
-    customer = event.customer or CustomerData()
+def _order(event: OrderPaid, only_merchant: str | None, received_at: datetime | None) -> Order:
+    customer = event.customer or _NO_CUSTOMER
     return Order(
         order_id=event.order_id,
         merchant_id=event.merchant_id or only_merchant or "",
@@ -268,9 +271,13 @@ def _order(event: OrderPaid, only_merchant: str | None) -> Order:
         immediate=event.immediate,
         store_id=event.store_id,
         operator=event.operator,
+        received_at=received_at,
         customer=Customer(name=customer.name, phone=customer.phone, email=customer.email, address=customer.address),
-        lines=tuple(_line(line) for line in event.lines),
+        lines=tuple([_line(line) for line in event.lines]),
     )
+
+
+_NO_CUSTOMER = CustomerData()
 
 
 def _line(line: LineData) -> Line:
