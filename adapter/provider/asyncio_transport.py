@@ -18,10 +18,11 @@ It keeps the promises of `transport` as follows:
 from __future__ import annotations
 
 import asyncio
-import itertools
 import ssl
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
+from math import inf
+from time import monotonic
 from typing import NamedTuple
 
 import httpx
@@ -74,7 +75,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         self._tls = tls
         self._proxy = proxy
         self._pool = _Pool(keep_alive_seconds)
-        self._deadlines: dict[float, _Deadlines] = {}
+        self._deadlines = _Deadlines(self._pool)
 
     async def post(
         self,
@@ -100,21 +101,18 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         if connection is None:
             async with asyncio.timeout(connect_seconds):
                 connection = await self._connect(origin, waits_for)
-        response = connection.send_or_close(data, authorize_send)
-        deadlines = self._deadlines.get(answer_seconds)
-        if deadlines is None:
-            deadlines = self._deadlines[answer_seconds] = _Deadlines(answer_seconds)
-        deadlines.add(response)
+        response = connection.send_request(data, authorize_send)
         try:
-            while not response.complete:
-                connection.resume_reading()
-                await response.wait_for_data()
+            self._deadlines.add(response, answer_seconds)
+            while True:
+                await response.more()
                 if len(response.unread) > max_bytes:
                     raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
+                if response.complete:
+                    return WholeAnswer(response.status, response.headers, bytes(response.unread))
+                connection.resume_reading()
         finally:
-            deadlines.remove(response)
             connection.close_unless_complete(response)
-        return WholeAnswer(response.status, response.headers, bytes(response.unread))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and wait for the head of its answer; honours the extension `authorize_send`."""
@@ -123,10 +121,10 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         connection = self._pool.acquire(origin) or await self._connect(
             origin, request.extensions.get("waits_for", _drop)
         )
-        response = connection.send_or_close(data, request.extensions.get("authorize_send"))
+        response = connection.send_request(data, request.extensions.get("authorize_send"))
         try:
             while not response.has_head:
-                await response.wait_for_data()
+                await response.more()
         except BaseException:
             connection.close_unless_complete(response)
             raise
@@ -170,25 +168,25 @@ class _Pool:
 
     def __init__(self, keep_alive_seconds: float) -> None:
         self._keep_alive_seconds = keep_alive_seconds
-        self._open: set[_Connection] = set()
-        self._idle: dict[Origin, deque[tuple[_Connection, float]]] = {}
+        self.open: set[_Connection] = set()
+        self._idle: defaultdict[Origin, deque[tuple[_Connection, float]]] = defaultdict(deque)
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
     def opened(self, connection: _Connection) -> None:
         """Add a new connection; close it if the pool is closed."""
-        self._open.add(connection)
+        self.open.add(connection)
         if self._closed:
             connection.close()
 
     def lost(self, connection: _Connection) -> None:
         """Remove a connection."""
-        self._open.discard(connection)
+        self.open.discard(connection)
 
     def acquire(self, origin: Origin) -> _Connection | None:
         """Return the idle connection that was used last, so that the others can expire; None if there is none."""
-        idle = self._idle.get(origin)
-        oldest = asyncio.get_running_loop().time() - self._keep_alive_seconds
+        idle = self._idle[origin]
+        oldest = monotonic() - self._keep_alive_seconds
         while idle:
             connection, since = idle.pop()
             if connection.usable and since > oldest:
@@ -198,10 +196,9 @@ class _Pool:
 
     def release(self, connection: _Connection) -> None:
         """Keep a connection for the next call."""
-        loop = asyncio.get_running_loop()
-        self._idle.setdefault(connection.origin, deque()).append((connection, loop.time()))
+        self._idle[connection.origin].append((connection, monotonic()))
         if self._sweep is None:
-            self._sweep = loop.call_later(self._keep_alive_seconds, self._close_expired)
+            self._sweep_later()
 
     def raise_if_closed(self) -> None:
         """Raise httpx.ConnectError if the pool is closed."""
@@ -213,58 +210,63 @@ class _Pool:
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
-        for connection in tuple(self._open):
+        for connection in tuple(self.open):
             connection.close()
 
+    def _sweep_later(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(self._keep_alive_seconds, self._close_expired)
+
     def _close_expired(self) -> None:
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - self._keep_alive_seconds
+        oldest = monotonic() - self._keep_alive_seconds
         for idle in self._idle.values():
             while idle and (idle[0][1] <= oldest or not idle[0][0].usable):
                 idle.popleft()[0].close()
-        any_left = any(self._idle.values())
-        self._sweep = loop.call_later(self._keep_alive_seconds, self._close_expired) if any_left else None
+        self._sweep = None
+        if any(self._idle.values()):
+            self._sweep_later()
 
 
 class _Deadlines:
     """Fails the answers that are not whole in time.
 
-    All of them get the same time, so the one that was added first is due first, and one timer is enough.
+    One timer looks at the answers of all open connections. It is then set for the one that is due first, so an answer
+    that comes in time is in no list that it must leave.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._due: dict[_Response, float] = {}
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
 
-    def add(self, response: _Response) -> None:
+    def add(self, response: _Response, seconds: float) -> None:
         """Give an answer its time, from now on."""
-        due = self._loop.time() + self._seconds
-        self._due[response] = due
-        if self._timer is None:
-            self._timer = self._loop.call_at(due, self._fail_late)
+        response.due = monotonic() + seconds
+        if response.due < self._timer_at:
+            self._fail_late_at(response.due)
 
-    def remove(self, response: _Response) -> None:
-        """Take back an answer for which nothing waits any more."""
-        self._due.pop(response, None)
+    def _fail_late_at(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = None if due == inf else asyncio.get_running_loop().call_at(due, self._fail_late)
 
     def _fail_late(self) -> None:
-        now = self._loop.time()
-        self._timer = None
-        late = list(itertools.takewhile(lambda response: self._due[response] <= now, self._due))
-        for response in late:
-            del self._due[response]
-            response.fail(TimeoutError())
-        for due in self._due.values():
-            self._timer = self._loop.call_at(due, self._fail_late)
-            break
+        now, first_due = monotonic(), inf
+        for connection in self._pool.open:
+            response = connection.response
+            if response is None:
+                continue
+            if response.due <= now:
+                response.fail(TimeoutError())
+            else:
+                first_due = min(first_due, response.due)
+        self._fail_late_at(first_due)
 
 
 class _Response:
     """The received part of one answer."""
 
-    __slots__ = ("_failure", "_waiter", "body_bytes", "complete", "has_head", "headers", "status", "unread")
+    __slots__ = ("_failure", "_waiter", "body_bytes", "complete", "due", "has_head", "headers", "status", "unread")
 
     def __init__(self) -> None:
         self.status = 0
@@ -273,18 +275,19 @@ class _Response:
         self.complete = False
         self.unread = bytearray()
         self.body_bytes = 0
+        self.due = inf
         self._failure: httpx.TransportError | TimeoutError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    async def wait_for_data(self) -> None:
-        """Wait for more data. Raises httpx.TransportError if no more can come, and TimeoutError if it is too late."""
+    def more(self) -> asyncio.Future[None]:
+        """Return what is done when more data has come.
+
+        It raises httpx.TransportError if no more can come, and TimeoutError if it is too late.
+        """
         if self._failure is not None:
             raise self._failure
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def fail(self, failure: httpx.TransportError | TimeoutError) -> None:
         """Record that no more data comes."""
@@ -314,7 +317,7 @@ class _Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
-        self._response: _Response | None = None
+        self.response: _Response | None = None
         self._received = 0
         self._headers = 0
         self._ends_with_connection = False
@@ -327,33 +330,32 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open and free, and no unexpected data came on it."""
         open_still = self._transport is not None and not self._transport.is_closing()
-        return open_still and self._response is None and not self._unusable
+        return open_still and self.response is None and not self._unusable
 
     def send_request(self, data: bytes, authorize_send: Callable[[], None] | None) -> _Response:
         """Write a complete request, unless `authorize_send` forbids it by raising.
 
+        It closes the connection if it raises.
+
         Raises httpx.ConnectError: the connection was lost before; nothing was written.
         """
         if not self.usable or self._transport is None:
+            self.close()
             raise httpx.ConnectError("the connection was lost before anything was written to it")
-        if authorize_send is not None:
-            authorize_send()
-        self._response = _Response()
-        self._received = self._headers = 0
-        self._ends_with_connection = True
         try:
-            self._transport.write(data)
-        except Exception as failure:
-            raise httpx.WriteError(type(failure).__name__) from failure
-        return self._response
-
-    def send_or_close(self, data: bytes, authorize_send: Callable[[], None] | None) -> _Response:
-        """Call `send_request`, and close the connection if that raises."""
-        try:
-            return self.send_request(data, authorize_send)
+            if authorize_send is not None:
+                authorize_send()
+            self.response = response = _Response()
+            self._received = self._headers = 0
+            self._ends_with_connection = True
+            try:
+                self._transport.write(data)
+            except Exception as failure:
+                raise httpx.WriteError(type(failure).__name__) from failure
         except BaseException:
             self.close()
             raise
+        return response
 
     def close_unless_complete(self, response: _Response) -> None:
         """Close it after its answer failed; a complete answer has released it, and another call may use it."""
@@ -380,7 +382,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received data and wake the reader of the answer."""
-        response = self._response
+        response = self.response
         if response is None:
             self._mark_unusable()
             return
@@ -402,7 +404,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection; an answer without a length of its own ends with it."""
         self._pool.lost(self)
-        response, self._response = self._response, None
+        response, self.response = self.response, None
         if response is None:
             return
         if exc is None and response.has_head and self._ends_with_connection:
@@ -419,7 +421,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Mark the connection unusable if an answer begins that no request asked for."""
-        if self._response is None or self._response.complete:
+        if self.response is None or self.response.complete:
             self._unusable = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -427,40 +429,44 @@ class _Connection(asyncio.Protocol):
         self._headers += 1
         if self._headers > MAX_HEADERS:
             raise _TooManyHeaders
-        if self._response is None or self._response.has_head:
+        response = self.response
+        if response is None or response.has_head:
             return
-        self._response.headers.append((name, value))
+        response.headers.append((name, value))
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self._ends_with_connection = False
 
     def on_headers_complete(self) -> None:
         """Keep the status; after a 1xx the real answer is still to come."""
-        status = self._parser.get_status_code()
-        if self._response is None or self._response.complete:
+        response = self.response
+        if response is None or response.complete:
             return
+        status = self._parser.get_status_code()
         if status >= 200:
-            self._response.status = status
-            self._response.has_head = True
+            response.status = status
+            response.has_head = True
         else:
-            self._response.headers.clear()
+            response.headers.clear()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
-        if self._response is not None and not self._response.complete:
-            self._response.unread += body
-            self._response.body_bytes += len(body)
+        response = self.response
+        if response is not None and not response.complete:
+            response.unread += body
+            response.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """Mark the answer as complete."""
-        if self._response is not None and self._response.has_head and not self._response.complete:
-            self._response.complete = True
+        response = self.response
+        if response is not None and response.has_head and not response.complete:
+            response.complete = True
             self._keep_alive = self._parser.should_keep_alive()  # only here does llhttp know
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
     def _end(self, response: _Response) -> None:
         """Release the connection after a complete answer, or close it."""
-        self._response = None
+        self.response = None
         unwritten = self._transport is None or self._transport.get_write_buffer_size() > 0
         if self._unusable or unwritten or not self._keep_alive:
             self.close()
@@ -491,7 +497,7 @@ class _Stream(httpx.AsyncByteStream):
                 return
             else:
                 self._connection.resume_reading()
-                await response.wait_for_data()
+                await response.more()
 
     async def aclose(self) -> None:
         """Close the connection unless the answer is complete; the connection may then have another request."""

@@ -744,15 +744,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     _provider(
         "an answer may come at any time",
         "asyncio_transport",
-        "            response.fail(TimeoutError())\n",
-        "            pass\n",
+        "                response.fail(TimeoutError())\n",
+        "                pass\n",
         "asyncio_transport",
     ),
     _provider(
         "only the first late answer is noticed",
         "asyncio_transport",
-        "            self._timer = self._loop.call_at(due, self._fail_late)\n            break\n",
-        "            break\n",
+        "        self._fail_late_at(first_due)\n",
+        "",
         "asyncio_transport",
     ),
     _provider(
