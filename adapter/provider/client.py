@@ -356,7 +356,7 @@ class EcticketClient:
             what=call,
             download=download,
         )
-        error = classify(answer, what=call, limits=self._limits, now=self._clock.now())
+        error = classify(answer, what=call, limits=self._limits, clock=self._clock.now)
         if error is None:
             return answer
         if answer.status == HTTPStatus.FORBIDDEN and isinstance(error, Throttled) and call.endpoint in _LOCKS_OUT:

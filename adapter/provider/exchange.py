@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
 from adapter.errors import InDoubt, NotSent
 from adapter.provider.asyncio_transport import AsyncioTransport, Origin, origin_of
 from adapter.provider.connection_failures import describe_failure
-from adapter.provider.http_status import HttpAnswer
+from adapter.provider.http_status import HttpAnswer, RawHeaders
 from adapter.provider.limits import CallLimits, DownloadTimeouts
 from adapter.provider.time_source import TimeSource
 
@@ -36,29 +36,16 @@ class SendBoundary:
     """The instant at which one request is written.
 
     Before the write it calls the engine's `authorize_send`, which checks that this process still owns the partition and
-    may raise to forbid the write. `deadline`, unless the transport keeps the time itself, guards the whole call: until
-    the write it limits the wait for a connection, and from then on it allows `answer_seconds` for the whole answer, or
-    for its next piece (`piece_came`).
-    `at` and `at_steady` are the instant, once it is past.
+    may raise to forbid the write. `at` and `at_steady` are the instant, once it is past.
     """
 
-    def __init__(
-        self,
-        *,
-        authorize_send: Callable[[], None],
-        deadline: asyncio.Timeout | None = None,
-        answer_seconds: float = 0.0,
-        total_seconds: float | None = None,
-        clock: TimeSource,
-    ) -> None:
+    __slots__ = ("_authorize_send", "_clock", "_waits_for", "at", "at_steady")
+
+    def __init__(self, authorize_send: Callable[[], None], clock: TimeSource) -> None:
         self.at: datetime | None = None
         self.at_steady = 0.0
         self._waits_for = "a connection"
         self._authorize_send = authorize_send
-        self._deadline = deadline
-        self._answer_seconds = answer_seconds
-        self._total_seconds = total_seconds
-        self._ends_at = 0.0
         self._clock = clock
 
     def waits_for(self, what: str) -> None:
@@ -70,34 +57,12 @@ class SendBoundary:
 
         Raises:
             LeaseLost: or whatever else the engine's `authorize_send` raises.
-            httpx.ConnectTimeout: the caller has given up meanwhile.
             httpx.WriteError: this request was written before, and no request is sent twice.
         """
         if self.at is not None:
             raise httpx.WriteError("a transport tried to write the same request a second time")
-        if self._deadline is not None:
-            self._limit_answer(self._deadline)
         self._authorize_send()
         self.at, self.at_steady = self._clock.now(), self._clock.steady()
-
-    def piece_came(self) -> None:
-        """Allow `answer_seconds` for the next piece of the answer, within `total_seconds` for all of it."""
-        if self._deadline is not None:
-            self._deadline.reschedule(min(asyncio.get_running_loop().time() + self._answer_seconds, self._ends_at))
-
-    def _limit_answer(self, deadline: asyncio.Timeout) -> None:
-        now = asyncio.get_running_loop().time()
-        self._ends_at = now + (self._total_seconds or self._answer_seconds)
-        try:
-            deadline.reschedule(min(now + self._answer_seconds, self._ends_at))
-        except RuntimeError as over:
-            raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
-
-    async def trace(self, event: str, info: Mapping[str, object]) -> None:
-        """Be the `trace` extension of httpx's own transports, which announces the write of the headers."""
-        tunnel = getattr(info.get("request"), "method", None) == b"CONNECT"
-        if event.endswith(".send_request_headers.started") and not tunnel:
-            self.authorize_send()
 
     def classify_failure(self, failure: Exception, what: object) -> NotSent | InDoubt:
         """Return the error that a failed call means; `what` names the call in the message."""
@@ -107,6 +72,55 @@ class SendBoundary:
             then = found.remedy or "Nothing can have happened; try again later"
             return NotSent(f"{what} was not sent: {found.cause}{waited}. {then}.", remedy=found.remedy)
         return InDoubt(f"{what} was sent and brought no usable answer: {found.cause}. Query before anything else.")
+
+
+class TimedSendBoundary(SendBoundary):
+    """The boundary of a request whose transport keeps no time.
+
+    `deadline` guards the whole call: until the write it limits the wait for a connection, and from then on it allows
+    `answer_seconds` for the whole answer, or for its next piece (`piece_came`) within `total_seconds` for all of it.
+    """
+
+    __slots__ = ("_answer_seconds", "_deadline", "_ends_at", "_total_seconds")
+
+    def __init__(
+        self,
+        authorize_send: Callable[[], None],
+        clock: TimeSource,
+        *,
+        deadline: asyncio.Timeout,
+        answer_seconds: float,
+        total_seconds: float,
+    ) -> None:
+        super().__init__(authorize_send, clock)
+        self._deadline = deadline
+        self._answer_seconds = answer_seconds
+        self._total_seconds = total_seconds
+        self._ends_at = 0.0
+
+    def authorize_send(self) -> None:
+        """Allow the write, and limit the time of its answer; see `SendBoundary`.
+
+        Raises:
+            httpx.ConnectTimeout: the caller has given up meanwhile.
+        """
+        if self.at is None:
+            self._ends_at = asyncio.get_running_loop().time() + self._total_seconds
+            try:
+                self.piece_came()
+            except RuntimeError as over:
+                raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
+        super().authorize_send()
+
+    def piece_came(self) -> None:
+        """Allow `answer_seconds` for the next piece of the answer, within `total_seconds` for all of it."""
+        self._deadline.reschedule(min(asyncio.get_running_loop().time() + self._answer_seconds, self._ends_at))
+
+    async def trace(self, event: str, info: Mapping[str, object]) -> None:
+        """Be the `trace` extension of httpx's own transports, which announces the write of the headers."""
+        tunnel = getattr(info.get("request"), "method", None) == b"CONNECT"
+        if event.endswith(".send_request_headers.started") and not tunnel:
+            self.authorize_send()
 
 
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError)
@@ -174,11 +188,11 @@ class HttpExchange:
         self._direct = transport if isinstance(transport, AsyncioTransport) else None
         self.base_url = base_url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
-        self._heads: dict[tuple[str, Headers], tuple[Origin, bytes]] = {}
+        self._heads: dict[str, tuple[Headers, Origin, bytes]] = {}
         self._limits = limits
         self._clock = clock
 
-    async def post(
+    def post(
         self,
         path: str,
         body: bytes,
@@ -188,7 +202,7 @@ class HttpExchange:
         authorize_send: Callable[[], None],
         what: object,
         download: AnswerDownload | None = None,
-    ) -> HttpAnswer:
+    ) -> Coroutine[Any, Any, HttpAnswer]:
         """Send `body` and read the whole answer; the body of a 200 goes to the `download`, if there is one.
 
         `authorize_send` is called once, just before the first byte is written; what it raises passes through, and
@@ -200,17 +214,30 @@ class HttpExchange:
             ReportNotStored: or whatever else the `download` raised.
         """
         if self._direct is not None and download is None:
-            return await self._post_directly(self._direct, path, body, headers, max_bytes, authorize_send, what)
+            return self._post_directly(self._direct, path, body, headers, max_bytes, authorize_send, what)
+        return self._post(path, body, headers, max_bytes, authorize_send, what, download)
+
+    async def _post(
+        self,
+        path: str,
+        body: bytes,
+        headers: Headers,
+        max_bytes: int,
+        authorize_send: Callable[[], None],
+        what: object,
+        download: AnswerDownload | None,
+    ) -> HttpAnswer:
+        """Post through httpx's interface."""
         limits = self._limits
         connect = limits.connect_timeout_seconds if download is None else download.timeouts.connect_seconds
         answer = limits.timeout_seconds if download is None else download.timeouts.read_seconds
         deadline = asyncio.timeout(connect)
-        boundary = SendBoundary(
-            authorize_send=authorize_send,
+        boundary = TimedSendBoundary(
+            authorize_send,
+            self._clock,
             deadline=deadline,
             answer_seconds=answer,
-            total_seconds=None if download is None else download.timeouts.total_seconds,
-            clock=self._clock,
+            total_seconds=answer if download is None else download.timeouts.total_seconds,
         )
         timeouts = {"connect": connect, "pool": connect, "read": answer, "write": answer}
         request = self._request(path, body, headers, boundary, timeouts)
@@ -231,7 +258,7 @@ class HttpExchange:
         what: object,
     ) -> HttpAnswer:
         """Do without httpx's objects, which take longer than the call's own work."""
-        boundary = SendBoundary(authorize_send=authorize_send, clock=self._clock)
+        boundary = SendBoundary(authorize_send, self._clock)
         try:
             origin, head = self._head(path, headers)
             answer = await transport.post(
@@ -243,28 +270,27 @@ class HttpExchange:
                 answer_seconds=self._limits.timeout_seconds,
                 max_bytes=max_bytes,
             )
-            received = httpx.Headers(answer.headers)
-            text = _decoded(answer.body, received, max_bytes)
+            text = _decoded(answer.body, answer.headers, max_bytes)
         except FAILURES as failure:
             raise boundary.classify_failure(failure, what) from failure
-        return _http_answer(answer.status, received, text, boundary, what)
+        return _http_answer(answer.status, answer.headers, text, boundary, what)
 
     def _head(self, path: str, headers: Headers) -> tuple[Origin, bytes]:
         """Return where a request goes, and its head up to the length of its body."""
-        found = self._heads.get((path, headers))
-        if found is None:
+        found = self._heads.get(path)
+        if found is None or found[0] != headers:
             url = self._url(path)
             lines = [(b"Host", url.netloc), *_encoded(headers), (b"Content-Length", b"")]
             text = b"\r\n".join([b"POST %s HTTP/1.1" % url.raw_path, *(b"%s: %s" % line for line in lines)])
-            found = self._heads[path, headers] = (origin_of(url), text)
-        return found
+            found = self._heads[path] = (headers, origin_of(url), text)
+        return found[1:]
 
     def _request(
         self,
         path: str,
         body: bytes,
         headers: Headers,
-        boundary: SendBoundary,
+        boundary: TimedSendBoundary,
         timeouts: Mapping[str, float],
     ) -> httpx.Request:
         """Make the request with its own headers, as httpx would, but with each address parsed only once.
@@ -294,7 +320,7 @@ class HttpExchange:
     async def _send_and_read(
         self,
         request: httpx.Request,
-        boundary: SendBoundary,
+        boundary: TimedSendBoundary,
         max_bytes: int,
         what: object,
         download: AnswerDownload | None,
@@ -308,17 +334,19 @@ class HttpExchange:
                 await _pass_on(response, boundary, download)
         finally:
             await response.aclose()
-        return _http_answer(response.status_code, response.headers, body, boundary, what)
+        return _http_answer(response.status_code, response.headers.raw, body, boundary, what)
 
     async def close(self) -> None:
         """Close the transport and its connections."""
         await self._transport.aclose()
 
 
-def _http_answer(status: int, headers: httpx.Headers, body: bytes, boundary: SendBoundary, what: object) -> HttpAnswer:
+def _http_answer(status: int, headers: RawHeaders, body: bytes, boundary: SendBoundary, what: object) -> HttpAnswer:
     if boundary.at is None:
         raise InDoubt(f"{what} was sent by a transport that never called authorize_send; it must not be used.")
-    return HttpAnswer(status=status, headers=headers, body=body, sent_at=boundary.at, sent_steady=boundary.at_steady)
+    return HttpAnswer(
+        status=status, raw_headers=headers, body=body, sent_at=boundary.at, sent_steady=boundary.at_steady
+    )
 
 
 def _encoded(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
@@ -337,14 +365,14 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
         body += piece
         if len(body) > max_bytes:
             raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
-    return _decoded(bytes(body), response.headers, max_bytes)
+    return _decoded(bytes(body), response.headers.raw, max_bytes)
 
 
-async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: AnswerDownload) -> None:
+async def _pass_on(response: httpx.Response, boundary: TimedSendBoundary, download: AnswerDownload) -> None:
     """Pass a body to the download, and count the time-outs from each piece on."""
     if not isinstance(response.stream, httpx.AsyncByteStream):
         raise httpx.StreamError("the transport's answer cannot be read asynchronously")
-    inflater = zlib.decompressobj(_GZIP) if _is_gzip(response.headers) else None
+    inflater = zlib.decompressobj(_GZIP) if _is_gzip(response.headers.raw) else None
     received = inflated = 0
     async for piece in response.stream:
         boundary.piece_came()
@@ -371,9 +399,11 @@ async def _pass_on(response: httpx.Response, boundary: SendBoundary, download: A
         raise httpx.DecodingError("the answer's gzip is cut short")
 
 
-def _is_gzip(headers: httpx.Headers) -> bool:
+def _is_gzip(headers: RawHeaders) -> bool:
     """Whether a server compressed although it was asked not to; anything else but identity is unreadable."""
-    encoding = headers.get("Content-Encoding", "").lower()
+    if b"content-encoding" not in [name.lower() for name, _ in headers]:
+        return False
+    encoding = httpx.Headers(headers).get("Content-Encoding", "").lower()
     if encoding in ("gzip", "x-gzip"):
         return True
     if encoding not in ("", "identity"):
@@ -381,7 +411,7 @@ def _is_gzip(headers: httpx.Headers) -> bool:
     return False
 
 
-def _decoded(body: bytes, headers: httpx.Headers, max_bytes: int) -> bytes:
+def _decoded(body: bytes, headers: RawHeaders, max_bytes: int) -> bytes:
     """Undo the gzip of a body that is complete."""
     if not _is_gzip(headers):
         return body

@@ -5,11 +5,12 @@ The table of statuses (docs/delivery.md, "Answers of Issue"). Does not read enve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
+import httpx
 from msgspec import Struct
 
 from adapter.errors import CallError, InDoubt, NotAccepted, Throttled
@@ -19,24 +20,35 @@ NOT_ACCEPTED = frozenset({400, 401, 404, 405, 413, 415, 422}) | frozenset(range(
 """Statuses of a server, or of a proxy before it, that accepted nothing."""
 
 
+RawHeaders = Sequence[tuple[bytes, bytes]]
+"""Names and values as they were received, in their order."""
+
+
 class HttpAnswer(Struct, frozen=True, kw_only=True):
     """One complete answer."""
 
     status: int
-    headers: Mapping[str, str]
-    """Finds a name in any letter case."""
+    raw_headers: RawHeaders
     body: bytes
     sent_at: datetime
     """When the first byte of its request was written."""
     sent_steady: float
     """The same instant in seconds of a steady clock."""
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Finds a name in any letter case; made at each access, because few answers are asked for it."""
+        return httpx.Headers(self.raw_headers)
 
-def classify(answer: HttpAnswer, *, what: object, limits: CallLimits, now: datetime) -> CallError | None:
+
+def classify(
+    answer: HttpAnswer, *, what: object, limits: CallLimits, clock: Callable[[], datetime]
+) -> CallError | None:
     """Return None for status 200, else the error to raise; the text of `what` names the call."""
     if answer.status == HTTPStatus.OK:
         return None
     answered = f"{what} was answered with HTTP {answer.status}"
+    now = clock()
     wait = _retry_after_of(answer, limits, now)
     if wait is not None:
         retry_at = now + timedelta(seconds=wait)

@@ -19,8 +19,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def _judge(status: int, **headers: str) -> CallError | None:
     named = httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()})
-    answer = HttpAnswer(status=status, headers=named, body=b"", sent_at=NOW, sent_steady=0)
-    return classify(answer, what="a call", limits=CallLimits(), now=NOW)
+    answer = HttpAnswer(status=status, raw_headers=named.raw, body=b"", sent_at=NOW, sent_steady=0)
+    return classify(answer, what="a call", limits=CallLimits(), clock=lambda: NOW)
 
 
 def _held_back(error: CallError | None) -> float:

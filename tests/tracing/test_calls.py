@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import httpx
 import pytest
 from flows.harness import with_headers
 from opentelemetry.trace import SpanKind
@@ -45,7 +44,7 @@ class Server:
         self.headers.append(headers)
         if isinstance(self._answer, Exception):
             raise self._answer
-        return HttpAnswer(status=self._answer, headers=httpx.Headers(), body=b"", sent_at=NOON, sent_steady=0.0)
+        return HttpAnswer(status=self._answer, raw_headers=(), body=b"", sent_at=NOON, sent_steady=0.0)
 
     async def close(self) -> None:
         self.closed = True
