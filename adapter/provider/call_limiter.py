@@ -95,7 +95,7 @@ class FairRateLimiter:
 
         It combines `enqueue` and `admit` for the usual case.
         """
-        if not self._has_slot(purpose) or self._waiting():
+        if not self._has_slot(purpose) or (any(self._queues.values()) and self._waiting()):
             return False
         self._refill(now)
         if not self._has_token():
@@ -197,18 +197,16 @@ class CallLimiter:
         """What is in use now; any thread may call it."""
         return self._limiter.usage()
 
-    def slot(self, purpose: Purpose) -> _Slot:
-        """Wait for a slot, then hold it until the body of the `async with` ends.
+    def acquire_at_once(self, purpose: Purpose) -> bool:
+        """Take a slot if one is free and no call waits; `acquire` waits for one. Each slot is held until `release`."""
+        return self._limiter.admit_at_once(purpose, self._loop.time())
+
+    async def acquire(self, purpose: Purpose) -> None:
+        """Wait for a slot.
 
         Raises:
             NotSent: the wait would be, or was, longer than the longest wait allowed.
         """
-        return _Slot(self, purpose)
-
-    async def acquire(self, purpose: Purpose) -> None:
-        """Wait for a slot. Raises NotSent."""
-        if self._limiter.admit_at_once(purpose, self._loop.time()):
-            return
         if self._limiter.expected_wait(purpose, self._loop.time()) > self._max_wait:
             raise NotSent(f"{self._too_long(purpose)}; it was not queued.")
         request_id = self._limiter.enqueue(purpose)
@@ -258,19 +256,3 @@ class CallLimiter:
         wake_at = self._limiter.wake_at(now)
         if wake_at is not None:
             self._timer = self._loop.call_at(wake_at, self._admit_waiting)
-
-
-class _Slot:
-    """Holds a slot during an `async with`; `asynccontextmanager` takes several times as long."""
-
-    __slots__ = ("_limiter", "_purpose")
-
-    def __init__(self, limiter: CallLimiter, purpose: Purpose) -> None:
-        self._limiter = limiter
-        self._purpose = purpose
-
-    async def __aenter__(self) -> None:
-        await self._limiter.acquire(self._purpose)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._limiter.release(self._purpose)

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import httpx
 from msgspec import Struct
@@ -190,11 +190,19 @@ class EcticketClient:
         self._channels: dict[str, MerchantChannel] = {}
         self.reports = ReportSource(self._fetch_report, report_limits or ReportLimits(), self._clock, self._observer)
         """Where reports come from: the only way to OrderDetail."""
-        self.clock_offset_seconds: float | None = None
+        self._last_timestamp: tuple[int, datetime, datetime] | None = None
+
+    @property
+    def clock_offset_seconds(self) -> float | None:
         """ECTicket's clock minus this one at the last envelope with a Timestamp, which need not be an accepted one.
 
         None before that. Correct to half a second and half the time of the call, because a Timestamp has no fractions.
+        Any thread may read it.
         """
+        if self._last_timestamp is None:
+            return None
+        timestamp, sent_at, received_at = self._last_timestamp
+        return timestamp + 0.5 - (sent_at.timestamp() + received_at.timestamp()) / 2
 
     async def issue(
         self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
@@ -218,8 +226,8 @@ class EcticketClient:
             subject=subject,
             authorize_send=authorize_send,
         )
-        with self._observed(call) as timing:
-            _, reply = await self._send_and_parse(call, timing, IssueReply.from_payload)
+        with _Observed(call, self._observer, self._clock) as timing:
+            reply = self._read(call, await self._send(call, timing), IssueReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, request.trade_no)
             self._channel(merchant.merchant_id).issue_answered(reply.rtn_code)
             return reply
@@ -227,8 +235,9 @@ class EcticketClient:
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
         """Query the result of an issuance; raises as `issue` does, and any error means "no answer"."""
         call = self._query_call(merchant, trade_no, purpose, subject=trade_no.value)
-        with self._observed(call) as timing:
-            answer, reply = await self._send_and_parse(call, timing, ResultReply.from_payload)
+        with _Observed(call, self._observer, self._clock) as timing:
+            answer = await self._send(call, timing)
+            reply = self._read(call, answer, ResultReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, trade_no)
             if reply.rtn_code == RTN_OK:
                 self._channel(merchant.merchant_id).note_accepted_query(answer)
@@ -240,9 +249,9 @@ class EcticketClient:
         Its RtnCode is the one for "not known". RtnCode 1 would mean that ECTicket claims to know every number. That is
         no sign of health, so it does not count for `last_accepted`.
         """
-        with self._observed(call := self._control_call(merchant, kind, purpose)) as timing:
-            _, reply = await self._send_and_parse(call, timing, ResultReply.from_payload)
-            return reply
+        call = self._control_call(merchant, kind, purpose)
+        with _Observed(call, self._observer, self._clock) as timing:
+            return self._read(call, await self._send(call, timing), ResultReply.from_payload)
 
     async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply:
         """Query a listed product; raises as `query` does."""
@@ -254,8 +263,8 @@ class EcticketClient:
             subject=item_no,
             authorize_send=_always_authorized,
         )
-        with self._observed(call) as timing:
-            _, reply = await self._send_and_parse(call, timing, ItemReply.from_payload)
+        with _Observed(call, self._observer, self._clock) as timing:
+            reply = self._read(call, await self._send(call, timing), ItemReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.item_no, item_no)
             return reply
 
@@ -294,10 +303,8 @@ class EcticketClient:
             subject="a report",
             authorize_send=_always_authorized,
         )
-        with self._observed(call) as timing:
-            answer = await self._send(
-                call, timing, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS, download=report_download
-            )
+        with _Observed(call, self._observer, self._clock) as timing:
+            answer = await self._send(call, timing, headers=_HEADERS, download=report_download)
             await report_download.finish()
             if report_download.envelope is not None:
                 raise self._refused_report(call, replace(answer, body=report_download.envelope))
@@ -306,56 +313,47 @@ class EcticketClient:
             if not framed and not report_download.ends_with_line:
                 raise InDoubt(f"{call} was answered with a report that ends within a line: it was cut off.")
 
-    async def _send_and_parse(
-        self, call: _Call, timing: _Observed, read: Callable[[Mapping[str, object]], _R]
-    ) -> tuple[HttpAnswer, _R]:
-        """Send a call and parse the reply in its answer."""
-        answer = await self._send(call, timing, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS_HTML)
-        payload = self._open(call, answer)
-        try:
-            return answer, read(payload)
-        except EnvelopeError as unreadable:
-            raise InDoubt(f"{call} returned an answer that cannot be read: {unreadable}") from unreadable
-
     async def _send(
         self,
         call: _Call,
         timing: _Observed,
         *,
-        max_bytes: int,
-        headers: Headers,
+        headers: Headers = _HEADERS_HTML,
         download: ReportDownload | None = None,
     ) -> HttpAnswer:
         """Pass the breaker and the limiter, seal the call, send it, and classify the answer's status."""
         channel = self._channel(call.merchant.merchant_id)
         if channel.needs_probe():
             await self._probe(channel, call)
-        async with channel.limiter.slot(call.purpose):
+        if not channel.limiter.acquire_at_once(call.purpose):
+            await channel.limiter.acquire(call.purpose)
+        try:
             channel.raise_if_breaker_open()
             if download is None:
-                return await self._seal_and_send(channel, call, timing, max_bytes, headers)
+                return self._checked(channel, call, await self._sealed_and_sent(call, timing, headers))
+        finally:
+            channel.limiter.release(call.purpose)
         # A download may take half an hour, and must not hold a slot that an Issue call needs.
-        return await self._seal_and_send(channel, call, timing, max_bytes, headers, download)
+        return self._checked(channel, call, await self._sealed_and_sent(call, timing, headers, download))
 
-    async def _seal_and_send(
-        self,
-        channel: MerchantChannel,
-        call: _Call,
-        timing: _Observed,
-        max_bytes: int,
-        headers: Headers,
-        download: ReportDownload | None = None,
-    ) -> HttpAnswer:
+    def _sealed_and_sent(
+        self, call: _Call, timing: _Observed, headers: Headers, download: ReportDownload | None = None
+    ) -> Coroutine[Any, Any, HttpAnswer]:
+        """Seal the call, and return what sends it."""
         timing.admitted_at = self._clock.steady()
-        answer = await self._exchange.post(
+        timestamp = int(self._clock.now().timestamp())
+        return self._exchange.post(
             self._paths[call.endpoint],
-            seal_request(call.payload, self._as_it_is_now(call.merchant), timestamp=int(self._clock.now().timestamp())),
+            seal_request(call.payload, self._as_it_is_now(call.merchant), timestamp=timestamp),
             headers=headers,
-            max_bytes=max_bytes,
+            max_bytes=MAX_ANSWER_BYTES,
             authorize_send=call.authorize_send,
             what=call,
             download=download,
         )
+
+    def _checked(self, channel: MerchantChannel, call: _Call, answer: HttpAnswer) -> HttpAnswer:
+        """Return an answer with status 200, and raise the error that any other one means."""
         error = classify(answer, what=call, limits=self._limits, clock=self._clock.now)
         if error is None:
             return answer
@@ -365,6 +363,14 @@ class EcticketClient:
             self._note_not_accepted(call, f"HTTP {answer.status}")
         raise error
 
+    def _read(self, call: _Call, answer: HttpAnswer, read: Callable[[Mapping[str, object]], _R]) -> _R:
+        """Open the envelope of a 200, and parse the reply in it."""
+        payload = self._open(call, answer)
+        try:
+            return read(payload)
+        except EnvelopeError as unreadable:
+            raise InDoubt(f"{call} returned an answer that cannot be read: {unreadable}") from unreadable
+
     def _open(self, call: _Call, answer: HttpAnswer) -> Mapping[str, object]:
         """Open the envelope of a 200."""
         try:
@@ -372,8 +378,7 @@ class EcticketClient:
         except EnvelopeError as unreadable:
             raise InDoubt(f"{call} returned an answer that cannot be trusted: {unreadable}") from unreadable
         if response.timestamp is not None and 0 <= response.timestamp < _LATEST_TIMESTAMP:
-            middle = (answer.sent_at.timestamp() + self._clock.now().timestamp()) / 2
-            self.clock_offset_seconds = response.timestamp + 0.5 - middle
+            self._last_timestamp = (response.timestamp, answer.sent_at, self._clock.now())
         if response.payload is None:
             self._note_not_accepted(call, f"TransCode {response.trans_code}")
             code = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
@@ -405,9 +410,13 @@ class EcticketClient:
 
     async def _probe_accepted(self, channel: MerchantChannel, probe: _Call) -> None:
         """Send a control query past the breaker; any readable answer with TransCode 1 is enough."""
-        with self._observed(probe) as timing:
-            async with channel.limiter.slot(probe.purpose):
-                self._open(probe, await self._seal_and_send(channel, probe, timing, MAX_ANSWER_BYTES, _HEADERS_HTML))
+        with _Observed(probe, self._observer, self._clock) as timing:
+            await channel.limiter.acquire(probe.purpose)
+            try:
+                answer = await self._sealed_and_sent(probe, timing, _HEADERS_HTML)
+                self._open(probe, self._checked(channel, probe, answer))
+            finally:
+                channel.limiter.release(probe.purpose)
 
     def _query_call(self, merchant: Merchant, trade_no: TradeNo, purpose: Purpose, *, subject: str | None) -> _Call:
         return _Call(
@@ -449,10 +458,6 @@ class EcticketClient:
                 merchant_id, self._limits, self._observer, self._clock
             )
         return channel
-
-    def _observed(self, call: _Call) -> _Observed:
-        """Report to the observer how a call ended."""
-        return _Observed(call, self._observer, self._clock)
 
 
 def _require_echo(call: _Call, rtn_code: int, echoed: object, expected: object) -> None:
