@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.producer.message_accumulator import MessageBatch
 
 from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.admin import UNAVAILABLE
@@ -42,10 +43,14 @@ TEAR_DOWN_SECONDS = 0.5
 """How long each part of a client may take to close if the broker does not answer."""
 
 
-class _PendingBatches(set[object]):
+class _PendingBatches(set[MessageBatch]):
     """Batches in flight. aiokafka removes a batch twice that fails while it waits to be sent again."""
 
-    def remove(self, batch: object) -> None:
+    def add(self, batch: MessageBatch) -> None:
+        batch.future.add_done_callback(retrieve_exception)  # after a time-out, no task waits for it
+        super().add(batch)
+
+    def remove(self, batch: MessageBatch) -> None:
         self.discard(batch)
 
 
@@ -84,7 +89,7 @@ def retrieve_exception(future: asyncio.Future[object]) -> None:
 
 def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
     batches = [batch for queue in producer._message_accumulator._batches.values() for batch in queue]
-    futures = [batch._drain_waiter for batch in batches]
+    futures = [future for batch in batches for future in (batch._drain_waiter, batch.future)]
     futures.append(producer._txn_manager._transaction_waiter)
     for future in futures:
         if future is not None and future.done():

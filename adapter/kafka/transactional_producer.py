@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections import Counter
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
@@ -26,6 +24,7 @@ from adapter.kafka.producers import (
     close_producer,
     retrieve_exception,
 )
+from adapter.kafka.transaction_batches import TransactionBatch, write_batches
 from adapter.stream.port import (
     BatchTooLarge,
     KafkaClientError,
@@ -36,8 +35,6 @@ from adapter.stream.records import ProducerRecord
 
 log = logging.getLogger(__name__)
 
-_UNWRITABLE = (TypeError, ValueError)
-"""What the client raises for a record that it cannot write, such as text that UTF-8 cannot encode."""
 _BATCH_BYTES = 128 * 1024
 _BATCH_STEP = 4
 _MIN_BATCH_BYTES = 512
@@ -100,80 +97,43 @@ class AioKafkaTransactionalProducer:
             raise KafkaClientError(f"the transaction failed: {error!r}") from error
 
     async def _transact(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> None:
+        batches = await write_batches(self._producer, producer_records)
         await self._producer.begin_transaction()
         self._open = True
-        results = await self._send(producer_records, commit)
-        unwritable = {
-            at for at, result in enumerate(results[: len(producer_records)]) if isinstance(result, _UNWRITABLE)
-        }
-        if unwritable:
-            raise RecordsTooLarge(unwritable)
-        too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
-        if too_large:
+        results = await self._send(batches, commit)
+        rejected = [batch for batch, result in zip(batches, results, strict=False) if isinstance(result, TOO_LARGE)]
+        if rejected:
             # aiokafka has counted the rejected batch and the broker has not: what follows would be out of sequence.
-            raise self._rejection(producer_records, too_large)
+            raise self._rejection(rejected)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         await self._producer.commit_transaction()
         self._open = False
 
-    def _rejection(
-        self, producer_records: Sequence[ProducerRecord], refused: set[int]
-    ) -> RecordsTooLarge | BatchTooLarge:
+    def _rejection(self, rejected: Sequence[TransactionBatch]) -> RecordsTooLarge | BatchTooLarge:
         """Decide which records are too large: topics reject whole batches, so only a record alone in its batch is known
         to be.
         """
-        by_topic = Counter(producer_records[at].topic for at in refused)
-        alone = {
-            at
-            for at in refused
-            if self._own_batch_bytes == ALONE
-            or producer_records[at].size >= self._own_batch_bytes
-            or by_topic[producer_records[at].topic] == 1
-        }
-        if alone != refused:
+        alone = {batch.indexes[0] for batch in rejected if len(batch.indexes) == 1}
+        if len(alone) < len(rejected):
             self._batch_bytes.shrink(self._own_batch_bytes)
         if alone:
             return RecordsTooLarge(alone)
         return BatchTooLarge(f"a topic rejects batches of {self._own_batch_bytes} bytes; the next ones are smaller")
 
-    async def _send(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> list[object]:
-        """Return the result of each record, and of the commit as the last; each may be an exception."""
+    async def _send(self, batches: Sequence[TransactionBatch], commit: OffsetAndMetadata) -> list[object]:
+        """Return the result of each batch, and of the commit as the last; each may be an exception."""
         sent: list[asyncio.Future[object]] = []
         try:
-            for producer_record in producer_records:
-                sent.append(await self._send_one(producer_record))
+            for batch in batches:
+                sent.append(await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition))
         except BaseException:
             for future in sent:
                 future.cancel()
             raise
         offsets = self._producer.send_offsets_to_transaction({self._partition: commit}, self._group)
         return await asyncio.gather(*sent, offsets, return_exceptions=True)
-
-    async def _send_one(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
-        try:
-            if producer_record.key is None and producer_record.value is None:
-                return await self._send_empty(producer_record)
-            future: asyncio.Future[object] = await self._producer.send(
-                producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
-            )
-        except (*TOO_LARGE, *_UNWRITABLE) as error:
-            future = asyncio.get_running_loop().create_future()
-            future.set_exception(error)
-        return future
-
-    async def _send_empty(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
-        """Send a record without key and value: Kafka accepts that, and a dead letter may be one, but aiokafka's `send`
-        does not.
-        """
-        partitions = await self._producer.partitions_for(producer_record.topic)
-        batch = self._producer.create_batch()
-        batch.append(timestamp=None, key=None, value=None, headers=list(producer_record.headers))
-        future: asyncio.Future[object] = await self._producer.send_batch(
-            batch, producer_record.topic, partition=random.choice(sorted(partitions))
-        )
-        return future
 
     def close(self) -> None:
         """See `port.TransactionalProducer`."""

@@ -147,23 +147,21 @@ async def test_a_producer_that_is_fenced_while_it_waits_leaves_nothing_behind(
 async def test_what_a_topic_does_not_take_is_named_and_nothing_is_written(
     member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
-    """The producer cannot be reused; the next one works."""
+    """By the topic, or by the client. The producer cannot be reused; the next one works."""
     source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
     partition = TopicPartition(source, 0)
     producer = await member.start_producer(partition)
-    producer_records = [
-        ProducerRecord(topic=sink, key=b"k", value=size * b"x") for size in (10, 200_000, 10, 17_000_000, 10)
-    ]
-
-    with pytest.raises(RecordsTooLarge) as refused:
-        await producer.publish(producer_records, offset=5, metadata="")
-    assert refused.value.indexes == {1, 3}
-    producer.abort()
-    producer = await member.start_producer(partition)
-    assert await member.committed(partition) is None
+    for size in (200_000, 17_000_000):
+        producer_records = [ProducerRecord(topic=sink, key=b"k", value=each * b"x") for each in (10, size, 10)]
+        with pytest.raises(RecordsTooLarge) as refused:
+            await producer.publish(producer_records, offset=5, metadata="")
+        assert refused.value.indexes == {1}
+        producer.abort()
+        producer = await member.start_producer(partition)
+        assert await member.committed(partition) is None
 
     await producer.publish(producer_records[::2], offset=5, metadata="")
-    assert len(await everything(quick, sink, 3)) == 3
+    assert len(await everything(quick, sink, 2)) == 2
     producer.close()
 
 
