@@ -47,10 +47,6 @@ class _Bulkhead(Generic[W]):
     ready: dict[W, None] = field(default_factory=dict)
     backlog: dict[W, float] = field(default_factory=dict)
 
-    @property
-    def idle(self) -> bool:
-        return not (self.running or self.admitted or self.backlog)
-
 
 class Bulkheads(Generic[W]):
     """All records of a stage that are ready or are being handled, in `slots` slots."""
@@ -186,5 +182,5 @@ class Bulkheads(Generic[W]):
             self._start_order.pop(key, None)
 
     def _delete_if_idle(self, key: Hashable | None, bulkhead: _Bulkhead[W]) -> None:
-        if bulkhead.idle:
+        if not (bulkhead.running or bulkhead.admitted or bulkhead.backlog):
             self._of.pop(key, None)

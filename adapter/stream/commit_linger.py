@@ -10,11 +10,10 @@ reading stops while too many outcomes are in memory. So a commit that something 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitDemand:
+class CommitDemand(Struct, frozen=True, kw_only=True):
     """What waits, or soon will, for the next commit of a partition."""
 
     reservation: bool

@@ -67,14 +67,13 @@ class Committer(Generic[S]):
         if batch is None:
             return 0
         began = time.perf_counter()
-        size = owned.state.bytes_of(batch)
         left_over = len(batch.outcomes) < len(owned.state.finished())
         try:
             produced = await self._publish(owned, batch)
         except BatchTooLarge:
             raise
         except KafkaClientError:
-            self._shrink(owned.partition, size)
+            self._shrink(owned.partition, owned.state.bytes_of(batch))
             raise
         except RecordsTooLarge as refusal:
             self._replace(owned, batch, refusal)

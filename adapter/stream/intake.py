@@ -42,15 +42,24 @@ class Intake(Generic[S]):
         Raises OffsetNotOpen if the batch begins below the position that was read before.
         """
         items = []
+        has_history = self._scheduler.revoked_work.concerns(owned.partition)
         for record in records:
             if owned.state.open(record.offset):
                 item = WorkItem(record, owned)
                 owned.add_item(item)
-                if not self._scheduler.finish_known(item) and not self._scheduler.revoked_work.rejected_for_good(item):
-                    self._scheduler.wait_for_predecessor(item)
+                if not has_history or self._continues(item):
                     items.append(item)
         self._observer.records_consumed(self._stage.name, owned.partition.topic, len(items))
         return items
+
+    def _continues(self, item: WorkItem[S]) -> bool:
+        """Whether this record is processed, in a partition that this process owned before; it may wait for its earlier
+        task.
+        """
+        if self._scheduler.finish_known(item) or self._scheduler.revoked_work.rejected_for_good(item):
+            return False
+        self._scheduler.wait_for_predecessor(item)
+        return True
 
     async def admit(self, owned: OwnedPartition[S], items: Sequence[WorkItem[S]]) -> None:
         """Prepare opened records and pass them to the scheduler in the order of their offsets."""

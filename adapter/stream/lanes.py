@@ -6,7 +6,6 @@ leaves.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
@@ -17,7 +16,7 @@ class Lanes(Generic[W]):
     """Queues by lane; a queue exists only while it has items. The lane None has no queue."""
 
     def __init__(self) -> None:
-        self._queues: dict[Hashable, deque[W]] = {}
+        self._queues: dict[Hashable, list[W]] = {}
 
     def __len__(self) -> int:
         """How many lanes are in use."""
@@ -29,7 +28,7 @@ class Lanes(Generic[W]):
             return True
         queue = self._queues.get(lane)
         if queue is None:
-            self._queues[lane] = deque((item,))
+            self._queues[lane] = [item]
             return True
         queue.append(item)
         return False
@@ -42,7 +41,7 @@ class Lanes(Generic[W]):
         if queue[0] is not item:
             queue.remove(item)
             return None
-        queue.popleft()
+        del queue[0]
         if queue:
             return queue[0]
         del self._queues[lane]

@@ -98,14 +98,15 @@ class OffsetLedger:
                 f"offset {offset} of {self._name} was read, but everything below {self._next} was read before. "
                 f"Was the position reset without taking the partition over again?"
             )
-        self._leave_behind(offset)
-        settled = bool(self._recovered) and self._recovered[0][0] <= offset
-        if settled:
+        if self._recovered:
+            self._leave_behind(offset)
+        if self._recovered and self._recovered[0][0] <= offset:
             self.pass_over(offset + 1)
             return False
         self.pass_over(offset)
         self._next = offset + 1
-        self._leave_behind(self._next)
+        if self._recovered:
+            self._leave_behind(self._next)
         self._open[offset] = None
         return True
 

@@ -83,7 +83,7 @@ CAN_BE_HANDED_OFF = frozenset({WorkPhase.QUEUED, WorkPhase.WAITING, WorkPhase.AW
 class WorkItem(Generic[S]):
     """A record that is being processed; the `RecordContext` of its stage.
 
-    Tens of thousands may exist at once, so it has slots, and no field that can be looked up elsewhere.
+    Tens of thousands may exist at once, so it has slots, and few fields that can be looked up elsewhere.
     """
 
     __slots__ = (
@@ -92,11 +92,13 @@ class WorkItem(Generic[S]):
         "lane",
         "may_hand_off",
         "not_before",
+        "offset",
         "owned",
         "phase",
         "possibly_sent_since",
         "record",
         "send_began",
+        "size",
         "starts_early",
         "subject",
         "successor",
@@ -107,6 +109,8 @@ class WorkItem(Generic[S]):
 
     def __init__(self, record: Record, owned: OwnedPartition[S]) -> None:
         self.record = record
+        self.offset = record.offset
+        self.size = record.size
         self.owned = owned
         self.possibly_sent_since: datetime | None = owned.possibly_sent_since(record.offset)
         self.phase = WorkPhase.RECEIVED
@@ -128,11 +132,6 @@ class WorkItem(Generic[S]):
     def topic(self) -> str:
         """The topic of the record."""
         return self.record.topic
-
-    @property
-    def offset(self) -> int:
-        """The offset of the record."""
-        return self.record.offset
 
     @property
     def fingerprint_changed(self) -> bool:
@@ -238,7 +237,7 @@ class OwnedPartition(Generic[S]):
             raise LeaseLost(f"{self.partition} may have another owner; offset {offset} was not sent")
         if not self.state.reserved(offset):
             raise LeaseLost(f"no commit of {self.partition} reserves offset {offset} yet; it was not sent")
-        self.state.begin_send(offset)
+        self.state.mark_possibly_sent(offset)
 
     @property
     def may_send(self) -> bool:
@@ -291,12 +290,12 @@ class OwnedPartition(Generic[S]):
         """Add a record that is being processed."""
         self.items[item.offset] = item
         self._counts[item.phase] += 1
-        self._bytes += item.record.size
+        self._bytes += item.size
 
     def remove_item(self, item: WorkItem[S]) -> None:
         """Remove a record that is being processed."""
         del self.items[item.offset]
-        self._bytes -= item.record.size
+        self._bytes -= item.size
         item.step(WorkPhase.RELEASED)
 
     def phase_changed(self, source: WorkPhase, target: WorkPhase) -> None:

@@ -157,12 +157,10 @@ class PartitionState:
         """Whether half of what is reserved ahead is used up: without a commit, records will soon wait for one."""
         return self._requested_until + self._ahead // 2 > self._reserved_until and self._ahead > 0
 
-    def begin_send(self, offset: int) -> None:
-        """Record that a send of this record begins."""
-        self.mark_possibly_sent(offset)
-
     def mark_possibly_sent(self, offset: int) -> None:
-        """Count this record as possibly sent from the next commit on."""
+        """Count this record as possibly sent from the next commit on: its send begins, or it follows one that may have
+        been sent.
+        """
         self._sent_now.add(offset)
         self._sent_until = max(self._sent_until, offset + 1)
 
@@ -174,8 +172,11 @@ class PartitionState:
         self._ledger.check_open(offset)
         self._finished[offset] = outcome
         self._forget_size(offset)
-        self._sizes[offset] = sum(producer_record.size for producer_record in outcome.records)
-        self._finished_bytes += self._sizes[offset]
+        size = 0
+        for producer_record in outcome.records:
+            size += producer_record.size
+        self._sizes[offset] = size
+        self._finished_bytes += size
 
     def withdraw(self, offset: int) -> None:
         """Remove an outcome that cannot be published: the record stays open until the partition is taken over again."""

@@ -92,7 +92,10 @@ class ProducerRecord(Struct, frozen=True, kw_only=True):
 
 
 def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
-    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") for name, text in headers)
+    size = len(key or b"") + len(value or b"")
+    for name, text in headers:
+        size += len(name) + len(text or b"")
+    return size
 
 
 def moment_of(timestamp_ms: int) -> tuple[datetime, int | None]:

@@ -45,6 +45,10 @@ class RevokedWork(Generic[S]):
         """How many tasks and outcomes are kept."""
         return sum(map(len, self._running.values())) + sum(map(len, self._outcomes.values()))
 
+    def concerns(self, partition: TopicPartition) -> bool:
+        """Whether anything of this partition is kept, or was rejected by a topic."""
+        return bool(self._running.get(partition) or self._outcomes.get(partition) or self._refusals)
+
     def still_running(self, item: WorkItem[S]) -> None:
         """Keep an item whose task is running while its partition is released."""
         self._running.setdefault(item.owned.partition, {})[item.offset] = item
@@ -70,7 +74,8 @@ class RevokedWork(Generic[S]):
         """Remove and return the known outcome of this record, unless other processes may have owned the partition
         since.
         """
-        kept = self._outcomes.get(item.owned.partition, {}).pop(item.offset, None)
+        of_partition = self._outcomes.get(item.owned.partition)
+        kept = of_partition.pop(item.offset, None) if of_partition else None
         if kept is None or kept.record != item.record:
             return None
         return kept.outcome if _no_owner_between(kept.generation, item.owned.generation) else None
@@ -87,7 +92,8 @@ class RevokedWork(Generic[S]):
 
     def settled(self, item: WorkItem[S]) -> None:
         """Forget the rejections of a committed record."""
-        self._refusals.pop((item.owned.partition, item.offset), None)
+        if self._refusals:
+            self._refusals.pop((item.owned.partition, item.offset), None)
 
     def keep_only(self, partitions: Collection[TopicPartition]) -> None:
         """Forget the outcomes of partitions that other processes own now."""

@@ -149,7 +149,8 @@ class RecordScheduler(Generic[S]):
     def finish(self, item: WorkItem[S], outcome: Outcome) -> None:
         """Keep a record's outcome, which the next commit of its partition publishes."""
         entered_its_lane = item.phase is not WorkPhase.RECEIVED
-        self._leave_bulkhead(item)
+        if item.phase is not WorkPhase.RUNNING:  # it left when it was started
+            self._leave_bulkhead(item)
         item.step(WorkPhase.FINISHED)
         item.owned.state.finish(item.offset, outcome)
         item.owned.request_lingering_commit()

@@ -140,18 +140,18 @@ class StreamMetrics:
     """Metrics of the engine: records, transactions, partitions, open records."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._consumed = Counter("ecticket_records_consumed", "Records read.", ("stage", "topic"), registry=registry)
-        self._committed = Counter(
-            "ecticket_records_committed", "Records settled.", ("stage", "topic"), registry=registry
-        )
-        self._produced = Counter("ecticket_records_produced", "Records written.", ("stage",), registry=registry)
-        self._transaction_seconds = Histogram(
+        consumed = Counter("ecticket_records_consumed", "Records read.", ("stage", "topic"), registry=registry)
+        committed = Counter("ecticket_records_committed", "Records settled.", ("stage", "topic"), registry=registry)
+        produced = Counter("ecticket_records_produced", "Records written.", ("stage",), registry=registry)
+        transaction_seconds = Histogram(
             "ecticket_transaction_duration_seconds",
             "Seconds of one transaction.",
             ("stage",),
             buckets=_TRANSACTION_BUCKETS,
             registry=registry,
         )
+        self._consumed, self._committed = cache(consumed.labels), cache(committed.labels)
+        self._produced, self._transaction_seconds = cache(produced.labels), cache(transaction_seconds.labels)
         self._assignments = Counter(
             "ecticket_partition_assignments", "Partitions taken over or dropped.", ("stage", "event"), registry=registry
         )
@@ -188,22 +188,24 @@ class StreamMetrics:
 
     def begin(self, stage: str, topics: Iterable[str]) -> None:
         """Begin the series of an engine; `stage` and `topics` are those of its `Stage`."""
-        for counter in (self._consumed, self._committed, self._lost):
-            _begin(counter.labels, (stage,), topics)
-        for metric in (self._produced, self._transaction_seconds, self._handed_off, self._lease):
+        for by_topic in (self._consumed, self._committed, self._lost.labels):
+            _begin(by_topic, (stage,), topics)
+        _begin(self._produced, (stage,))
+        _begin(self._transaction_seconds, (stage,))
+        for metric in (self._handed_off, self._lease):
             metric.labels(stage)
         _begin(self._assignments.labels, (stage,), ("taken_over", *get_args(DropReason)))
         _begin(self._failed.labels, (stage,), get_args(FailedIn))
 
     def records_consumed(self, stage: str, topic: str, count: int) -> None:
-        self._consumed.labels(stage, topic).inc(count)
+        self._consumed(stage, topic).inc(count)
 
     def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
-        self._committed.labels(stage, topic).inc(count)
-        self._produced.labels(stage).inc(produced)
+        self._committed(stage, topic).inc(count)
+        self._produced(stage).inc(produced)
 
     def transaction_took(self, stage: str, seconds: float) -> None:
-        self._transaction_seconds.labels(stage).observe(seconds)
+        self._transaction_seconds(stage).observe(seconds)
 
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
         self._assignments.labels(stage, "taken_over").inc()

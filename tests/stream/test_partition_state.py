@@ -87,7 +87,7 @@ def test_an_orderly_end_commits_the_truth() -> None:
     for offset in range(5):
         state.open(offset)
         state.request_send(offset)
-    state.begin_send(2)
+    state.mark_possibly_sent(2)
     state.finish(0, NOTHING_TO_PUBLISH)
 
     metadata = metadata_of(state.next_commit(final=True))
@@ -334,8 +334,8 @@ def test_a_process_remembers_what_it_sent_and_nothing_else() -> None:
     for offset in range(9):
         state.open(offset)
         state.request_send(offset)
-    state.begin_send(5)
-    state.begin_send(6)
+    state.mark_possibly_sent(5)
+    state.mark_possibly_sent(6)
     state.mark_possibly_sent(7)
     state.finish(6, NOTHING_TO_PUBLISH)
     batch = state.next_commit()
@@ -438,7 +438,7 @@ class Owners(RuleBasedStateMachine):
     def send(self, offset: int) -> None:
         """Send a record if that is reserved."""
         if self.state.reserved(offset) and offset in self.open:
-            self.state.begin_send(offset)
+            self.state.mark_possibly_sent(offset)
             self.sent.setdefault(offset, set()).add(self.fingerprint)
 
     def finish(self, offset: int) -> None:
