@@ -210,6 +210,8 @@ def ticket_differences(request: IssueRequest, issued: Sequence[IssuedItem] | Non
     serial = request.issue_type is IssueType.SERIAL_NUMBER
     wanted = [(_identity(entry, serial=serial), entry.ticket_amount) for entry in request.ticket_info]
     found = [(_identity(entry, serial=serial), entry.ticket_amount) for entry in issued]
+    if wanted == found:
+        return ()
     if any(identity is None for identity, _ in (*wanted, *found)):
         wanted, found = [(_TOTAL, amount) for _, amount in wanted], [(_TOTAL, amount) for _, amount in found]
     requested, given = _added_up(wanted), _added_up(found)

@@ -18,6 +18,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from operator import is_not
 from typing import TypeVar
 
 from adapter.issuance.order import TicketItem
@@ -95,13 +96,16 @@ class _Spelling:
 
 def normalised_request(request: IssueRequest) -> tuple[IssueRequest, tuple[Change, ...]]:
     """Return the request without unused fields and with each text as its rule requires, and what changed."""
-    needed = _without_unneeded(request)
-    respelt, changes = _respelt(needed, _REQUEST_FIELDS)
-    entries = [_respelt(entry, _ENTRY_FIELDS) for entry in needed.ticket_info]
-    entry_changes = tuple(change for _, changed in entries for change in changed)
-    if entry_changes:
-        respelt = replace(respelt, ticket_info=tuple(entry for entry, _ in entries))
-    return respelt, (*changes, *entry_changes)
+    kind = request.issue_type
+    normalised, changes = _respelt(_without(request, _UNNEEDED[kind]), _REQUEST_FIELDS)
+    entries = []
+    for before in request.ticket_info:
+        entry, entry_changes = _respelt(_without(before, _UNNEEDED_OF_ENTRY[kind]), _ENTRY_FIELDS)
+        entries.append(entry)
+        changes += entry_changes
+    if any(map(is_not, entries, request.ticket_info)):
+        normalised = replace(normalised, ticket_info=tuple(entries))
+    return normalised, changes
 
 
 def normalised_item(item: TicketItem) -> tuple[TicketItem, tuple[Change, ...]]:
@@ -114,7 +118,7 @@ def _respelt(of: _Value, fields: Mapping[str, tuple[str, _Spelling]]) -> tuple[_
     changes: list[Change] = []
     for attribute, (name, spelling) in fields.items():
         text = getattr(of, attribute)
-        if not isinstance(text, str):
+        if not isinstance(text, str) or spelling.fits(text):
             continue
         changed, kinds = spelling.of(text)
         if kinds:
@@ -123,32 +127,29 @@ def _respelt(of: _Value, fields: Mapping[str, tuple[str, _Spelling]]) -> tuple[_
     return (replace(of, **found) if found else of), tuple(changes)  # type: ignore[arg-type]  # texts for texts
 
 
-def _without_unneeded(request: IssueRequest) -> IssueRequest:
-    """Leave out what the page ignores for this type: PrintType, IsImmediate, StartDate, and the other kind of product.
-
-    A StartDate beside IsImmediate 1 stays: on an electronic ticket it is a contradiction (`validity.presale_problem`).
-    """
-    kind = request.issue_type
-    entries = tuple(_entry_without_unneeded(entry, kind) for entry in request.ticket_info)
-    left_out: dict[str, object] = {}
-    if request.print_type is not None and kind is not IssueType.PAPER:
-        left_out["print_type"] = None
-    if request.is_immediate is not None and kind is not IssueType.ELECTRONIC:
-        left_out["is_immediate"] = None
-    if entries != request.ticket_info:
-        left_out["ticket_info"] = entries
-    return replace(request, **left_out) if left_out else request  # type: ignore[arg-type]  # None, or entries
+def _without(of: _Value, unneeded: Sequence[str]) -> _Value:
+    """Leave out fields; a value that has none of them is returned as it is."""
+    found = [name for name in unneeded if getattr(of, name) is not None]
+    return replace(of, **dict.fromkeys(found)) if found else of  # type: ignore[arg-type]  # all may be None
 
 
-def _entry_without_unneeded(entry: TicketInfo, kind: IssueType) -> TicketInfo:
-    serial = kind is IssueType.SERIAL_NUMBER
-    return replace(
-        entry,
-        item_no=None if serial else entry.item_no,
-        item_name=entry.item_name if serial else None,
-        ticket_price=entry.ticket_price if serial else None,
-        start_date=entry.start_date if kind is IssueType.ELECTRONIC else None,
-    )
+_UNNEEDED: Mapping[IssueType, Sequence[str]] = {
+    IssueType.CONVENIENCE_STORE: ("print_type", "is_immediate"),
+    IssueType.PAPER: ("is_immediate",),
+    IssueType.ELECTRONIC: ("print_type",),
+    IssueType.SERIAL_NUMBER: ("print_type", "is_immediate"),
+}
+"""The fields of a request that the page ignores for a type."""
+_UNNEEDED_OF_ENTRY: Mapping[IssueType, Sequence[str]] = {
+    IssueType.CONVENIENCE_STORE: ("item_name", "ticket_price", "start_date"),
+    IssueType.PAPER: ("item_name", "ticket_price", "start_date"),
+    IssueType.ELECTRONIC: ("item_name", "ticket_price"),
+    IssueType.SERIAL_NUMBER: ("item_no", "start_date"),
+}
+"""The fields of an entry that the page ignores for a type: the other kind of product, and StartDate.
+
+A StartDate beside IsImmediate 1 stays: on an electronic ticket it is a contradiction (`validity.presale_problem`).
+"""
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -252,8 +253,8 @@ def _without_tags(text: str) -> str:
 
 
 def visible(text: str | None) -> str | None:
-    """Return the text, or None if it has no visible character."""
-    return text if text and _ends_visible(text) else None
+    """Return the text, or None if it has no visible character; letters and digits are visible."""
+    return text if text and (text[0].isalnum() or _ends_visible(text)) else None
 
 
 def _ends_visible(text: str) -> str:

@@ -20,7 +20,8 @@ Does not know numbers, customers and requests.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from adapter.errors import DoesNotFit, InvalidOrder
 from adapter.issuance.order import TicketItem, Voucher
@@ -61,7 +62,7 @@ def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
 
 def only_gifts(call: Call) -> bool:
     """Whether a call carries a FreeTradeNo: "if all the items in the order are gift vouchers"."""
-    return all(item.voucher is Voucher.GIFT for item in call)
+    return Voucher.PICKUP not in [item.voucher for item in call]
 
 
 def merge(items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
@@ -85,30 +86,28 @@ def _identity(item: TicketItem) -> Hashable:
     return item.issue_type, product, item.voucher, dates
 
 
-@dataclass(slots=True)
-class _Box:
+class _Box(Struct, kw_only=True):
     """A call that is being filled."""
 
     room: int
-    items: list[TicketItem] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    items: list[tuple[int, TicketItem]] = []
+    """With their positions in the order; none occurs twice, as a box is full or its item is packed."""
 
     def takes(self, item: TicketItem) -> bool:
         """Whether there is room and the item number is not used yet ("The product number ... cannot be reused")."""
         numbered = item.item_no is not None and item.issue_type is not IssueType.SERIAL_NUMBER
-        return self.room > 0 and not (numbered and any(other.item_no == item.item_no for other in self.items))
+        return self.room > 0 and not (numbered and any(other.item_no == item.item_no for _, other in self.items))
 
     def put(self, item: TicketItem, position: int) -> int:
         """Add as many tickets as there is room for and return how many; `position` is the item's in the order."""
         taken = min(self.room, item.quantity)
-        self.items.append(_of(item, taken))
-        self.positions.append(position)
+        self.items.append((position, _of(item, taken)))
         self.room -= taken
         return taken
 
     def call(self) -> Call:
         """Return the items in the order's own order."""
-        return tuple(item for _, item in sorted(zip(self.positions, self.items, strict=True), key=lambda each: each[0]))
+        return tuple([item for _, item in sorted(self.items)])
 
 
 def _put(item: TicketItem, position: int, boxes: list[_Box]) -> None:

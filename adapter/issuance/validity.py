@@ -11,9 +11,8 @@ Does not check values; `protocol.rules` does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from typing import TypeVar
 
 from adapter.errors import InvalidOrder
 from adapter.issuance.order import Line, Order, TicketItem, Voucher
@@ -21,19 +20,17 @@ from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
 from adapter.protocol.rules import ISSUE_PAGE
 from adapter.values import replace
 
-_Item = TypeVar("_Item", TicketItem, Line)
-
 
 def settle(order: Order, items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
     """Return the items as ECTicket treats them: a start only where it has a meaning.
 
     Raises InvalidOrder with all contradictions of the order's lines and of the items.
     """
-    settled = tuple(_settled(item) for item in items)
+    settled = tuple(map(_settled, items))
     found = [
-        *(f"Sku '{line.sku}': {_PICKUP_EXPIRES.format(line)}" for line in _expiring_pickups(order.lines)),
-        *(f"Item {_name(item)}: {_PICKUP_EXPIRES.format(item)}" for item in _expiring_pickups(settled)),
-        *(f"Item {_name(item)}: {problem}" for item in settled for problem in _presale_problems(item, order)),
+        *[f"Sku '{line.sku}': {_PICKUP_EXPIRES.format(line)}" for line in order.lines if _is_expiring_pickup(line)],
+        *[f"Item {_name(item)}: {_PICKUP_EXPIRES.format(item)}" for item in settled if _is_expiring_pickup(item)],
+        *[f"Item {_name(item)}: {problem}" for item in settled if (problem := _presale_contradiction(item, order))],
     ]
     if found:
         raise InvalidOrder(" ".join(dict.fromkeys(found)))
@@ -63,8 +60,6 @@ def due(request: IssueRequest, moving: Sequence[tuple[bool, bool]], today: date)
     `moving` holds for each entry whether its start moves, and whether its last day moves with it. "The earliest start
     date can be set one day after the issue date."
     """
-    if not any(start for start, _ in moving):
-        return request
     tomorrow = today + timedelta(days=1)
     entries = list(request.ticket_info)
     for position, (start, last) in enumerate(moving[: len(entries)]):
@@ -93,18 +88,17 @@ def _settled(item: TicketItem) -> TicketItem:
     return replace(item, start_date=None, start_moves=False, expire_moves=False)
 
 
-def _expiring_pickups(items: Iterable[_Item]) -> Iterator[_Item]:
-    return (item for item in items if item.voucher is Voucher.PICKUP and item.expire_date is not None)
+def _is_expiring_pickup(item: TicketItem | Line) -> bool:
+    return item.expire_date is not None and item.voucher is Voucher.PICKUP
 
 
-def _presale_problems(item: TicketItem, order: Order) -> Iterator[str]:
+def _presale_contradiction(item: TicketItem, order: Order) -> str | None:
     immediate = order.immediate if item.immediate is None else item.immediate
-    if item.issue_type is not IssueType.ELECTRONIC or immediate is None:
-        return
+    if immediate is None or item.issue_type is not IssueType.ELECTRONIC:
+        return None
     if immediate and item.is_presale:
-        yield _DATED.format(item)
-    if not immediate and not item.is_presale:
-        yield _UNDATED
+        return _DATED.format(item)
+    return None if immediate or item.is_presale else _UNDATED
 
 
 def _name(item: TicketItem) -> str:

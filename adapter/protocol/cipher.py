@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import binascii
 from functools import lru_cache
-from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from msgspec import Struct
 
 from adapter.protocol.credentials import Credentials
 
@@ -27,7 +27,7 @@ def encrypt(plain: bytes, credentials: Credentials) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
 
 
-class Decrypted(NamedTuple):
+class Decrypted(Struct, frozen=True):
     """A decrypted text. If its padding is wrong (`padded` is false), the text is everything but the last byte."""
 
     text: bytes

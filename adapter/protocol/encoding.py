@@ -9,8 +9,9 @@ from __future__ import annotations
 import string
 from binascii import a2b_qp
 from enum import StrEnum, unique
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
 
 
 @unique
@@ -72,7 +73,7 @@ def encode(text: str, encoder: Encoder) -> bytes:
 _UNRESERVED = _KEPT[Encoder.ESCAPE_DATA_STRING]
 
 
-class Decoded(NamedTuple):
+class Decoded(Struct, frozen=True):
     """A percent-decoded text."""
 
     text: str
