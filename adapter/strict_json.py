@@ -17,6 +17,7 @@ MAX_DEPTH = 100
 """Arrays and objects that are nested more deeply are rejected: an order's `reference` has at most 64 levels, and an
 event around it few."""
 
+_WHITE_SPACE = " \t\n\r"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -31,11 +32,13 @@ def parse_json(
     Raises ValueError: it is not JSON, has an infinite number or one of thousands of digits, or is nested more deeply
         than `max_depth`. The message may quote the text.
     """
-    whole = text if isinstance(text, str) else text.decode("utf-8-sig")
+    whole = (text if isinstance(text, str) else text.decode("utf-8-sig")).strip(_WHITE_SPACE)
     try:
-        value = _READER.decode(whole) if pairs is dict else _reader(pairs).decode(whole)
+        value, end = (_READER if pairs is dict else _reader(pairs)).raw_decode(whole)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if end != len(whole):
+        raise ValueError("more than one JSON text")
     if whole.count("[") + whole.count("{") > max_depth and _is_deeper(max_depth, value):
         raise ValueError("nested too deeply")
     return _repaired(value) if "\\ud" in whole or "\\uD" in whole else value

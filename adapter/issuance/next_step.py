@@ -40,6 +40,8 @@ from adapter.issuance.state import OPEN, PartState, Phase, WaitReason
 from adapter.values import replace
 
 _LEFT_OPEN = frozenset({Phase.DEFERRED, Phase.PARKED})
+_NEVER_SENT_OR_LEFT = _LEFT_OPEN | {Phase.PLANNED}
+_REFUSED_OR_LEFT = _LEFT_OPEN | {Phase.REFUSED}
 _MAY_EXIST = frozenset({Phase.SUBMITTED, Phase.PARKED})
 
 
@@ -90,7 +92,10 @@ def next_step(
         if state.phase in OPEN
     ]
     if unverified is None:
-        steps = _query_before_others(states, [_query_before_sending(step, states, now) for step in steps], now)
+        for position, step in enumerate(steps):
+            if isinstance(step.action, Send) and _opens_the_order(states[step.index]):
+                steps[position] = Step(index=step.index, action=_opening_query(states[step.index], now))
+        steps = _query_before_others(states, steps, now)
     else:
         steps = _withheld(states, steps, unverified, now, policy)
     return min(steps, key=_urgency, default=None)
@@ -126,13 +131,6 @@ def _urgency(step: Step) -> tuple[int, float]:
             return 0, step.index
 
 
-def _query_before_sending(step: Step, states: Sequence[PartState], now: datetime) -> Step:
-    """Replace a send by a query if the order must be queried before any part is sent."""
-    if isinstance(step.action, Send) and _opens_the_order(states[step.index]):
-        return Step(index=step.index, action=_opening_query(states[step.index], now))
-    return step
-
-
 def _opening_query(state: PartState, now: datetime) -> Action:
     """The next query that shows whether the order was issued before: its number, a known number, its number again."""
     if state.queries >= QUERIES_PER_RUN:
@@ -143,9 +141,10 @@ def _opening_query(state: PartState, now: datetime) -> Action:
 
 def _opens_the_order(state: PartState) -> bool:
     """Whether this is the first of several parts, and an earlier record of the order may have sent it."""
-    first = state.part.number == 1 and state.part.of > 1 and state.history.phase is Phase.PLANNED
-    unsent = state.history.first_attempt_at is None and state.phase in {Phase.PLANNED, *_LEFT_OPEN}
-    return first and unsent and state.evidence.second is None
+    if state.part.number > 1 or state.part.of == 1:
+        return False
+    unsent = state.history.first_attempt_at is None and state.phase in _NEVER_SENT_OR_LEFT
+    return unsent and state.history.phase is Phase.PLANNED and state.evidence.second is None
 
 
 def _query_before_others(states: Sequence[PartState], steps: list[Step], now: datetime) -> list[Step]:
@@ -175,7 +174,7 @@ def _give_up(step: Step, states: Sequence[PartState]) -> Step:
 
 def _is_unqueried(state: PartState) -> bool:
     """Whether a part was refused, is open, deferred or parked, and no query about it was answered since."""
-    refused = state.phase in {Phase.REFUSED, *_LEFT_OPEN} and state.history.phase is Phase.REFUSED
+    refused = state.history.refusal is not None and state.phase in _REFUSED_OR_LEFT
     return refused and state.evidence.first is None
 
 

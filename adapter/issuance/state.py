@@ -188,7 +188,8 @@ class PartState(Struct, frozen=True, kw_only=True):
     @property
     def possibly_sent(self) -> bool:
         """Whether tickets may exist for this part although ECTicket did not confirm it."""
-        return self.phase in OPEN and (self.history.possibly_sent_since is not None or self.history.refusal is not None)
+        history = self.history
+        return (history.possibly_sent_since is not None or history.refusal is not None) and self.phase in OPEN
 
     def moved(self, phase: Phase) -> Self:
         """Return the part in its next phase.

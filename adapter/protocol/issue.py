@@ -6,6 +6,7 @@ This is the one request that costs money. RtnCode 1 means issued only for paper 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum, unique
 from typing import Self
@@ -102,12 +103,14 @@ class TicketInfo(Struct, frozen=True, kw_only=True):
     def to_payload(self) -> dict[str, object]:
         """Write the entry, dates as yyyymmdd, absent fields left out."""
         return _present(
-            ItemNo=self.item_no,
-            ItemName=self.item_name,
-            TicketPrice=self.ticket_price,
-            TicketAmount=self.ticket_amount,
-            StartDate=None if self.start_date is None else compact_date(self.start_date),
-            ExpireDate=None if self.expire_date is None else compact_date(self.expire_date),
+            {
+                "ItemNo": self.item_no,
+                "ItemName": self.item_name,
+                "TicketPrice": self.ticket_price,
+                "TicketAmount": self.ticket_amount,
+                "StartDate": None if self.start_date is None else compact_date(self.start_date),
+                "ExpireDate": None if self.expire_date is None else compact_date(self.expire_date),
+            }
         )
 
 
@@ -140,25 +143,25 @@ class IssueRequest(Struct, frozen=True, kw_only=True):
 
     def to_payload(self) -> dict[str, object]:
         """Write the plaintext of `Data`, fields in the page's order, absent ones left out."""
-        return {
-            "MerchantID": self.merchant_id,
-            **self.trade_no.to_payload(),
-            **_present(
-                IssueType=self.issue_type,
-                PrintType=self.print_type,
-                IsImmediate=None if self.is_immediate is None else ("1" if self.is_immediate else "2"),
-                PaymentProvider=self.payment_provider,
-                RefundNotifyURL=self.refund_notify_url,
-                UseStatusNotifyURL=self.use_status_notify_url,
-                StoreID=self.store_id,
-                Operator=self.operator,
-                CustomerName=self.customer_name,
-                CustomerPhone=self.customer_phone,
-                CustomerEmail=self.customer_email,
-                CustomerAddress=self.customer_address,
-                TicketInfo=[entry.to_payload() for entry in self.ticket_info],
-            ),
-        }
+        return _present(
+            {
+                "MerchantID": self.merchant_id,
+                self.trade_no.kind.field_name: self.trade_no.value,
+                "IssueType": self.issue_type,
+                "PrintType": self.print_type,
+                "IsImmediate": None if self.is_immediate is None else ("1" if self.is_immediate else "2"),
+                "PaymentProvider": self.payment_provider,
+                "RefundNotifyURL": self.refund_notify_url,
+                "UseStatusNotifyURL": self.use_status_notify_url,
+                "StoreID": self.store_id,
+                "Operator": self.operator,
+                "CustomerName": self.customer_name,
+                "CustomerPhone": self.customer_phone,
+                "CustomerEmail": self.customer_email,
+                "CustomerAddress": self.customer_address,
+                "TicketInfo": [entry.to_payload() for entry in self.ticket_info],
+            }
+        )
 
 
 class IssuedItem(Struct, frozen=True, kw_only=True):
@@ -220,11 +223,11 @@ class IssueReply(Struct, frozen=True, kw_only=True):
 
 def _ticket_data(payload: Payload) -> tuple[IssuedItem, ...] | None:
     try:
-        return tuple(IssuedItem.from_payload(entry) for entry in objects(payload, "TicketData"))
+        return tuple(map(IssuedItem.from_payload, objects(payload, "TicketData")))
     except UnreadableReply:
         return None
 
 
-def _present(**fields: object) -> dict[str, object]:
+def _present(fields: Mapping[str, object]) -> dict[str, object]:
     """Leave out what is absent."""
     return {name: value for name, value in fields.items() if value is not None}

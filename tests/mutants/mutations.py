@@ -488,8 +488,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _issuance(
         "one answer during an outage of queries opens an order of several parts",
         "next_step",
-        "    return first and unsent and state.evidence.second is None\n",
-        "    return first and unsent and state.evidence.first is None\n",
+        "    return unsent and state.history.phase is Phase.PLANNED and state.evidence.second is None\n",
+        "    return unsent and state.history.phase is Phase.PLANNED and state.evidence.first is None\n",
         "next_step",
     ),
     _issuance(
