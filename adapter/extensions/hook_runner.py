@@ -13,9 +13,9 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 from adapter.errors import HookFailed
 from adapter.extensions.bounded_threads import BudgetedWorkers
@@ -28,6 +28,7 @@ from adapter.issuance.plan import Part
 from adapter.values import replace
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 BUDGET_SECONDS: Final = 2.0
 """Default time limit of all merchants' hooks of one order together."""
@@ -67,6 +68,7 @@ class HookRunner:
         self._plugins = plugins
         self._implementations = plugins.implementations
         self._merchant_hooks = plugins.merchant_hooks
+        self._built_in_hooks = OrderHooks(plugins.implementations, HookCalls(self.counters))
         self._parse_default = parse_default
         self._watch_job = watch_job
         self._on_observer_failure = on_observer_failure or log_failure
@@ -94,7 +96,7 @@ class HookRunner:
 
         Raises HookFailed, or the order error of the default parser or of a plugin, such as Unreadable.
         """
-        parsed = await self._run_order_hooks(("parse_order",), partial(OrderHooks.parse, record=record))
+        parsed = await self._run_order_hooks(("parse_order",), OrderHooks.parse, record)
         order = self._parse_default(record) if parsed is None else parsed
         if isinstance(order, Order) and order.received_at is None:
             return replace(order, received_at=record.timestamp)
@@ -105,25 +107,21 @@ class HookRunner:
 
         Raises HookFailed, UnmappedItem and the other order errors of mapping, and what `plan` raises.
         """
-        return await self._run_order_hooks(
-            ("accept_order", "map_item", "shape_issue"), partial(OrderHooks.prepare, order=order, plan=plan)
-        )
+        return await self._run_order_hooks(("accept_order", "map_item", "shape_issue"), OrderHooks.prepare, order, plan)
 
     async def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
         """Return the shaped parts only: for an order that may have been sent, whose numbers must be known first.
 
         Raises as `prepare` does.
         """
-        return await self._run_order_hooks(
-            ("map_item", "shape_issue"), partial(OrderHooks.parts, order=order, plan=plan)
-        )
+        return await self._run_order_hooks(("map_item", "shape_issue"), OrderHooks.parts, order, plan)
 
     async def accept(self, order: Order) -> Skip | None:
         """Return whether to skip the order: called alone, once it is certain that nothing was sent.
 
         Raises as `prepare` does.
         """
-        return await self._run_order_hooks(("accept_order",), partial(OrderHooks.accept, order=order))
+        return await self._run_order_hooks(("accept_order",), OrderHooks.accept, order)
 
     @property
     def has_observers(self) -> bool:
@@ -153,20 +151,20 @@ class HookRunner:
         self._order_workers.close()
         self._observers.close()
 
-    async def _run_order_hooks(self, hooks: tuple[str, ...], run: Callable[[OrderHooks], T]) -> T:
+    async def _run_order_hooks(self, hooks: tuple[str, ...], run: Callable[[OrderHooks, *Ts], T], *given: *Ts) -> T:
         """Run all these hooks as one job in a worker thread; on the loop if only built-in plugins have them."""
-        if self._watch_job is None:
-            return await self._run_job(hooks, run, self.counters)
-        with self._watch_job(self.counters) as counters:
-            return await self._run_job(hooks, run, counters)
-
-    async def _run_job(self, hooks: tuple[str, ...], run: Callable[[OrderHooks], T], counters: HookCounters) -> T:
-        calls = HookCalls(counters)
-        order_hooks = OrderHooks(self._implementations, calls)
-        if self._merchant_hooks.isdisjoint(hooks):
-            return run(order_hooks)
-        timed_out = partial(calls.timed_out, self._order_workers.budget_seconds)
-        return await self._order_workers.run(partial(run, order_hooks), timed_out=timed_out, at_work=calls.at_work)
+        on_loop = self._merchant_hooks.isdisjoint(hooks)
+        if on_loop and self._watch_job is None:
+            return run(self._built_in_hooks, *given)  # no thread is abandoned here, so orders can share it
+        with nullcontext(self.counters) if self._watch_job is None else self._watch_job(self.counters) as counters:
+            calls = HookCalls(counters)
+            order_hooks = OrderHooks(self._implementations, calls)
+            if on_loop:
+                return run(order_hooks, *given)
+            timed_out = partial(calls.timed_out, self._order_workers.budget_seconds)
+            return await self._order_workers.run(
+                lambda: run(order_hooks, *given), timed_out=timed_out, at_work=calls.at_work
+            )
 
     async def _notify(self, observer: Implementation, outcome: OrderOutcome) -> None:
         calls = HookCalls(self.counters)

@@ -195,7 +195,7 @@ def try_call(
 
 def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
     if implementation.built_in:  # the adapter's own: type-checked, and a failure is a bug of the adapter
-        return implementation.function(*(given[name] for name in implementation.arguments))
+        return implementation.function(*[given[name] for name in implementation.arguments])
     answer, problem = try_call(implementation, given, check)
     if problem is None:
         return answer

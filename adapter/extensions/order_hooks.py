@@ -65,10 +65,10 @@ class OrderHooks(Struct, frozen=True):
     def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
         """The order's parts, mapped, planned, shaped and normalised."""
         mapped = [normalised_item(item) for line in order.lines for item in self._map(order, line)]
-        parts = plan(order, tuple(item for item, _ in mapped))
-        if changes := tuple(change for _, changes in mapped for change in changes):
+        parts = plan(order, tuple([item for item, _ in mapped]))
+        if changes := tuple([change for _, changes in mapped for change in changes]):
             parts = (replace(parts[0], changes=changes), *parts[1:])
-        return tuple(self._shape(order, part) for part in parts)
+        return tuple([self._shape(order, part) for part in parts])
 
     def _map(self, order: Order, line: Line) -> Sequence[TicketItem]:
         plugin, answer = self._first("map_item", None, order=order, line=line)
