@@ -59,14 +59,14 @@ class KnownNumbers:
     def add_candidate(self, merchant_id: str, trade_no: TradeNo) -> None:
         """Add a candidate: ECTicket should know this number."""
         numbers = self._of(merchant_id)
+        same_kind = {each: unseen for each, unseen in numbers.unconfirmed.items() if each.kind is trade_no.kind}
+        full = len(same_kind) >= UNCONFIRMED_KEPT
+        if full and not any(same_kind.values()):
+            return
         if trade_no in numbers.dropped or trade_no in numbers.confirmed or trade_no in numbers.unconfirmed:
             return
-        same_kind = [each for each in numbers.unconfirmed if each.kind is trade_no.kind]
-        if len(same_kind) >= UNCONFIRMED_KEPT:
-            unseen = max(same_kind, key=lambda each: numbers.unconfirmed[each])
-            if not numbers.unconfirmed[unseen]:
-                return
-            del numbers.unconfirmed[unseen]
+        if full:
+            del numbers.unconfirmed[max(same_kind, key=same_kind.__getitem__)]
         numbers.unconfirmed[trade_no] = 0
 
     def record_known(self, merchant_id: str, trade_no: TradeNo, *, not_known: Iterable[TradeNo] = ()) -> None:
