@@ -66,12 +66,14 @@ class MerchantBook:
         self._monotonic = monotonic
         self._loaded_at = float("-inf")
         self._known: Mapping[str, Merchant] = {}
+        self._ids: tuple[str, ...] = ()
         self._problems: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
         """All merchants for which the adapter can issue, sorted."""
-        return tuple(sorted(self._current()))
+        self._current()
+        return self._ids
 
     def find(self, merchant_id: str) -> Merchant | None:
         """The merchant with its current keys, or None if there is none of that id."""
@@ -111,6 +113,7 @@ class MerchantBook:
             # The files may be half-written now: for these merchants the keys that were read last are used.
             kept = {key: merchant for key, merchant in self._known.items() if key in reading.unread}
             self._known = self._with_retired({**kept, **reading.known}, now)
+            self._ids = tuple(sorted(self._known))
             self._problems = reading.problems
         return self._known
 
