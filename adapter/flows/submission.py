@@ -150,13 +150,13 @@ class SubmissionRun:
         self._on_difference = on_difference
         self._check_items = check_items
         self._holds = holds or Holds(now)
-        never_sent = unverified is None and not parts_done and not any(state.possibly_sent for state in states)
+        possibly_sent = [state for state in states if state.possibly_sent]
+        for state in possibly_sent:
+            self._numbers.may_have_sent(state.part.trade_no)
+        never_sent = unverified is None and not parts_done and not possibly_sent
         self._item_check_due = check_items is not None and never_sent
         self._unissuable: InvalidOrder | None = None
-        self._announced: set[TradeNo] = set()
-        for state in self._states:
-            if state.possibly_sent:
-                self._numbers.may_have_sent(state.part.trade_no)
+        self._announced: set[int] = set()
 
     async def run(self) -> RunResult:
         """Work until every part has a result, or the whole order is skipped or invalid.
@@ -169,10 +169,10 @@ class SubmissionRun:
                 await self._perform(step)
             elif (result := await self._check_before_sending(step.index)) is not None:
                 return result
-        parts = tuple(
+        parts = [
             PartResult(state=state, action=self._final_action(index, state)) for index, state in enumerate(self._states)
-        )
-        return RunResult(parts=parts, unverified=self._unverified, lacks_known_number=self._lacks_known_number)
+        ]
+        return RunResult(parts=tuple(parts), unverified=self._unverified, lacks_known_number=self._lacks_known_number)
 
     def _held_until(self) -> datetime | None:
         """Before when no Issue call may be sent because an operator holds the merchant; None if one may be sent."""
@@ -264,42 +264,56 @@ class SubmissionRun:
 
     def _observe_last_accepted(self) -> None:
         """Report to parts in doubt when QueryIssueResult last knew a number of this merchant, which saves a probe."""
-        if not any(state.possibly_sent for state in self._states):
+        possibly_sent = [index for index, state in enumerate(self._states) if state.possibly_sent]
+        if not possibly_sent:
             return
         accepted = self._ecticket.last_accepted(self._merchant.merchant_id)
         if accepted is None:
             return
         fact = LastAccepted(at=accepted)
         self._previous_mappings = self._previous_mappings.observe(None, fact, self._now())
-        for index, state in enumerate(self._states):
-            if state.possibly_sent:
-                self._states[index] = observe(state, fact, self._now())
+        for index in possibly_sent:
+            self._states[index] = observe(self._states[index], fact, self._now())
 
     async def _perform(self, step: Step) -> None:
-        match step.action:
-            case Finish() | Defer() | Park():
-                self._conclude(step.index, step.action)
-            case Send() if (park := self._park_if_invalid(step.index)) is not None:
-                self._conclude(step.index, park)
+        index, action, state = step.index, step.action, self._states[step.index]
+        result: CallResult
+        match action:
+            case Send():
+                park = self._park_if_invalid(index)
+                if park is None and (other := await self._numbers.other_sender(state.part.trade_no)) is not None:
+                    park = self._park_number_of_other_order(index, other)
+                if park is not None:
+                    self._conclude(index, park)
+                    return
+                result = await self._send(index)
+            case Query():
+                result = await self._query(state.part.trade_no)
+            case ControlQuery():
+                result = await self._control(state.part.trade_no.kind)
+            case Probe():
+                result = await self._probe(state)
             case Wait(until=until):
                 await self._sleep(max(0.0, (until - self._now()).total_seconds()))
-            case Send() if (other := await self._numbers.other_sender(self._trade_no(step.index))) is not None:
-                self._conclude(step.index, self._park_number_of_other_order(step.index, other))
-            case action:
-                result = await self._do(action, self._states[step.index])
-                other = (
-                    await self._numbers.other_order(self._trade_no(step.index)) if isinstance(result, Known) else None
-                )
-                if other is not None:
-                    self._conclude(step.index, self._park_number_of_other_order(step.index, other))
-                    return
-                state = self._states[step.index] = observe(self._states[step.index], result, self._now())
-                if state.phase is Phase.IN_DOUBT or _log.isEnabledFor(logging.DEBUG):
-                    self._log_answer(action, state)
-                self._note_known(state)
-                if self._unverified is None and issued_before(state):
-                    self._unverified = Unverified(issued_before=True)
-                    self._states = mark_possibly_sent(self._states, self._now())
+                return
+            case Finish() | Defer() | Park():
+                self._conclude(index, action)
+                return
+        other = await self._numbers.other_order(state.part.trade_no) if isinstance(result, Known) else None
+        if other is not None:
+            self._conclude(index, self._park_number_of_other_order(index, other))
+        else:
+            self._observe(index, action, result)
+
+    def _observe(self, index: int, action: Action, result: CallResult) -> None:
+        """Record what a call means for its part, and for the order."""
+        state = self._states[index] = observe(self._states[index], result, self._now())
+        if state.phase is Phase.IN_DOUBT or _log.isEnabledFor(logging.DEBUG):
+            self._log_answer(action, state)
+        self._note_known(state)
+        if self._unverified is None and issued_before(state):
+            self._unverified = Unverified(issued_before=True)
+            self._states = mark_possibly_sent(self._states, self._now())
 
     def _log_answer(self, action: Action, state: PartState) -> None:
         """Log what a call has changed."""
@@ -350,7 +364,7 @@ class SubmissionRun:
         state, number = self._states[index], self._trade_no(index)
         if isinstance(action, Finish):
             self._numbers.failed(number)
-        elif number in self._announced and not state.possibly_sent:
+        elif index in self._announced and not state.possibly_sent:
             self._numbers.never_sent(number)
         self._states[index] = conclude(state, action)
         self._final_actions[index] = action
@@ -363,18 +377,6 @@ class SubmissionRun:
         remember = self._known.record_known if recovered else self._known.add_candidate
         remember(self._merchant.merchant_id, state.part.trade_no)
         self._numbers.submitted(state.part.trade_no, recovered=recovered)
-
-    async def _do(self, action: Action, state: PartState) -> CallResult:
-        match action:
-            case Send():
-                return await self._send(state)
-            case Query():
-                return await self._query(state.part.trade_no)
-            case ControlQuery():
-                return await self._control(state.part.trade_no.kind)
-            case Probe():
-                return await self._probe(state)
-        raise TypeError(f"{type(action).__name__} is no call")
 
     async def _query_candidate(self, query: CandidateQuery, state: PartState) -> QueryAnswer:
         match query:
@@ -392,11 +394,12 @@ class SubmissionRun:
             raise MerchantHeld(f"Merchant {self._merchant.merchant_id} is held; nothing was sent.", until=until)
         self._authorize_send()
 
-    async def _send(self, state: PartState) -> CallResult:
+    async def _send(self, index: int) -> CallResult:
+        state = self._states[index]
         if (until := self._held_until()) is not None:
             return IssuingHeld(until=until)
         if self._numbers.may_have_sent(state.part.trade_no):
-            self._announced.add(state.part.trade_no)
+            self._announced.add(index)
         try:
             reply = await self._ecticket.issue(
                 self._merchant,

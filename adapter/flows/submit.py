@@ -439,10 +439,11 @@ class SubmitStage:
         ready = await self._hook_runner.prepare(order, self._plan)
         if isinstance(ready, Skip):
             return ready
-        for change in (change for part in ready for change in part.changes):
-            self._observer.normalised(change.field, change.kind)
+        for part in ready:
+            for change in part.changes:
+                self._observer.normalised(change.field, change.kind)
         self._check(ready)
-        states = tuple(initial_state(part, first_seen_at=first_seen) for part in ready)
+        states = tuple([initial_state(part, first_seen_at=first_seen) for part in ready])
         return _InitialState(states=states, unverified=None)
 
     async def _replan(

@@ -712,7 +712,9 @@ def issuance_fields(order_ref: OrderRef, part: Part, *, ticket_trade_no: str | N
         "issue_type": _ISSUE_TYPE_NAMES[part.request.issue_type],
         "part": part.number,
         "parts": part.of,
-        "items": tuple({"item_no": item.item_no, "name": item.name, "quantity": item.quantity} for item in part.items),
+        "items": tuple(
+            [{"item_no": item.item_no, "name": item.name, "quantity": item.quantity} for item in part.items]
+        ),
         "ticket_count": part.ticket_count,
         "ticket_trade_no": ticket_trade_no,
     }
