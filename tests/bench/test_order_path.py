@@ -8,7 +8,6 @@ from types import FrameType
 
 import pytest
 
-import adapter
 from benchmarks import order_path
 
 
@@ -19,7 +18,7 @@ async def test_a_plain_order_passes_few_files() -> None:
     assert [aim.what for aim in report.aims if not aim.met] == []
 
 
-async def test_an_order_makes_no_frozen_dataclasses_but_those_that_plugins_see(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plain_order_makes_no_frozen_dataclasses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen dataclass takes five times as long to make as a struct (decision 39)."""
     made: set[type] = set()
     note = order_path.Trace._note
@@ -33,9 +32,8 @@ async def test_an_order_makes_no_frozen_dataclasses_but_those_that_plugins_see(m
     await order_path.trace()
 
     assert sys.getprofile() is None
-    public = {getattr(adapter, name) for name in adapter.__all__}
     frozen = {
         made_type for made_type in made if is_dataclass(made_type) and made_type.__setattr__ is not object.__setattr__
     }
-    assert {made_type.__name__ for made_type in frozen - public} == set()
-    assert adapter.OrderOutcome in made
+    assert {made_type.__name__ for made_type in frozen} == set()
+    assert made  # such as the boxes of packing
