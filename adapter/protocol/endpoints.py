@@ -6,7 +6,7 @@ path.
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum, unique
+from enum import StrEnum, unique
 
 STAGE_URL = "https://ecticket-stage.ecpay.com.tw"
 """ECPay's test host; the public test merchants exist only here."""
@@ -26,7 +26,7 @@ class Family(StrEnum):
 
 
 @unique
-class Endpoint(Enum):
+class Endpoint(StrEnum):
     """An endpoint of ECTicket; the value is ECPay's name for it."""
 
     ISSUE = "Issue"

@@ -63,6 +63,7 @@ _ENDPOINTS: Mapping[str, Collection[Endpoint]] = {
     "reconcile": (Endpoint.ORDER_DETAIL, Endpoint.QUERY_ISSUE_RESULT),
 }
 """The endpoints that each stage calls."""
+_ENDPOINT_LABELS = {endpoint: endpoint.name.lower() for endpoint in Endpoint}
 _REPORTS = {"collect": ReportType.TICKETS, "reconcile": ReportType.ORDERS}
 """The reports that each stage downloads."""
 _PARKING = {
@@ -86,14 +87,14 @@ class _ByMerchant(Generic[_Metric]):
         self._is_configured = is_configured
         self._series: dict[tuple[str, ...], _Metric] = {}
 
-    def of(self, merchant_id: str, *labels: str) -> _Metric:
-        """The series of this merchant and of the other labels."""
-        series = self._series.get((merchant_id, *labels))
+    def of(self, *labels: str) -> _Metric:
+        """The series of these labels, the merchant's first."""
+        series = self._series.get(labels)
         if series is not None:
             return series
-        if not self._is_configured(merchant_id):  # it may be configured later, so this is not kept
-            return self._metric.labels(OTHER_MERCHANT, *labels)
-        series = self._series[merchant_id, *labels] = self._metric.labels(merchant_id, *labels)
+        if not self._is_configured(labels[0]):  # it may be configured later, so this is not kept
+            return self._metric.labels(OTHER_MERCHANT, *labels[1:])
+        series = self._series[labels] = self._metric.labels(*labels)
         return series
 
     def begin(self, merchant_ids: Iterable[str], *values: Iterable[str]) -> None:
@@ -289,7 +290,7 @@ class ProviderMetrics:
     def begin(self, stage: str, merchant_ids: Collection[str]) -> None:
         """Begin the series of the calls that a stage makes for these merchants."""
         for endpoint in _ENDPOINTS.get(stage, ()):
-            name = endpoint.name.lower()
+            name = _ENDPOINT_LABELS[endpoint]
             only_reports = set() if endpoint is Endpoint.ORDER_DETAIL else {CallOutcome.NOT_STORED}
             self._calls.begin(merchant_ids, (name,), set(CallOutcome) - only_reports)
             self._waited.begin(merchant_ids, (name,))
@@ -303,8 +304,8 @@ class ProviderMetrics:
             self._download_seconds.labels(kind)
 
     def call_finished(self, call: CallFinished) -> None:
-        endpoint = call.endpoint.name.lower()
-        self._calls.of(call.merchant_id, endpoint, call.outcome.value).inc()
+        endpoint = _ENDPOINT_LABELS[call.endpoint]
+        self._calls.of(call.merchant_id, endpoint, call.outcome).inc()
         self._waited.of(call.merchant_id, endpoint).inc(call.waited_seconds)
         self._seconds(endpoint).observe(call.seconds)
 
