@@ -23,10 +23,10 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from math import inf
 from time import monotonic
-from typing import NamedTuple
 
 import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from msgspec import Struct
 
 from adapter.errors import SettingsError
 from adapter.provider.proxy import Proxy, open_tunnel
@@ -52,7 +52,7 @@ Origin = tuple[str, str, int]
 """Scheme, host and port."""
 
 
-class WholeAnswer(NamedTuple):
+class WholeAnswer(Struct, frozen=True, kw_only=True):
     """An answer with its whole body, as it was received."""
 
     status: int
@@ -109,7 +109,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
                 if len(response.unread) > max_bytes:
                     raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
                 if response.complete:
-                    return WholeAnswer(response.status, response.headers, bytes(response.unread))
+                    return WholeAnswer(status=response.status, headers=response.headers, body=bytes(response.unread))
                 connection.resume_reading()
         finally:
             connection.close_unless_complete(response)

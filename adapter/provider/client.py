@@ -106,6 +106,7 @@ class _Call(Struct, frozen=True, kw_only=True):
     """One call to ECTicket; `subject` is suspect if its envelope is rejected, and None for a control query."""
 
     merchant: Merchant
+    channel: MerchantChannel
     endpoint: Endpoint
     payload: Mapping[str, object]
     purpose: Purpose
@@ -113,7 +114,7 @@ class _Call(Struct, frozen=True, kw_only=True):
     authorize_send: Callable[[], None]
 
     def __repr__(self) -> str:
-        return repr_without(self, "payload")
+        return repr_without(self, "payload", "channel")
 
     def __str__(self) -> str:
         about = "a control number" if self.subject is None else self.subject
@@ -220,6 +221,7 @@ class EcticketClient:
         """
         call = _Call(
             merchant=merchant,
+            channel=self._channel(merchant.merchant_id),
             endpoint=Endpoint.ISSUE,
             payload=request.to_payload(),
             purpose=Purpose.SUBMIT,
@@ -229,7 +231,7 @@ class EcticketClient:
         with _Observed(call, self._observer, self._clock) as timing:
             reply = self._read(call, await self._send(call, timing), IssueReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, request.trade_no)
-            self._channel(merchant.merchant_id).issue_answered(reply.rtn_code)
+            call.channel.issue_answered(reply.rtn_code)
             return reply
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
@@ -240,7 +242,7 @@ class EcticketClient:
             reply = self._read(call, answer, ResultReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, trade_no)
             if reply.rtn_code == RTN_OK:
-                self._channel(merchant.merchant_id).note_accepted_query(answer)
+                call.channel.note_accepted_query(answer)
             return reply
 
     async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply:
@@ -257,6 +259,7 @@ class EcticketClient:
         """Query a listed product; raises as `query` does."""
         call = _Call(
             merchant=merchant,
+            channel=self._channel(merchant.merchant_id),
             endpoint=Endpoint.QUERY_ITEM_INFO,
             payload=ItemRequest(merchant_id=merchant.merchant_id, item_no=item_no).to_payload(),
             purpose=purpose,
@@ -297,6 +300,7 @@ class EcticketClient:
         """
         call = _Call(
             merchant=merchant,
+            channel=self._channel(merchant.merchant_id),
             endpoint=Endpoint.ORDER_DETAIL,
             payload=request.to_payload(),
             purpose=Purpose.CONFIRM,
@@ -322,19 +326,19 @@ class EcticketClient:
         download: ReportDownload | None = None,
     ) -> HttpAnswer:
         """Pass the breaker and the limiter, seal the call, send it, and classify the answer's status."""
-        channel = self._channel(call.merchant.merchant_id)
+        channel = call.channel
         if channel.needs_probe():
-            await self._probe(channel, call)
+            await self._probe(call)
         if not channel.limiter.acquire_at_once(call.purpose):
             await channel.limiter.acquire(call.purpose)
         try:
             channel.raise_if_breaker_open()
             if download is None:
-                return self._checked(channel, call, await self._sealed_and_sent(call, timing, headers))
+                return self._checked(call, await self._sealed_and_sent(call, timing, headers))
         finally:
             channel.limiter.release(call.purpose)
         # A download may take half an hour, and must not hold a slot that an Issue call needs.
-        return self._checked(channel, call, await self._sealed_and_sent(call, timing, headers, download))
+        return self._checked(call, await self._sealed_and_sent(call, timing, headers, download))
 
     def _sealed_and_sent(
         self, call: _Call, timing: _Observed, headers: Headers, download: ReportDownload | None = None
@@ -352,13 +356,13 @@ class EcticketClient:
             download=download,
         )
 
-    def _checked(self, channel: MerchantChannel, call: _Call, answer: HttpAnswer) -> HttpAnswer:
+    def _checked(self, call: _Call, answer: HttpAnswer) -> HttpAnswer:
         """Return an answer with status 200, and raise the error that any other one means."""
         error = classify(answer, what=call, limits=self._limits, clock=self._clock.now)
         if error is None:
             return answer
         if answer.status == HTTPStatus.FORBIDDEN and isinstance(error, Throttled) and call.endpoint in _LOCKS_OUT:
-            channel.lock_out(error.retry_at)
+            call.channel.lock_out(error.retry_at)
         if isinstance(error, NotAccepted):
             self._note_not_accepted(call, f"HTTP {answer.status}")
         raise error
@@ -383,23 +387,24 @@ class EcticketClient:
             self._note_not_accepted(call, f"TransCode {response.trans_code}")
             code = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
             raise NotAccepted(f"{call} was not accepted: {code.rstrip('.')}. Keys, clock or this content are wrong.")
-        self._channel(call.merchant.merchant_id).accepted()
+        call.channel.accepted()
         return response.payload
 
     def _as_it_is_now(self, merchant: Merchant) -> Merchant:
         """Return the merchant with its current keys."""
         return merchant if self._current_keys is None else self._current_keys(merchant.merchant_id) or merchant
 
-    async def _probe(self, channel: MerchantChannel, call: _Call) -> None:
+    async def _probe(self, call: _Call) -> None:
         """Send a control query to find out whether ECTicket accepts this merchant's envelopes again.
 
         Raises:
             BreakerOpen: it does not, or no answer came.
         """
+        channel = call.channel
         probe = channel.begin_probe()
         accepted: bool | None = None
         try:
-            await self._probe_accepted(channel, self._control_call(call.merchant, TradeNoKind.MERCHANT, call.purpose))
+            await self._probe_accepted(self._control_call(call.merchant, TradeNoKind.MERCHANT, call.purpose))
             accepted = True
         except CallError as still:
             accepted = False
@@ -408,19 +413,20 @@ class EcticketClient:
         finally:
             channel.end_probe(probe, accepted=accepted)
 
-    async def _probe_accepted(self, channel: MerchantChannel, probe: _Call) -> None:
+    async def _probe_accepted(self, probe: _Call) -> None:
         """Send a control query past the breaker; any readable answer with TransCode 1 is enough."""
         with _Observed(probe, self._observer, self._clock) as timing:
-            await channel.limiter.acquire(probe.purpose)
+            await probe.channel.limiter.acquire(probe.purpose)
             try:
                 answer = await self._sealed_and_sent(probe, timing, _HEADERS_HTML)
-                self._open(probe, self._checked(channel, probe, answer))
+                self._open(probe, self._checked(probe, answer))
             finally:
-                channel.limiter.release(probe.purpose)
+                probe.channel.limiter.release(probe.purpose)
 
     def _query_call(self, merchant: Merchant, trade_no: TradeNo, purpose: Purpose, *, subject: str | None) -> _Call:
         return _Call(
             merchant=merchant,
+            channel=self._channel(merchant.merchant_id),
             endpoint=Endpoint.QUERY_ISSUE_RESULT,
             payload=ResultRequest(merchant_id=merchant.merchant_id, trade_no=trade_no).to_payload(),
             purpose=purpose,
@@ -449,7 +455,7 @@ class EcticketClient:
         whose orders are accepted, so what it rejects must not stop them.
         """
         if call.endpoint in _STOPS_ORDERS:
-            self._channel(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject, code)
+            call.channel.not_accepted(call.endpoint.value, call.subject, code)
 
     def _channel(self, merchant_id: str) -> MerchantChannel:
         channel = self._channels.get(merchant_id)
