@@ -50,8 +50,8 @@ class HookRunner:
     """Calls the hooks of all plugins of this process.
 
     `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` gets
-    every failure of an observer; by default it is logged. `watch_job` surrounds the hooks of one order, and may replace
-    the counters of their calls.
+    every failure of an observer; by default it is logged. `watch_job` may surround the hooks of one order, and
+    replace the counters of their calls.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class HookRunner:
         budget_seconds: float = BUDGET_SECONDS,
         threads: int = THREADS,
         on_observer_failure: Callable[[HookFailed], None] | None = None,
-        watch_job: Callable[[HookCounters], AbstractContextManager[HookCounters]] | None = None,
+        watch_job: Callable[[HookCounters], AbstractContextManager[HookCounters] | None] | None = None,
     ) -> None:
         self.counters = HookCounters()
         self._plugins = plugins
@@ -154,9 +154,10 @@ class HookRunner:
     async def _run_order_hooks(self, hooks: tuple[str, ...], run: Callable[[OrderHooks, *Ts], T], *given: *Ts) -> T:
         """Run all these hooks as one job in a worker thread; on the loop if only built-in plugins have them."""
         on_loop = self._merchant_hooks.isdisjoint(hooks)
-        if on_loop and self._watch_job is None:
+        watched = None if self._watch_job is None else self._watch_job(self.counters)
+        if on_loop and watched is None:
             return run(self._built_in_hooks, *given)  # no thread is abandoned here, so orders can share it
-        with nullcontext(self.counters) if self._watch_job is None else self._watch_job(self.counters) as counters:
+        with watched or nullcontext(self.counters) as counters:
             calls = HookCalls(counters)
             order_hooks = OrderHooks(self._implementations, calls)
             if on_loop:

@@ -1,16 +1,16 @@
 """Wraps the calls to ECTicket: one span for what a flow asked for, and one below it for each HTTP request.
 
+Where nothing is recorded, the caller awaits the call itself: of a hundred orders, ninety-nine may be so.
+
 The context is not sent to ECTicket: it is another company's service, and a trace id would tell it how orders belong
 together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 from opentelemetry.trace import Span, SpanKind
@@ -22,7 +22,7 @@ from adapter.protocol.query_issue_result import ResultReply
 from adapter.provider.client import Purpose
 from adapter.provider.exchange import AnswerDownload, Exchange, Headers
 from adapter.provider.http_status import HttpAnswer
-from adapter.tracing.spans import Attributes, Spans, is_recording, mark_failed
+from adapter.tracing.spans import Attributes, CurrentSpan, Spans, is_recording, mark_failed
 
 _ERROR_STATUS = 400
 
@@ -39,48 +39,52 @@ class TracedEcticket:
         self._ecticket = ecticket
         self._spans = spans
 
-    async def issue(
+    def issue(
         self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
-    ) -> IssueReply:
+    ) -> Coroutine[Any, Any, IssueReply]:
         """Issue in a span; see `EcticketClient.issue`."""
-        if not is_recording():
-            return await self._ecticket.issue(merchant, request, subject=subject, authorize_send=authorize_send)
-        with self._call("issue", merchant, trade_no=request.trade_no) as span:
-            reply = await self._ecticket.issue(merchant, request, subject=subject, authorize_send=authorize_send)
-            _answered(span, reply)
-            return reply
+        reply = self._ecticket.issue(merchant, request, subject=subject, authorize_send=authorize_send)
+        return self._issue(reply, merchant, request.trade_no) if is_recording() else reply
 
-    async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
+    async def _issue(self, reply: Awaitable[IssueReply], merchant: Merchant, trade_no: TradeNo) -> IssueReply:
+        with self._call("issue", merchant, trade_no=trade_no) as span:
+            answered = await reply
+            _answered(span, answered)
+            return answered
+
+    def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> Coroutine[Any, Any, ResultReply]:
         """Query in a span; see `EcticketClient.query`."""
-        if not is_recording():
-            return await self._ecticket.query(merchant, trade_no, purpose=purpose)
-        with self._call("query", merchant, trade_no=trade_no) as span:
-            reply = await self._ecticket.query(merchant, trade_no, purpose=purpose)
-            _answered(span, reply)
-            if reply.status is not None:
-                span.set_attribute("ecticket.issuance.status", reply.status.name.lower())
-            return reply
+        reply = self._ecticket.query(merchant, trade_no, purpose=purpose)
+        return self._query(reply, merchant, trade_no) if is_recording() else reply
 
-    async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply:
+    async def _query(self, reply: Awaitable[ResultReply], merchant: Merchant, trade_no: TradeNo) -> ResultReply:
+        with self._call("query", merchant, trade_no=trade_no) as span:
+            answered = await reply
+            _answered(span, answered)
+            if answered.status is not None:
+                span.set_attribute("ecticket.issuance.status", answered.status.name.lower())
+            return answered
+
+    def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> Coroutine[Any, Any, ResultReply]:
         """Query a random number in a span; see `EcticketClient.control`."""
-        if not is_recording():
-            return await self._ecticket.control(merchant, kind, purpose=purpose)
+        reply = self._ecticket.control(merchant, kind, purpose=purpose)
+        return self._control(reply, merchant) if is_recording() else reply
+
+    async def _control(self, reply: Awaitable[ResultReply], merchant: Merchant) -> ResultReply:
         with self._call("control query", merchant) as span:
-            reply = await self._ecticket.control(merchant, kind, purpose=purpose)
-            _answered(span, reply)
-            return reply
+            answered = await reply
+            _answered(span, answered)
+            return answered
 
     def last_accepted(self, merchant_id: str) -> datetime | None:
         """See `EcticketClient.last_accepted`."""
         return self._ecticket.last_accepted(merchant_id)
 
-    @contextmanager
-    def _call(self, name: str, merchant: Merchant, *, trade_no: TradeNo | None = None) -> Iterator[Span]:
+    def _call(self, name: str, merchant: Merchant, *, trade_no: TradeNo | None = None) -> CurrentSpan:
         attributes: dict[str, str] = {"ecticket.merchant_id": merchant.merchant_id}
         if trade_no is not None:
             attributes["ecticket.trade_no"] = trade_no.value
-        with self._spans.child(name, attributes=attributes) as span:
-            yield span
+        return self._spans.child(name, attributes=attributes)
 
 
 def _answered(span: Span, reply: _Reply) -> None:
@@ -100,7 +104,7 @@ class TracedExchange:
         """As `Exchange.base_url`."""
         return self._exchange.base_url
 
-    async def post(
+    def post(
         self,
         path: str,
         body: bytes,
@@ -110,10 +114,9 @@ class TracedExchange:
         authorize_send: Callable[[], None],
         what: object,
         download: AnswerDownload | None = None,
-    ) -> HttpAnswer:
+    ) -> Coroutine[Any, Any, HttpAnswer]:
         """Send it in a span, which ends with the whole answer; see `HttpExchange.post`."""
-        post = partial(
-            self._exchange.post,
+        answer = self._exchange.post(
             path,
             body,
             headers=headers,
@@ -122,8 +125,9 @@ class TracedExchange:
             what=what,
             download=download,
         )
-        if not is_recording():
-            return await post()
+        return self._post(answer, path) if is_recording() else answer
+
+    async def _post(self, answer: Awaitable[HttpAnswer], path: str) -> HttpAnswer:
         attributes = {
             "http.request.method": "POST",
             "url.full": f"{self.base_url}{path}",
@@ -131,11 +135,11 @@ class TracedExchange:
             **self._address,
         }
         with self._spans.child(f"POST {path}", kind=SpanKind.CLIENT, attributes=attributes) as span:
-            answer = await post()
-            span.set_attribute("http.response.status_code", answer.status)
-            if answer.status >= _ERROR_STATUS:
-                mark_failed(span, str(answer.status))
-            return answer
+            received = await answer
+            span.set_attribute("http.response.status_code", received.status)
+            if received.status >= _ERROR_STATUS:
+                mark_failed(span, str(received.status))
+            return received
 
     async def close(self) -> None:
         """Close the wrapped exchange."""

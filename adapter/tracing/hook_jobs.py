@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 from adapter.extensions.invocation import HookCounters
 from adapter.tracing.spans import Spans, is_recording
@@ -29,9 +29,9 @@ class HookSpans:
     def __init__(self, spans: Spans) -> None:
         self._spans = spans
 
-    def __call__(self, totals: HookCounters) -> AbstractContextManager[HookCounters]:
-        """Watch the hooks of one order; parsing runs before the order has a span."""
-        return self._watched(totals) if is_recording() else nullcontext(totals)
+    def __call__(self, totals: HookCounters) -> AbstractContextManager[HookCounters] | None:
+        """Watch the hooks of one order, if it is recorded; parsing runs before the order has a span."""
+        return self._watched(totals) if is_recording() else None
 
     @contextmanager
     def _watched(self, totals: HookCounters) -> Iterator[HookCounters]:

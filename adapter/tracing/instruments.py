@@ -17,8 +17,8 @@ from adapter.stream.stage import Stage
 
 S = TypeVar("S")
 
-HookJobs = Callable[[HookCounters], AbstractContextManager[HookCounters]]
-"""Watches one order's hooks; the calls are counted in the counters that it yields."""
+HookJobs = Callable[[HookCounters], AbstractContextManager[HookCounters] | None]
+"""Watches one order's hooks; the calls are counted in the counters that it yields. None if it does not watch it."""
 
 
 class Instruments:

@@ -22,7 +22,7 @@ from adapter.protocol.notification import CallbackKind
 from adapter.stream.port import Publisher
 from adapter.stream.records import ProducerRecord
 from adapter.strict_json import parse_json
-from adapter.tracing.spans import Attributes, SpanOrigin, Spans, current, headers_with, mark_failed
+from adapter.tracing.spans import Attributes, CurrentSpan, SpanOrigin, Spans, headers_with, mark_failed
 from adapter.tracing.trace_ids import notifications_trace_id, trace_with_id
 from adapter.values import replace
 
@@ -80,7 +80,7 @@ class TracedPublisher:
         span = self._spans.begin(
             f"publish {producer_record.topic}", origin, kind=SpanKind.PRODUCER, attributes=_of_record(producer_record)
         )
-        with current(span):
+        with CurrentSpan(span):
             headers = headers_with(producer_record, span.get_span_context())
             await self._publisher.publish(replace(producer_record, headers=headers))
 

@@ -8,16 +8,14 @@ hours or days cannot be read, and no backend keeps them together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from functools import partial
 from importlib.metadata import version
 from random import getrandbits
 from typing import NamedTuple, TypeVar
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.trace import (
@@ -31,7 +29,6 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     TraceState,
-    get_current_span,
     set_span_in_context,
 )
 
@@ -70,11 +67,16 @@ def harmless(work: Callable[[], T], otherwise: T) -> T:
     try:
         return work()
     except Exception as error:  # noqa: BLE001  # traces observe; see the docstring
-        _log.error("span-not-recorded", exc_info=error)
+        _log_not_recorded(error)
         return otherwise
 
 
+def _log_not_recorded(error: Exception) -> None:
+    _log.error("span-not-recorded", exc_info=error)
+
+
 _NO_SPAN: Span = INVALID_SPAN
+_NO_PARENT = Context()
 _recording: ContextVar[bool] = ContextVar("recording", default=False)
 
 
@@ -102,23 +104,29 @@ class Spans:
         self._now = now
         self._drops_unsampled = _drops_unsampled(provider.sampler)
 
-    def of_record(self, name: str, record: Record, *, kind: SpanKind = SpanKind.INTERNAL) -> Span:
+    def of_record(self, work: str, record: Record, *, kind: SpanKind = SpanKind.INTERNAL) -> Span:
         """Start the span of a record's work, which continues the record's trace or begins one."""
-        return harmless(lambda: self._of_record(name, record, kind), _NO_SPAN)
+        try:
+            text = traceparent_of(record.headers) if record.headers else None
+            if text is not None:
+                return self._continued(work, record, text, kind)
+            if record.topic in self._begin_at:
+                return self._first(f"{work} {record.topic}", kind)
+        except Exception as error:  # noqa: BLE001  # as in `harmless`, without its price for each order
+            _log_not_recorded(error)
+        return _NO_SPAN
 
-    def _of_record(self, name: str, record: Record, kind: SpanKind) -> Span:
-        past = context_in(record) if record.headers else None
-        if past is None:
-            return self._first(name, kind) if record.topic in self._begin_at else _NO_SPAN
-        if self._drops_unsampled and not past.trace_flags & TraceFlags.SAMPLED:
+    def _continued(self, work: str, record: Record, text: str, kind: SpanKind) -> Span:
+        if self._drops_unsampled and not _flags(text) & TraceFlags.SAMPLED:
             return _NO_SPAN
+        past = _span_context(text, record)
         age = (self._now() - _first_written_at(record)).total_seconds()
         origin = SpanOrigin(parent=past) if age <= PARENT_SECONDS else SpanOrigin(links=(Link(past),))
-        return self.begin(name, origin, kind=kind)
+        return self.begin(f"{work} {record.topic}", origin, kind=kind)
 
     def _first(self, name: str, kind: SpanKind) -> Span:
         trace_id = getrandbits(128)
-        if self._sampler.should_sample(None, trace_id, name, kind).decision is Decision.DROP:
+        if self._sampler.should_sample(_NO_PARENT, trace_id, name, kind).decision is Decision.DROP:
             return _NO_SPAN
         with trace_with_id(trace_id):
             return self.begin(name, SpanOrigin(), kind=kind)
@@ -133,46 +141,63 @@ class Spans:
         began: int | None = None,
     ) -> Span:
         """Start a span; `began` is in nanoseconds since the epoch, for one that has begun earlier."""
-        parent = Context() if origin.parent is None else context_of(origin.parent)
-        start = partial(
-            self._tracer.start_span,
-            name,
-            context=parent,
-            kind=kind,
-            attributes=attributes,
-            links=origin.links,
-            start_time=began,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
-        return harmless(start, _NO_SPAN)
+        parent = _NO_PARENT if origin.parent is None else context_of(origin.parent)
+        return self._start(name, parent, kind, attributes, origin.links, began)
 
-    @contextmanager
-    def child(self, name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes) -> Iterator[Span]:
+    def child(self, name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes) -> CurrentSpan:
         """Run a block in a child of the span in which the caller runs."""
-        span = self.begin(name, SpanOrigin(get_current_span().get_span_context()), kind=kind, attributes=attributes)
-        with current(span):
-            yield span
+        return CurrentSpan(self._start(name, get_current(), kind, attributes))
+
+    def _start(
+        self,
+        name: str,
+        parent: Context,
+        kind: SpanKind,
+        attributes: Attributes | None,
+        links: Sequence[Link] = (),
+        began: int | None = None,
+    ) -> Span:
+        try:
+            return self._tracer.start_span(
+                name,
+                context=parent,
+                kind=kind,
+                attributes=attributes,
+                links=links,
+                start_time=began,
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+        except Exception as error:  # noqa: BLE001  # as in `harmless`
+            _log_not_recorded(error)
+            return _NO_SPAN
 
 
-@contextmanager
-def current(span: Span) -> Iterator[None]:
-    """Run a block in this span, and name its trace in log lines; then end it.
+class CurrentSpan:
+    """Runs a `with` block in this span, and names its trace in log lines; then ends it.
 
     An error is recorded by its type, because its text may quote an order.
     """
-    token, recording = attach(set_span_in_context(span)), _recording.set(span.is_recording())
-    trace = span_trace_id.set(f"{span.get_span_context().trace_id:032x}")
-    try:
-        yield
-    except BaseException as error:
-        mark_failed(span, type(error).__name__)
-        raise
-    finally:
-        span_trace_id.reset(trace)
-        _recording.reset(recording)
-        detach(token)
-        span.end()
+
+    __slots__ = ("_context", "_recording", "_span", "_trace")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> Span:
+        span = self._span
+        self._context = attach(set_span_in_context(span))
+        self._recording = _recording.set(span.is_recording())
+        self._trace = span_trace_id.set(f"{span.get_span_context().trace_id:032x}")
+        return span
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            mark_failed(self._span, type(error).__name__)
+        span_trace_id.reset(self._trace)
+        _recording.reset(self._recording)
+        detach(self._context)
+        self._span.end()
 
 
 def is_recording() -> bool:
@@ -194,15 +219,21 @@ def context_of(span_context: SpanContext) -> Context:
 def context_in(record: Record) -> SpanContext | None:
     """The context in a record's headers; None without a valid one."""
     text = traceparent_of(record.headers)
-    if text is None:
-        return None
+    return None if text is None else _span_context(text, record)
+
+
+def _span_context(text: str, record: Record) -> SpanContext:
     return SpanContext(
         trace_id=int(text[3:35], 16),
         span_id=int(text[36:52], 16),
         is_remote=True,
-        trace_flags=TraceFlags(int(text[53:], 16) & _SAMPLED_AND_RANDOM),
+        trace_flags=_flags(text),
         trace_state=_trace_state(record),
     )
+
+
+def _flags(text: str) -> TraceFlags:
+    return TraceFlags(int(text[53:], 16) & _SAMPLED_AND_RANDOM)
 
 
 def _drops_unsampled(sampler: Sampler) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
 
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
@@ -18,9 +18,9 @@ from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater, Stage
 from adapter.tracing.spans import (
     Attributes,
+    CurrentSpan,
     SpanOrigin,
     Spans,
-    current,
     harmless,
     headers_with,
     mark_failed,
@@ -59,18 +59,21 @@ class TracedStage(Generic[S]):
         self._spans = spans
         self._failed: dict[tuple[str, int, int], SpanContext] = {}
 
-    async def prepare(self, record: Record) -> PreparedRecord[S]:
+    def prepare(self, record: Record) -> Coroutine[Any, Any, PreparedRecord[S]]:
         """Prepare it without a span: how long the record then waits is no work."""
-        return await self._stage.prepare(record)
+        return self._stage.prepare(record)
 
-    async def handle(self, subject: S, context: RecordContext) -> Outcome | RetryLater[S]:
-        """Process it in a span."""
+    def handle(self, subject: S, context: RecordContext) -> Coroutine[Any, Any, Outcome | RetryLater[S]]:
+        """Process it in a span, or as if there were no traces."""
+        span = self._spans.of_record("process", context.record, kind=SpanKind.CONSUMER)
+        if span.is_recording():
+            return self._recorded(subject, context, span)
+        return self._stage.handle(subject, context)
+
+    async def _recorded(self, subject: S, context: RecordContext, span: Span) -> Outcome | RetryLater[S]:
         record = context.record
-        span = self._spans.of_record(f"process {record.topic}", record, kind=SpanKind.CONSUMER)
-        if not span.is_recording():
-            return await self._stage.handle(subject, context)
         span.set_attributes({**self._attributes(record), **_of_subject(subject), **_of_event(record.headers)})
-        with current(span):
+        with CurrentSpan(span):
             try:
                 result = await self._stage.handle(subject, context)
             except LeaseLost:
@@ -85,17 +88,16 @@ class TracedStage(Generic[S]):
 
     def hand_off(self, record: Record, subject: S, context: RecordContext) -> Outcome:
         """Pass it on in a span, so that the new record has a context as young as itself."""
-        span = self._spans.of_record(f"hand off {record.topic}", record)
+        span = self._spans.of_record("hand off", record)
         return self._at_once(record, span, lambda: self._stage.hand_off(record, subject, context))
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         """Park it in a span below the failed one."""
         failed = self._failed.pop(_coordinates(record), None)
-        name = f"park {record.topic}"
         span = (
-            self._spans.of_record(name, record)
+            self._spans.of_record("park", record)
             if failed is None
-            else self._spans.begin(name, SpanOrigin(parent=failed))
+            else self._spans.begin(f"park {record.topic}", SpanOrigin(parent=failed))
         )
         mark_failed(span, type(error).__name__)
         return self._at_once(record, span, lambda: self._stage.on_error(record, error, context))
@@ -104,7 +106,7 @@ class TracedStage(Generic[S]):
         if not span.is_recording():
             return work()
         span.set_attributes({**self._attributes(record), **_of_event(record.headers)})
-        with current(span):
+        with CurrentSpan(span):
             return self._published(work(), span)
 
     def _attributes(self, record: Record) -> Attributes:
