@@ -1,8 +1,8 @@
 """What traces cost an order: CPU time of the adapter's process, without traces, with 1 % and with all orders recorded.
 
-The same parts as in `order_path`, each variant with its own engine; all take turns in the same process, so that a busy
-machine slows all of them; and only each variant's quickest quarter of turns counts, because other processes and the
-sharing of a core only add time. One order in a hundred arrives with a context of a span that is recorded. The others
+The same parts as in `order_path`, each variant with its own engine; all take turns in the same process, every other
+round in the opposite order, so that a busy machine slows all of them. The median of the differences within each round
+counts. One order in a hundred arrives with a context of a span that is recorded. The others
 begin a trace, which the variant records or not. The spans are encoded as for a collector and then discarded.
 """
 
@@ -71,10 +71,9 @@ class _Variant:
         self.seconds.append(time.process_time() - began)
 
     @property
-    def microseconds(self) -> float:
-        """Of an order, without the first turn, in which connections are made."""
-        turns = sorted(self.seconds[1:])
-        return 1e6 * statistics.mean(turns[: max(1, len(turns) // 4)]) / ORDERS
+    def microseconds(self) -> list[float]:
+        """Of an order, for each turn but the first, in which connections are made."""
+        return [1e6 * seconds / ORDERS for seconds in self.seconds[1:]]
 
 
 async def measure(*, turns: int) -> Report:
@@ -83,17 +82,23 @@ async def measure(*, turns: int) -> Report:
     async with AsyncExitStack() as stack:
         stub = stack.enter_context(Stub(delay_seconds=0, processes=1))
         variants = {name: await _variant(stack, stub.base_url, share) for name, share in _SHARES.items()}
-        for _ in range(turns + 1):
+        for turn in range(turns + 1):
             values = [order(next(numbers)) for _ in range(ORDERS)]
-            for variant in variants.values():
+            for variant in list(variants.values())[:: -1 if turn % 2 else 1]:
                 await variant.take_turn(values, range(0, ORDERS, _EVERY))
     off = variants["without traces"].microseconds
-    extra = {name: each.microseconds / off - 1 for name, each in variants.items()}
-    rows: list[dict[str, Cell]] = [
-        {"": name, "CPU µs an order": each.microseconds, "more, %": 100 * extra[name]}
+    more = {
+        name: statistics.median(
+            with_traces - without for with_traces, without in zip(each.microseconds, off, strict=True)
+        )
         for name, each in variants.items()
+    }
+    typical = statistics.median(off)
+    rows: list[dict[str, Cell]] = [
+        {"": name, "CPU µs an order": typical + extra, "more, µs": extra, "more, %": 100 * extra / typical}
+        for name, extra in more.items()
     ]
-    cost = extra["1 % recorded"]
+    cost = more["1 % recorded"] / typical
     return Report(
         title=f"The cost of traces, {turns} turns of {ORDERS} orders each",
         rows=rows,
