@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from adapter import event_loop, log, wiring
 from adapter.console_runner import ConsoleRunner
@@ -42,7 +42,6 @@ from adapter.flows.open_work import KINDS
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
-from adapter.flows.reconcile_stage import ReconcileSchedule, ReconcileStage
 from adapter.flows.report_rounds import WaitingTickets
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.collecting import CollectPolicy
@@ -86,6 +85,9 @@ from adapter.web.scraped_metrics import (
     WaitingDeliveryMetrics,
 )
 from adapter.web.server import WebServer
+
+if TYPE_CHECKING:
+    from adapter.flows.reconcile_stage import ReconcileStage
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -628,6 +630,8 @@ class Adapter:
         )
 
     def _reconcile_stage(self, provider: EcticketClient) -> ReconcileStage:
+        from adapter.flows.reconcile_stage import ReconcileSchedule, ReconcileStage
+
         settings = self._settings
         return ReconcileStage(
             kafka=AioKafka(self._connection),

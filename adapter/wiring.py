@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapter.errors import HookFailed, SettingsError
 from adapter.extensions.builtin import built_in_sources
@@ -29,9 +30,7 @@ from adapter.flows.messages.order_paid import order_of_record
 from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.ports import Clock, FlowObserver, Topics
-from adapter.flows.reconcile import OrderReports, Reconciler
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
-from adapter.issuance.reconciliation import ReconcilePolicy
 from adapter.kafka.certificates import ReloadingContext, client_context
 from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
@@ -56,6 +55,10 @@ from adapter.settings.reloaded_secrets import ReloadedSecrets
 from adapter.settings.secret_files import read_setting_files
 from adapter.settings.signing_key import SigningKeyTexts
 from adapter.tracing.instruments import HookJobs, Instruments
+
+if TYPE_CHECKING:
+    from adapter.flows.reconcile import OrderReports, Reconciler
+    from adapter.issuance.reconciliation import ReconcilePolicy
 
 PARTITIONS = 6
 """Default number of partitions of a new topic: as many processes can share its work."""
@@ -83,6 +86,8 @@ def reconcile_group(settings: Settings) -> str:
 
 def reconcile_policy(settings: Settings) -> ReconcilePolicy:
     """Return the rules by which events and report are compared."""
+    from adapter.issuance.reconciliation import ReconcilePolicy
+
     return ReconcilePolicy(
         settles_after=timedelta(seconds=settings.submit.reissue_after_seconds),
         result_within=timedelta(hours=settings.confirm.give_up_after_hours),
@@ -99,6 +104,8 @@ def reconciler(
     reports: OrderReports | None = None,
 ) -> Reconciler:
     """Return what compares a merchant's events with ECPay's order report, from `reports` or the provider."""
+    from adapter.flows.reconcile import Reconciler  # it brings SQLite, which no other stage uses
+
     seconds = max(RECONCILE_TRANSACTION_SECONDS, connection.transaction_timeout_seconds)
     return Reconciler(
         topics=flow_topics(settings),

@@ -23,14 +23,25 @@ settings = {
 }
 Adapter(load(None, settings), ["submit"])
 """
+_RUN = """
+from adapter.cli import main
+assert main(["run", "--set", "submit.operator=shop", "--only", "none"]) == 2
+"""
 _MODULES = """
 import json, sys
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 
 _SERVICE = ("aiokafka", "cryptography", "httpx", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn")
-_OTHERS = ("adapter.dev", "adapter.testing", "boto3", "httpcore", "jsonschema", "opentelemetry", "pytest", "typer")
-_USED = {"help": ("typer", "rich"), "submit": ("aiokafka", "httpx", "pydantic")}
+_OTHERS = (
+    *("adapter.dev", "adapter.flows.reconcile", "adapter.testing", "boto3", "httpcore", "jsonschema", "opentelemetry"),
+    *("pytest", "sqlite3"),
+)
+_USED = {
+    "help": ("typer", "rich"),
+    "submit": ("aiokafka", "httpx", "pydantic"),
+    "run": ("aiokafka", "httpx", "pydantic", "structlog"),
+}
 """What each start does import: without it, the check would look at nothing."""
 
 
@@ -38,11 +49,15 @@ _USED = {"help": ("typer", "rich"), "submit": ("aiokafka", "httpx", "pydantic")}
     ("start", "code", "unused"),
     [
         ("help", _HELP, (*_SERVICE, "adapter.app", "adapter.dev", "yaml")),
-        ("submit", _SUBMIT, _OTHERS),
+        ("submit", _SUBMIT, (*_OTHERS, "typer")),
+        ("run", _RUN, (*_OTHERS, "attr", "pygments", "rich")),
     ],
 )
 def test_a_start_imports_nothing_heavy_that_it_does_not_use(start: str, code: str, unused: tuple[str, ...]) -> None:
-    """`--help` needs no service; the service needs no sink's client, no tracing, nothing of commands and tests."""
+    """`--help` needs no service; the service needs no sink's client, no tracing, nothing of commands and tests.
+
+    Nor does it need what structlog and httpx import for coloured tracebacks, or SQLite without `reconcile.at`.
+    """
     run = subprocess.run([sys.executable, "-c", code + _MODULES], capture_output=True, text=True, check=True)
     imported = set(json.loads(run.stderr.splitlines()[-1]))
 

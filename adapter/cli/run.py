@@ -8,6 +8,7 @@ import typer
 
 from adapter.cli.context import CommandContext, command
 from adapter.cli.failure_report import report_wait
+from adapter.cli.hidden_packages import hidden_packages
 from adapter.cli.output import print_line
 from adapter.protocol.encoding import Encoder
 
@@ -36,7 +37,8 @@ def run(context: CommandContext, only: Only = None) -> None:
     `check` exits instead.
     """
     context.is_service = True
-    from adapter.app import STAGES, run_until_stopped
+    with hidden_packages("pygments", "rich"):
+        from adapter.app import STAGES, run_until_stopped
 
     settings = context.settings()
     stages = STAGES if only is None else tuple(dict.fromkeys(each.strip() for each in only.split(",") if each.strip()))
