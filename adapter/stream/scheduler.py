@@ -42,12 +42,13 @@ BROKEN_PAUSE_SECONDS = 60.0
 MAX_HANDED_OFF_LANES = 10_000
 """How many lanes are remembered from which a record was handed off: what follows there counts as possibly sent."""
 
-STARTS_PER_ITERATION = 3
+STARTS_PER_ITERATION = 8
 """How many handlers are started in one iteration of the event loop.
 
 If all admitted records were started at once, a busy loop would form convoys: hundreds of answers are ready at once, are
 handled in one iteration, and hundreds of new calls leave in the next. Such iterations took half a second each, and a
-transaction, a heartbeat and the lease wait for a dozen of them.
+transaction, a heartbeat and the lease wait for a dozen of them. Fewer starts mean more iterations and smaller
+transactions: with three instead of eight, an order costs 9 % more CPU time.
 """
 
 UNTIL_ADMITTED = float("inf")
