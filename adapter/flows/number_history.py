@@ -110,7 +110,10 @@ class KnownNumbers:
         return tuple(dict.fromkeys(each for each in ordered if each not in numbers.dropped))
 
     def _of(self, merchant_id: str) -> _Numbers:
-        return self._by_merchant.setdefault(merchant_id, _Numbers())
+        numbers = self._by_merchant.get(merchant_id)
+        if numbers is None:
+            numbers = self._by_merchant[merchant_id] = _Numbers()
+        return numbers
 
 
 def _as_both_kinds(value: str | None) -> Iterator[TradeNo]:
@@ -213,8 +216,11 @@ class NumberOwners:
 
     def _of(self, merchant_id: str, trade_no: str) -> _Orders:
         key = _key(merchant_id, trade_no)
-        orders = self._orders.setdefault(key, _Orders())
-        self._orders.move_to_end(key)
+        orders = self._orders.get(key)
+        if orders is not None:
+            self._orders.move_to_end(key)
+            return orders
+        orders = self._orders[key] = _Orders()
         if len(self._orders) > self._kept:
             self._orders.popitem(last=False)
         return orders
