@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from adapter.flows.messages.events import (
@@ -383,3 +385,17 @@ def test_every_field_is_explained(event: type[IssuanceData]) -> None:
 def test_times_are_utc_in_milliseconds(moment: datetime) -> None:
     """One form, so that texts compare as times do."""
     assert rfc3339(moment) == "2026-03-01T12:00:00.123Z"
+
+
+offsets = st.just(UTC) | st.integers(-840, 840).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.datetimes(timezones=offsets))
+def test_any_time_is_written_as_the_standard_library_writes_it(moment: datetime) -> None:
+    """In milliseconds, cut and not rounded."""
+    try:
+        in_utc = moment.astimezone(UTC)
+    except OverflowError:
+        reject()  # the first or the last hours of the calendar
+
+    assert rfc3339(moment) == f"{in_utc.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
