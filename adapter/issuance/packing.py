@@ -98,12 +98,15 @@ class _Box(Struct, kw_only=True):
         numbered = item.item_no is not None and item.issue_type is not IssueType.SERIAL_NUMBER
         return self.room > 0 and not (numbered and any(other.item_no == item.item_no for _, other in self.items))
 
-    def put(self, item: TicketItem, position: int) -> int:
-        """Add as many tickets as there is room for and return how many; `position` is the item's in the order."""
-        taken = min(self.room, item.quantity)
-        self.items.append((position, _of(item, taken)))
+    def put(self, item: TicketItem, position: int, wanted: int) -> int:
+        """Add as many tickets as there is room for and return how many are left; `position` is the item's in the order.
+
+        An item that fits as a whole is not copied.
+        """
+        taken = min(self.room, wanted)
+        self.items.append((position, item if taken == item.quantity else replace(item, quantity=taken)))
         self.room -= taken
-        return taken
+        return wanted - taken
 
     def call(self) -> Call:
         """Return the items in the order's own order."""
@@ -113,18 +116,13 @@ class _Box(Struct, kw_only=True):
 def _put(item: TicketItem, position: int, boxes: list[_Box]) -> None:
     """Pack an item by first fit; stop one box beyond the limit, because a quantity may be absurdly large."""
     remaining = item.quantity
+    for box in boxes:
+        if remaining and box.takes(item):
+            remaining = box.put(item, position, remaining)
     while remaining and len(boxes) <= MAX_CALLS:
-        rest = _of(item, remaining)
-        box = next((box for box in boxes if box.takes(rest)), None)
-        if box is None:
-            box = _Box(room=MAX_TICKETS[item.issue_type])
-            boxes.append(box)
-        remaining -= box.put(rest, position)
-
-
-def _of(item: TicketItem, quantity: int) -> TicketItem:
-    """Return the item in this quantity; usually that is all of it, and no copy is made."""
-    return item if item.quantity == quantity else replace(item, quantity=quantity)
+        box = _Box(room=MAX_TICKETS[item.issue_type])
+        boxes.append(box)
+        remaining = box.put(item, position, remaining)
 
 
 def _too_many(items: Iterable[TicketItem]) -> str:

@@ -36,4 +36,4 @@ async def test_a_plain_order_makes_no_frozen_dataclasses(monkeypatch: pytest.Mon
         made_type for made_type in made if is_dataclass(made_type) and made_type.__setattr__ is not object.__setattr__
     }
     assert {made_type.__name__ for made_type in frozen} == set()
-    assert made  # such as the boxes of packing
+    assert made  # the check sees dataclasses that are not frozen
