@@ -150,7 +150,9 @@ class RecordScheduler(Generic[S]):
     def finish(self, item: WorkItem[S], outcome: Outcome) -> None:
         """Keep a record's outcome, which the next commit of its partition publishes."""
         entered_its_lane = item.phase is not WorkPhase.RECEIVED
-        if item.phase is not WorkPhase.RUNNING:  # it left when it was started
+        if item.phase is WorkPhase.RUNNING:  # it left when it was started; since then, others may have made room
+            self._admit_from_backlog(item.bulkhead)
+        else:
             self._leave_bulkhead(item)
         item.step(WorkPhase.FINISHED)
         item.owned.state.finish(item.offset, outcome)
