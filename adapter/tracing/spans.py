@@ -78,6 +78,8 @@ def _log_not_recorded(error: Exception) -> None:
 _NO_SPAN: Span = INVALID_SPAN
 _NO_PARENT = Context()
 _recording: ContextVar[bool] = ContextVar("recording", default=False)
+is_recording = _recording.get
+"""Whether the caller runs in a recorded span of the adapter's."""
 
 
 class SpanOrigin(NamedTuple):
@@ -198,11 +200,6 @@ class CurrentSpan:
         _recording.reset(self._recording)
         detach(self._context)
         self._span.end()
-
-
-def is_recording() -> bool:
-    """Whether the caller runs in a recorded span of the adapter's."""
-    return _recording.get()
 
 
 def mark_failed(span: Span, error_type: str) -> None:

@@ -15,7 +15,7 @@ from adapter.flows.messages.record_history import shown_id
 from adapter.flows.report_rounds import PendingTickets
 from adapter.flows.submit import SubmitTask
 from adapter.stream.records import ProducerRecord, Record
-from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater, Stage
+from adapter.stream.stage import Outcome, RecordContext, RetryLater, Stage
 from adapter.tracing.spans import (
     Attributes,
     CurrentSpan,
@@ -58,10 +58,8 @@ class TracedStage(Generic[S]):
         self._stage = stage
         self._spans = spans
         self._failed: dict[tuple[str, int, int], SpanContext] = {}
-
-    def prepare(self, record: Record) -> Coroutine[Any, Any, PreparedRecord[S]]:
-        """Prepare it without a span: how long the record then waits is no work."""
-        return self._stage.prepare(record)
+        self.prepare = stage.prepare
+        """Has no span: how long the record then waits is no work."""
 
     def handle(self, subject: S, context: RecordContext) -> Coroutine[Any, Any, Outcome | RetryLater[S]]:
         """Process it in a span, or as if there were no traces."""
