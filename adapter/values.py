@@ -9,14 +9,17 @@ A struct that plugins see or make is also a dataclass (`public_value`).
 
 from __future__ import annotations
 
-from dataclasses import MISSING, FrozenInstanceError, field, make_dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from dataclasses import MISSING, FrozenInstanceError, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, get_type_hints
 
 from msgspec import NODEFAULT, Struct
 
 if TYPE_CHECKING:
     # Type checkers know the fields and their types for a Struct too (PEP 681).
     from dataclasses import replace as replace
+
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 else:
     from dataclasses import replace as _replace_dataclass
 
@@ -30,32 +33,62 @@ else:
 _AStruct = TypeVar("_AStruct", bound=Struct)
 
 
-def repr_without(value: Struct, *hidden: str) -> str:
-    """Return the `repr` of a value without its private fields, such as customer data and whole records."""
-    shown = (f"{name}={getattr(value, name)!r}" for name in value.__struct_fields__ if name not in hidden)
-    return f"{type(value).__name__}({', '.join(shown)})"
+class PartlyShown(Struct, frozen=True):
+    """A struct whose `repr` leaves out its private fields, such as customer data and whole records."""
+
+    PRIVATE: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The fields that rich may show, too: it would not ask `__repr__`."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in self.PRIVATE]
 
 
 def public_value(of: type[_AStruct]) -> type[_AStruct]:
     """Make a struct that plugins see or make a dataclass as well.
 
     `replace`, `fields`, `asdict` and `is_dataclass` of `dataclasses` then take it, and an assignment raises
-    FrozenInstanceError.
+    FrozenInstanceError. pydantic validates it like a dataclass.
     """
     first_default = len(of.__struct_fields__) - len(of.__struct_defaults__)
     defaults = dict(zip(of.__struct_fields__[first_default:], of.__struct_defaults__, strict=True))
-    found = [
-        (name, kind, field(default=MISSING if (default := defaults.get(name, NODEFAULT)) is NODEFAULT else default))
-        for name, kind in of.__annotations__.items()
-    ]
-    like = make_dataclass(of.__name__, found, kw_only=True)
+    private = of.PRIVATE if issubclass(of, PartlyShown) else ()
+    found = [(name, kind, _field(defaults.get(name, NODEFAULT), name not in private)) for name, kind in _annotated(of)]
+    like = make_dataclass(of.__name__, found, frozen=True, kw_only=True)
     for name, value in (
         ("__dataclass_fields__", vars(like)["__dataclass_fields__"]),
+        ("__dataclass_params__", vars(like)["__dataclass_params__"]),
+        ("__get_pydantic_core_schema__", classmethod(_pydantic_schema)),
         ("__setattr__", _refuse_change),
         ("__delattr__", _refuse_change),
     ):
         setattr(of, name, value)
     return of
+
+
+def _annotated(of: type[Struct]) -> list[tuple[str, Any]]:
+    return [(name, kind) for name, kind in of.__annotations__.items() if name in of.__struct_fields__]
+
+
+def _field(default: object, shown: bool) -> Any:  # as `dataclasses.field`
+    return field(default=MISSING if default is NODEFAULT else default, repr=shown)
+
+
+def _pydantic_schema(of: type[Struct], _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """Take a value as it is, and make one from keywords whose values fit its annotations."""
+    from pydantic_core import core_schema
+
+    kinds = get_type_hints(of)
+    arguments = []
+    for each in fields(of):  # type: ignore[arg-type]  # a dataclass by now
+        schema = handler.generate_schema(kinds[each.name])
+        if each.default is not MISSING:
+            schema = core_schema.with_default_schema(schema, default=each.default)
+        arguments.append(core_schema.arguments_parameter(each.name, schema, mode="keyword_only"))
+    made = core_schema.call_schema(core_schema.arguments_schema(arguments), of)
+    return core_schema.union_schema([core_schema.is_instance_schema(of), made])
 
 
 def _refuse_change(value: Struct, name: str, *_: object) -> NoReturn:

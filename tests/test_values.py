@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import pprint
 from datetime import UTC, datetime
 
 import pytest
 from msgspec import Struct
+from pydantic import TypeAdapter, ValidationError
 
 import adapter
 from adapter import (
@@ -75,6 +77,46 @@ def test_a_public_struct_does_not_change(value: Struct) -> None:
         setattr(value, value.__struct_fields__[0], None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         delattr(value, value.__struct_fields__[0])
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_printers_show_of_a_public_struct_what_its_repr_shows(value: Struct) -> None:
+    """rich lists the fields of a struct itself, and `pprint` asks how the dataclass was made."""
+    shown = [field.name for field in dataclasses.fields(value) if field.repr]  # type: ignore[arg-type]
+    assert [name for name, _ in value.__rich_repr__()] == shown
+    assert pprint.pformat(value, width=1) == repr(value)
+    for name in value.__struct_fields__:
+        assert (f"{name}=" in repr(value)) == (name in shown)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_pydantic_takes_and_makes_a_public_struct(value: Struct) -> None:
+    """A plugin may have one in its settings, or read an order with it."""
+    reader = TypeAdapter[Struct](type(value))
+    given = {name: getattr(value, name) for name in value.__struct_fields__}
+
+    assert reader.validate_python(value) is value
+    assert reader.validate_python(given) == value
+    with pytest.raises(ValidationError):
+        reader.validate_python({**given, "unknown": 1})
+
+
+def test_pydantic_reads_an_order_from_json() -> None:
+    """With its lines, and with the defaults of what is left out."""
+    text = '{"order_id": "A", "merchant_id": "1", "lines": [{"sku": "B", "quantity": 2}]}'
+
+    assert TypeAdapter(Order).validate_json(text) == Order(
+        order_id="A", merchant_id="1", lines=(Line(sku="B", quantity=2),)
+    )
+
+
+def test_a_subclass_of_a_public_struct_is_frozen_like_it() -> None:
+    """The way that the documents name."""
+
+    class Named(TicketItem, frozen=True, kw_only=True):
+        label: str = ""
+
+    assert Named(item_no="A", quantity=2, issue_type=IssueType.PAPER, label="B").label == "B"
 
 
 def test_when_an_order_was_received_distinguishes_no_orders() -> None:

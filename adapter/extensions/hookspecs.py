@@ -9,7 +9,7 @@ Hooks are plain, pure functions of their arguments and of what the plugin read a
 may be mapped again and must get the same answer, because trade numbers depend on it. So a hook reads no clock. It
 counts from `order.received_on`, the day in Taipei on which the order's record was written, and marks a start date that
 must not lie in the past as `TicketItem(start_moves=True)`. A coroutine function is rejected. Subclasses in an answer
-become their plain types.
+become their plain types; a subclass is written `class Mine(TicketItem, frozen=True, kw_only=True)`.
 
 Hooks run in worker threads, several at once, within a time budget (`plugins.budget_ms`): one for `parse_order` of all
 plugins, one for all other hooks of an order. CPU time and blocking count; waiting for the interpreter does not. At

@@ -8,29 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from msgspec import Struct
-
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNo
-from adapter.values import public_value, repr_without
+from adapter.values import PartlyShown, public_value
 
 
 @public_value
-class OrderRecord(Struct, frozen=True, kw_only=True):
+class OrderRecord(PartlyShown, frozen=True, kw_only=True):
     """A record of the orders topic, not parsed yet.
 
     `key` and `value` are bytes, None for Kafka's null. `headers` keep their order and may repeat. `timestamp` is aware;
     a record that comes again keeps its first timestamp.
     """
 
+    PRIVATE = ("key", "value", "headers")
+
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     timestamp: datetime
-
-    def __repr__(self) -> str:
-        return repr_without(self, "key", "value", "headers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import astuple, force_setattr
+from msgspec.structs import force_setattr
 
 from adapter.errors import InvalidOrder
 from adapter.protocol.issue import IssueType, PrintType
 from adapter.protocol.taipei import taipei_day
-from adapter.values import public_value, repr_without
+from adapter.values import PartlyShown, public_value
 
 ISSUE_TYPES: Final[Mapping[str, IssueType]] = {kind.name.lower(): kind for kind in IssueType}
 """The issue types as orders, catalogues and events name them: `convenience_store`, `paper`, `electronic`,
@@ -75,16 +75,15 @@ def refuse_less_than_one(quantity: object) -> None:
 
 
 @public_value
-class Customer(Struct, frozen=True, kw_only=True):
+class Customer(PartlyShown, frozen=True, kw_only=True):
     """The person who gets the tickets. Each field is needed only if the issue type needs it; `repr` shows none."""
+
+    PRIVATE = ("name", "phone", "email", "address")
 
     name: str | None = None
     phone: str | None = None
     email: str | None = None
     address: str | None = None
-
-    def __repr__(self) -> str:
-        return repr_without(self, *self.__struct_fields__)
 
 
 @public_value
@@ -155,8 +154,8 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 def _compared(order: Order) -> tuple[object, ...]:
-    """The fields by which orders are compared: all but the last."""
-    return astuple(order)[:-1]
+    """The fields by which orders are compared."""
+    return tuple([getattr(order, name) for name in order.__struct_fields__ if name != "received_at"])
 
 
 @public_value

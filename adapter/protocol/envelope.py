@@ -24,7 +24,7 @@ from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import decode
 from adapter.protocol.fields import Payload, optional_integer, optional_text
 from adapter.protocol.json_text import read_json, write_encoded_json, write_string
-from adapter.values import repr_without
+from adapter.values import PartlyShown
 
 ACCEPTED = 1
 """The only TransCode that means the envelope was accepted."""
@@ -39,13 +39,15 @@ of empty objects would take as long to read as a thousand envelopes."""
 _BOM = b"\xef\xbb\xbf"
 
 
-class Response(Struct, frozen=True, kw_only=True):
+class Response(PartlyShown, frozen=True, kw_only=True):
     """An opened answer.
 
     `payload` and `plaintext` are None if `trans_code` is not 1, because nothing was executed and nothing is signed.
     `encoder` names the percent-encoder under which the checksum matches. MerchantID, PlatformID, Timestamp and
     TransCode are not covered by the checksum.
     """
+
+    PRIVATE = ("payload", "plaintext")
 
     merchant_id: str | None
     platform_id: str | None
@@ -56,15 +58,14 @@ class Response(Struct, frozen=True, kw_only=True):
     plaintext: str | None
     encoder: str | None
 
-    def __repr__(self) -> str:
-        return repr_without(self, "payload", "plaintext")
 
-
-class Request(Struct, frozen=True, kw_only=True):
+class Request(PartlyShown, frozen=True, kw_only=True):
     """An opened request or notification and the merchant whose keys match; `timestamp` in Unix seconds, unchecked.
 
     `credentials` are the matching pair, the platform's or the merchant's own.
     """
+
+    PRIVATE = ("payload", "plaintext")
 
     merchant: Merchant
     credentials: Credentials
@@ -72,9 +73,6 @@ class Request(Struct, frozen=True, kw_only=True):
     payload: Mapping[str, object]
     plaintext: str
     encoder: str
-
-    def __repr__(self) -> str:
-        return repr_without(self, "payload", "plaintext")
 
 
 def seal_request(payload: Mapping[str, object], merchant: Merchant, *, timestamp: int) -> bytes:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from adapter.errors import UnreadableReply
 from adapter.protocol.fields import Payload, integer, objects, optional_integer, optional_text
 from adapter.protocol.taipei import compact_date
-from adapter.values import public_value, repr_without
+from adapter.values import PartlyShown, public_value
 
 
 @unique
@@ -115,12 +115,14 @@ class TicketInfo(Struct, frozen=True, kw_only=True):
 
 
 @public_value
-class IssueRequest(Struct, frozen=True, kw_only=True):
+class IssueRequest(PartlyShown, frozen=True, kw_only=True):
     """The content of one Issue call; `repr` shows no customer data.
 
     `is_immediate` (electronic only): usable at once, else from each item's `start_date`. `store_id` None means the head
     office. `payment_provider` only in family `issuance`: "1" paid through ECPay, else "2".
     """
+
+    PRIVATE = ("customer_name", "customer_phone", "customer_email", "customer_address")
 
     merchant_id: str
     trade_no: TradeNo
@@ -137,9 +139,6 @@ class IssueRequest(Struct, frozen=True, kw_only=True):
     customer_email: str | None = None
     customer_address: str | None = None
     payment_provider: str | None = None
-
-    def __repr__(self) -> str:
-        return repr_without(self, "customer_name", "customer_phone", "customer_email", "customer_address")
 
     def to_payload(self) -> dict[str, object]:
         """Write the plaintext of `Data`, fields in the page's order, absent ones left out."""

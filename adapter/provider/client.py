@@ -25,7 +25,6 @@ from http import HTTPStatus
 from typing import Any, Protocol, Self, TypeVar
 
 import httpx
-from msgspec import Struct
 
 from adapter.errors import (
     BreakerOpen,
@@ -54,7 +53,7 @@ from adapter.provider.observer import CallFinished, CallOutcome, NullProviderObs
 from adapter.provider.report_file import MAX_ENVELOPE_BYTES, ReportDownload
 from adapter.provider.report_source import ReportSource
 from adapter.provider.time_source import TimeSource
-from adapter.values import replace, repr_without
+from adapter.values import PartlyShown, replace
 
 __all__ = ["CallLimits", "EcticketClient", "Purpose", "TimeSource"]
 
@@ -102,8 +101,10 @@ class _Reply(Protocol):
 _R = TypeVar("_R", bound=_Reply)
 
 
-class _Call(Struct, frozen=True, kw_only=True):
+class _Call(PartlyShown, frozen=True, kw_only=True):
     """One call to ECTicket; `subject` is suspect if its envelope is rejected, and None for a control query."""
+
+    PRIVATE = ("payload", "channel")
 
     merchant: Merchant
     channel: MerchantChannel
@@ -112,9 +113,6 @@ class _Call(Struct, frozen=True, kw_only=True):
     purpose: Purpose
     subject: str | None
     authorize_send: Callable[[], None]
-
-    def __repr__(self) -> str:
-        return repr_without(self, "payload", "channel")
 
     def __str__(self) -> str:
         about = "a control number" if self.subject is None else self.subject

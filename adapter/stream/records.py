@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
-from msgspec import Struct
-
-from adapter.values import repr_without
+from adapter.values import PartlyShown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(8999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
@@ -37,11 +36,13 @@ class NotRead:
     """Why an operator gave up these offsets; None if no operator had to decide."""
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class Record(PartlyShown, frozen=True, kw_only=True):
     """One record as it was read, identified by `(topic, partition, offset)`.
 
     `timestamp` is aware (UTC). A tombstone has the value None.
     """
+
+    PRIVATE: ClassVar[tuple[str, ...]] = ("value",)
 
     topic: str
     partition: int
@@ -57,9 +58,6 @@ class Record(Struct, frozen=True, kw_only=True):
     not_read: NotRead | None = None
     """If set, key, value and headers are unknown."""
 
-    def __repr__(self) -> str:
-        return repr_without(self, "value")
-
     @property
     def size(self) -> int:
         """Bytes of key, value and headers: the memory that the record needs."""
@@ -74,16 +72,15 @@ def offsets_text(record: Record, not_read: NotRead) -> str:
     return f"Offsets {not_read.first} to {not_read.last} of {partition} were"
 
 
-class ProducerRecord(Struct, frozen=True, kw_only=True):
+class ProducerRecord(PartlyShown, frozen=True, kw_only=True):
     """One record to be produced: visible to `read_committed` readers once, together with its input's offset."""
+
+    PRIVATE: ClassVar[tuple[str, ...]] = ("value",)
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
-
-    def __repr__(self) -> str:
-        return repr_without(self, "value")
 
     @property
     def size(self) -> int:

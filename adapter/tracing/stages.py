@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
@@ -26,7 +26,7 @@ from adapter.tracing.spans import (
     mark_failed,
 )
 from adapter.tracing.trace_ids import notifications_link
-from adapter.values import replace, repr_without
+from adapter.values import replace
 
 S = TypeVar("S")
 
@@ -36,10 +36,9 @@ REASON = "ecticket-reason"
 class TracedRecord(ProducerRecord, frozen=True, kw_only=True):
     """A record whose trace is recorded: the transaction that writes it gets a span below `process`."""
 
-    process: SpanContext
+    PRIVATE: ClassVar[tuple[str, ...]] = ("value", "process")
 
-    def __repr__(self) -> str:
-        return repr_without(self, "value", "process")
+    process: SpanContext
 
 
 class TracedStage(Generic[S]):

@@ -37,8 +37,9 @@ _ENCODER = msgspec.json.Encoder()
 
 def rfc3339(moment: datetime) -> str:
     """A moment as RFC 3339 text in UTC, milliseconds, ending in Z."""
-    text = _ENCODER.encode(moment.astimezone(UTC)).decode()  # "2026-03-01T12:00:00.123456Z" or "2026-03-01T12:00:00Z"
-    return f"{text[1:24]}Z" if moment.microsecond else f"{text[1:20]}.000Z"
+    in_utc = moment.astimezone(UTC)
+    text = _ENCODER.encode(in_utc).decode()  # "2026-03-01T12:00:00.123456Z" or "2026-03-01T12:00:00Z"
+    return f"{text[1:24]}Z" if in_utc.microsecond else f"{text[1:20]}.000Z"
 
 
 Moment = Annotated[
