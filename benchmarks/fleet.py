@@ -95,7 +95,7 @@ async def together(ground: Ground, processes: int, *, warm_up: int, orders: int)
         await until_arrived(name, arrivals, warm_up, *fleet)
         began, first, broker = time.perf_counter(), arrivals.count, ground.broker_cpu_seconds()
         cpu = [subject.cpu_seconds() for subject in fleet]
-        await until_arrived(name, arrivals, first + orders, *fleet)
+        await until_arrived(name, arrivals, warm_up + orders, *fleet)
         seconds, done = time.perf_counter() - began, arrivals.count - first
         broker = ground.broker_cpu_seconds() - broker
         used = [subject.cpu_seconds() - before for subject, before in zip(fleet, cpu, strict=True)]

@@ -12,15 +12,25 @@ import sys
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from adapter.cli import main
 
-_send = AIOKafkaProducer.send
+_send, _send_batch = AIOKafkaProducer.send, AIOKafkaProducer.send_batch
 TOPIC = sys.argv.pop(1) if __name__ == "__main__" else ""
 
 
 async def _send_and_die(self: AIOKafkaProducer, topic: str, *arguments: Any, **options: Any) -> asyncio.Future[Any]:
-    sent: asyncio.Future[Any] = await _send(self, topic, *arguments, **options)
+    return await _dead_after(await _send(self, topic, *arguments, **options), topic)
+
+
+async def _send_batch_and_die(
+    self: AIOKafkaProducer, batch: BatchBuilder, topic: str, **options: Any
+) -> asyncio.Future[Any]:
+    return await _dead_after(await _send_batch(self, batch, topic, **options), topic)
+
+
+async def _dead_after(sent: asyncio.Future[Any], topic: str) -> asyncio.Future[Any]:
     if topic == TOPIC:
         await sent
         os.kill(os.getpid(), signal.SIGKILL)
@@ -29,4 +39,5 @@ async def _send_and_die(self: AIOKafkaProducer, topic: str, *arguments: Any, **o
 
 if __name__ == "__main__":
     AIOKafkaProducer.send = _send_and_die
+    AIOKafkaProducer.send_batch = _send_batch_and_die
     raise SystemExit(main())
