@@ -394,7 +394,7 @@ def test_the_requests_cover_what_was_measured() -> None:
     memory = {kind: int(VALUES["resources"][kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits")}
     assert Settings().submit.concurrency == 256
     performance = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    (at_256,) = re.findall(r"/ ([0-9]+) / [0-9]+ MiB \|", performance)
+    (at_256,) = re.findall(r"with 256 in flight \| .* and ([0-9]+) MiB \(", performance)
     waiting, partitions = 50_000 * 2 / 1024, 6 * 32
 
     assert int(at_256) <= memory["requests"]
