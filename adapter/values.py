@@ -55,7 +55,12 @@ def public_value(of: type[_AStruct]) -> type[_AStruct]:
     first_default = len(of.__struct_fields__) - len(of.__struct_defaults__)
     defaults = dict(zip(of.__struct_fields__[first_default:], of.__struct_defaults__, strict=True))
     private = of.PRIVATE if issubclass(of, PartlyShown) else ()
-    found = [(name, kind, _field(defaults.get(name, NODEFAULT), name not in private)) for name, kind in _annotated(of)]
+    found: list[tuple[str, Any, Any]] = []
+    for name, kind in of.__annotations__.items():
+        default = defaults.get(name, NODEFAULT)
+        found.append(
+            (name, kind, field(default=MISSING if default is NODEFAULT else default, repr=name not in private))
+        )
     like = make_dataclass(of.__name__, found, frozen=True, kw_only=True)
     for name, value in (
         ("__dataclass_fields__", vars(like)["__dataclass_fields__"]),
@@ -66,14 +71,6 @@ def public_value(of: type[_AStruct]) -> type[_AStruct]:
     ):
         setattr(of, name, value)
     return of
-
-
-def _annotated(of: type[Struct]) -> list[tuple[str, Any]]:
-    return [(name, kind) for name, kind in of.__annotations__.items() if name in of.__struct_fields__]
-
-
-def _field(default: object, shown: bool) -> Any:  # as `dataclasses.field`
-    return field(default=MISSING if default is NODEFAULT else default, repr=shown)
 
 
 def _pydantic_schema(of: type[Struct], _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
