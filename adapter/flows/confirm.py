@@ -278,7 +278,7 @@ class ConfirmStage:
 
     def _numbers(self, confirmation: Confirmation) -> OrderNumbers:
         issuance = confirmation.issuance
-        return self._number_history.of_order(issuance.merchant_id, issuance.order_id)
+        return self._number_history.of_order(issuance.merchant_id, issuance.order_id, confirmation.order_record)
 
     async def _other_order(self, confirmation: Confirmation) -> str | None:
         """Another order that has the number, so that ECTicket's answer about it is not about this order.

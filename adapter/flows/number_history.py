@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 
 from adapter.errors import StreamError
 from adapter.flows.messages.event_reader import PublishedEvent, read_published_event
+from adapter.flows.messages.events import Origin
+from adapter.flows.messages.record_history import read_coordinates
 from adapter.flows.ports import Merchants
 from adapter.issuance.order import ORDER_ID_MAX_CHARACTERS
 from adapter.protocol.credentials import Merchant
@@ -133,7 +135,7 @@ def _add_newest(kept: dict[TradeNo, None], trade_no: TradeNo, limit: int, counte
 
 
 NUMBERS_KEPT = 50_000
-"""Numbers remembered: the newest ones, some 350 bytes each."""
+"""Numbers remembered: the newest ones, some 430 bytes each."""
 
 SENDERS_KEPT = 4
 """Orders remembered that may have sent one number; one other order is enough."""
@@ -141,9 +143,13 @@ SENDERS_KEPT = 4
 
 @dataclass(slots=True)
 class _Orders:
-    """The orders of one number; `certain`: the owner's own Issue was answered RtnCode 1."""
+    """The orders of one number.
+
+    `record`: the order record by which the owner got it; `certain`: that record's own Issue was answered RtnCode 1.
+    """
 
     owner: str | None = None
+    record: Origin | None = None
     certain: bool = False
     senders: tuple[str, ...] = ()
 
@@ -175,6 +181,16 @@ class NumberOwners:
             return None
         return orders.owner or next((sender for sender in orders.senders if sender != order_id), None)
 
+    def of_other_record(self, merchant_id: str, trade_no: str, order_id: str, record: Origin) -> bool:
+        """Whether this order got the number by another of its records than this one.
+
+        A later record of the partition, which only found the number, may have found what this one sent.
+        """
+        orders = self._orders.get(_key(merchant_id, trade_no))
+        if orders is None or orders.owner != order_id or orders.record is None or orders.record == record:
+            return False
+        return orders.certain or not _is_later(orders.record, record)
+
     def certainly_owns(self, merchant_id: str, trade_no: str, order_id: str) -> bool:
         """Whether this order's own Issue with the number was answered RtnCode 1."""
         orders = self._orders.get(_key(merchant_id, trade_no))
@@ -202,17 +218,19 @@ class NumberOwners:
         """ECTicket does not know the number, and this order was published as failed: the number is free for others."""
         orders = self._orders.get(_key(merchant_id, trade_no))
         if orders is not None and orders.owner == order_id:
-            orders.owner, orders.certain = None, False
+            orders.owner, orders.record, orders.certain = None, None, False
         self.never_sent(merchant_id, trade_no, order_id)
 
-    def submitted(self, merchant_id: str, trade_no: str, order_id: str, *, recovered: bool) -> None:
-        """This order was submitted under the number; not `recovered`: its own Issue was answered RtnCode 1.
+    def submitted(
+        self, merchant_id: str, trade_no: str, order_id: str, record: Origin | None, *, recovered: bool
+    ) -> None:
+        """This record of the order was submitted under the number; not `recovered`: its Issue was answered RtnCode 1.
 
-        The first order keeps the number, unless it was recovered and the later one was not.
+        The first record keeps the number, unless it was recovered and the later one was not.
         """
         orders = self._of(merchant_id, trade_no)
         if orders.owner is None or (not recovered and not orders.certain):
-            orders.owner, orders.certain = order_id, not recovered
+            orders.owner, orders.record, orders.certain = order_id, record, not recovered
 
     def _of(self, merchant_id: str, trade_no: str) -> _Orders:
         key = _key(merchant_id, trade_no)
@@ -228,6 +246,11 @@ class NumberOwners:
 
 def _key(merchant_id: str, trade_no: str) -> tuple[str, str]:
     return merchant_id, trade_no.upper()
+
+
+def _is_later(one: Origin, other: Origin) -> bool:
+    """Whether the one record certainly came after the other; only offsets of one partition can be compared."""
+    return (one.topic, one.partition) == (other.topic, other.partition) and one.offset > other.offset
 
 
 TAIL_SECONDS = 10.0
@@ -262,9 +285,9 @@ class NumberHistory:
         self._reading: asyncio.Task[None] | None = None
         self._queued: asyncio.Task[None] | None = None
 
-    def of_order(self, merchant_id: str, order_id: str) -> OrderNumbers:
-        """The history for the numbers of one order."""
-        return OrderNumbers(self, merchant_id, order_id)
+    def of_order(self, merchant_id: str, order_id: str, record: Origin) -> OrderNumbers:
+        """The history for the numbers of one order, as this record of it needs it."""
+        return OrderNumbers(self, merchant_id, order_id, record)
 
     async def look(self) -> None:
         """Read what was published until now, waiting `TAIL_SECONDS` at most; never raises.
@@ -329,7 +352,8 @@ class NumberHistory:
         if self._merchants is not None and self._merchants.find(event.merchant_id) is None:
             return
         if event.name in _PUBLISHED:
-            self.owners.submitted(event.merchant_id, event.trade_no, event.order_id, recovered=_recovered(event))
+            order_record, recovered = read_coordinates(event.order_record), _recovered(event)
+            self.owners.submitted(event.merchant_id, event.trade_no, event.order_id, order_record, recovered=recovered)
             self.known.add_candidate(event.merchant_id, trade_no)
         elif event.name == "failed" and event.data.get("stage") == "submit":
             self.owners.failed(event.merchant_id, event.trade_no, event.order_id)
@@ -339,10 +363,11 @@ class NumberHistory:
 
 
 class OrderNumbers:
-    """What is known about the numbers of one order."""
+    """What is known about the numbers of one order, and what its record `record` does with them."""
 
-    def __init__(self, history: NumberHistory, merchant_id: str, order_id: str) -> None:
+    def __init__(self, history: NumberHistory, merchant_id: str, order_id: str, record: Origin) -> None:
         self.order_id = order_id
+        self._record = record
         self._number_history = history
         self._owners = history.owners
         self._merchant_id = merchant_id
@@ -352,6 +377,10 @@ class OrderNumbers:
         if not self._owners.certainly_owns(self._merchant_id, trade_no.value, self.order_id):
             await self._number_history.look()
         return self._owners.other_order(self._merchant_id, trade_no.value, self.order_id)
+
+    def of_other_record(self, trade_no: TradeNo) -> bool:
+        """Whether another record of the order got the number; ask `other_order` first, which reads the topic."""
+        return self._owners.of_other_record(self._merchant_id, trade_no.value, self.order_id, self._record)
 
     async def other_sender(self, trade_no: TradeNo) -> str | None:
         """The same before the number is sent; reads the topic only if memory names another order."""
@@ -376,8 +405,8 @@ class OrderNumbers:
         self._owners.failed(self._merchant_id, trade_no.value, self.order_id)
 
     def submitted(self, trade_no: TradeNo, *, recovered: bool) -> None:
-        """The order was submitted under the number."""
-        self._owners.submitted(self._merchant_id, trade_no.value, self.order_id, recovered=recovered)
+        """The record was submitted under the number."""
+        self._owners.submitted(self._merchant_id, trade_no.value, self.order_id, self._record, recovered=recovered)
 
 
 def _recovered(event: PublishedEvent) -> bool:

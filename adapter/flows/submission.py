@@ -16,7 +16,7 @@ from msgspec import Struct
 from adapter.errors import CallError, InvalidOrder, MerchantHeld
 from adapter.extensions.values import Skip
 from adapter.flows.holds import Holds
-from adapter.flows.number_history import KnownNumbers, NumberHistory, OrderNumbers
+from adapter.flows.number_history import KnownNumbers, OrderNumbers
 from adapter.flows.order_log import order_fields
 from adapter.flows.ports import Clock, Ecticket
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
@@ -98,8 +98,9 @@ class SubmissionRun:
     `subject` names the order to the breaker. `candidates` are the numbers under which another mapping may have sent the
     order; they are queried before an `unverified` order counts as verified. Then skipping applies, and the `rules`.
     `resumed`: the parts come from an earlier run's plan, so each one is checked against the rules before it is sent.
-    `parts_done` parts of the order were published before. `numbers` says which order a number belongs to: a number of
-    another order is neither sent nor published as this order's. `on_difference` is called when Issue was accepted
+    `parts_done` parts of the order were published before. `numbers` says which order a number belongs to, and which of
+    its records: a number of another order is neither sent nor published as this order's, and beside a number of another
+    record nothing is bought. `on_difference` is called when Issue was accepted
     with other tickets than were requested. `check_items` is awaited once, before the first part is sent, and only if
     nothing of the order is at ECTicket. If a product cannot be issued, ECTicket is queried, because an earlier record
     may have been issued; if ECTicket does not know the order, the order is invalid. While `holds` has one for the
@@ -124,7 +125,7 @@ class SubmissionRun:
         sleep: Sleep = asyncio.sleep,
         resumed: bool = False,
         parts_done: int = 0,
-        numbers: OrderNumbers | None = None,
+        numbers: OrderNumbers,
         on_difference: OnDifference | None = None,
         check_items: ItemCheck | None = None,
         holds: Holds | None = None,
@@ -146,7 +147,7 @@ class SubmissionRun:
         self._known = known
         self._now = now
         self._sleep = sleep
-        self._numbers = numbers or NumberHistory().of_order(merchant.merchant_id, subject)
+        self._numbers = numbers
         self._on_difference = on_difference
         self._check_items = check_items
         self._holds = holds or Holds(now)
@@ -157,6 +158,8 @@ class SubmissionRun:
         self._item_check_due = check_items is not None and never_sent
         self._unissuable: InvalidOrder | None = None
         self._announced: set[int] = set()
+        if unverified is None and len(states) > 1 and any(map(self._is_of_other_record, states)):
+            self._note_earlier_record()
 
     async def run(self) -> RunResult:
         """Work until every part has a result, or the whole order is skipped or invalid.
@@ -311,9 +314,26 @@ class SubmissionRun:
         if state.phase is Phase.IN_DOUBT or _log.isEnabledFor(logging.DEBUG):
             self._log_answer(action, state)
         self._note_known(state)
-        if self._unverified is None and issued_before(state):
-            self._unverified = Unverified(issued_before=True)
-            self._states = mark_possibly_sent(self._states, self._now())
+        if state.submission is not None and state.submission.recovered and self._is_of_earlier_record(state):
+            self._note_earlier_record()
+
+    def _note_earlier_record(self) -> None:
+        """From now on query all parts and send none: an earlier record of the order was issued."""
+        self._unverified = replace(self._unverified or Unverified(), issued_before=True)
+        self._states = mark_possibly_sent(self._states, self._now())
+
+    def _is_of_earlier_record(self, state: PartState) -> bool:
+        """Whether the part that a query found was sent by another record of the order.
+
+        If today's parts may differ from those that were sent, the open ones are parked for that reason.
+        """
+        if self._unverified is None:
+            return issued_before(state) or self._is_of_other_record(state)
+        may_differ = self._unverified.plan_may_differ or self._unverified.plan_lost
+        return not may_differ and self._is_of_other_record(state)
+
+    def _is_of_other_record(self, state: PartState) -> bool:
+        return self._numbers.of_other_record(state.part.trade_no)
 
     def _log_answer(self, action: Action, state: PartState) -> None:
         """Log what a call has changed."""

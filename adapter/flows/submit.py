@@ -373,7 +373,9 @@ class SubmitStage:
             policy=self._policy,
             rules=self._check,
             known=self._number_history.known,
-            numbers=self._number_history.of_order(task.order_ref.merchant_id, task.order_ref.order_id),
+            numbers=self._number_history.of_order(
+                task.order_ref.merchant_id, task.order_ref.order_id, task.history.origin
+            ),
             on_difference=partial(self._report_difference, task),
             now=self._now,
             sleep=self._sleep,

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapter.flows.messages.events import Origin
 from adapter.flows.number_history import NumberOwners
 from adapter.testing.orders import MERCHANT
 
 N, A, B = "CBX1", "A-1", "B-1"
 Step = tuple[str, str]
+
+
+def at(offset: int, partition: int = 0) -> Origin:
+    """An order record."""
+    return Origin(topic="orders.paid", partition=partition, offset=offset)
 
 
 def owners_after(*steps: Step) -> NumberOwners:
@@ -21,8 +27,8 @@ def owners_after(*steps: Step) -> NumberOwners:
     does: dict[str, Callable[[str], object]] = {
         "sends": lambda order: owners.may_have_sent(MERCHANT, N, order),
         "did not send": lambda order: owners.never_sent(MERCHANT, N, order),
-        "accepted": lambda order: owners.submitted(MERCHANT, N, order, recovered=False),
-        "recovered": lambda order: owners.submitted(MERCHANT, N, order, recovered=True),
+        "accepted": lambda order: owners.submitted(MERCHANT, N, order, at(0), recovered=False),
+        "recovered": lambda order: owners.submitted(MERCHANT, N, order, at(0), recovered=True),
         "failed": lambda order: owners.failed(MERCHANT, N, order),
     }
     for order, what in steps:
@@ -81,12 +87,46 @@ def test_the_numbers_used_longest_ago_are_forgotten() -> None:
     """Memory is bounded."""
     owners = NumberOwners(kept=3)
     for number in ("N1", "N2", "N3"):
-        owners.submitted(MERCHANT, number, A, recovered=False)
+        owners.submitted(MERCHANT, number, A, at(0), recovered=False)
     owners.may_have_sent(MERCHANT, "N1", A)
-    owners.submitted(MERCHANT, "N4", A, recovered=False)
+    owners.submitted(MERCHANT, "N4", A, at(0), recovered=False)
 
     assert len(owners) == 3
     assert [owners.other_order(MERCHANT, number, B) for number in ("N1", "N2", "N3", "N4")] == [A, None, A, A]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "mine", "expected"),
+    [
+        (None, None, at(5), False),
+        ((at(5), False), None, at(5), False),
+        ((at(3), False), None, at(5), True),
+        ((at(3), True), None, at(5), True),
+        ((at(7), False), None, at(5), True),
+        ((at(7), True), None, at(5), False),
+        ((at(7, partition=1), True), None, at(5), True),
+        ((None, False), None, at(5), False),
+        ((at(3), True), (at(5), False), at(5), False),
+        ((at(5), False), (at(7), True), at(5), False),
+        ((at(7), True), (at(5), True), at(5), False),
+        ((at(5), True), (at(7), False), at(5), True),
+    ],
+)
+def test_a_number_is_of_one_record_of_its_order(
+    first: tuple[Origin | None, bool] | None, then: tuple[Origin, bool] | None, mine: Origin, expected: bool
+) -> None:
+    """A record that was published is another one, unless it comes later and only found the number: perhaps mine."""
+    owners = NumberOwners()
+    for record, recovered in filter(None, (first, then)):
+        owners.submitted(MERCHANT, N, A, record, recovered=recovered)
+
+    assert owners.of_other_record(MERCHANT, N, A, mine) is expected
+    assert owners.of_other_record(MERCHANT, N, B, mine) is False
+
+
+def test_a_number_that_failed_is_of_no_record() -> None:
+    """ECTicket does not know it, so the order may use it."""
+    assert not owners_after((A, "accepted"), (A, "failed")).of_other_record(MERCHANT, N, A, at(5))
 
 
 def test_many_orders_with_one_number_cost_no_memory() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from adapter.errors import BreakerOpen, InDoubt, InvalidOrder, LeaseLost, Throttled
 from adapter.extensions.values import Skip
-from adapter.flows.number_history import KnownNumbers
+from adapter.flows.messages.events import record_origin
+from adapter.flows.number_history import NumberHistory
 from adapter.flows.submission import PROBED_NUMBERS, RunResult, SubmissionRun
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.decide import SubmitPolicy
@@ -79,10 +80,12 @@ class Table:
     ) -> None:
         self.clock = Clock()
         self.ecticket = ecticket(self.clock)
-        self.known = KnownNumbers()
+        history = NumberHistory()
+        self.known = history.known
         self.slept: list[float] = []
         self.speaks_after: int | None = None
-        self.context = FakeRecordContext(Harness().order())
+        record = Harness().order()
+        self.context = FakeRecordContext(record)
         self.merchant = _merchant(MERCHANT, known_trade_no)
         if known_trade_no is not None:
             self.ecticket.had(known_trade_no, known_kind)
@@ -100,6 +103,7 @@ class Table:
             policy=policy or SubmitPolicy(),
             rules=self._rules,
             known=self.known,
+            numbers=history.of_order(MERCHANT, "A-1", record_origin(record)),
             now=self.clock,
             sleep=self._sleep,
         )

@@ -252,15 +252,52 @@ async def test_a_second_record_in_an_outage_of_queries_buys_nothing_besides(
     assert harness.ecticket.tickets == {derived(): 1}
 
 
-async def test_a_second_record_in_the_hands_of_a_process_that_ends_can_buy_what_the_first_did_not_have(
-    harness: Harness,
+@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize("fault", [None, LOST_AFTER])
+async def test_a_second_record_of_a_process_that_ends_buys_nothing_besides(
+    harness: Harness, fault: Fault | None, remembered: bool
 ) -> None:
-    """What remains: after a crash a known number may be of either record, and under one mapping the rest is sent."""
+    """The known number may be of either record, but events show that it was published for the first one."""
     harness.ecticket.refuses_repeats = True
+    harness.ecticket.faults = [fault]
+    first = await harness.run(harness.order())
+    if not remembered:
+        harness.use()
+
+    again = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=harness.clock())
+    published = await harness.run(again.deferred_record)
+
+    assert first.event("submitted").data["recovered"] is (fault is LOST_AFTER)
+    assert again.event("submitted").data["recovered"] is True
+    assert published.types == ["parked"]
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert mentions(header(published.dead_letters[0], "ecticket-message"), "earlier record issued")
+    assert harness.ecticket.tickets == {derived(): 1}
+
+
+async def test_a_second_record_whose_own_answer_is_lost_buys_nothing_besides(harness: Harness) -> None:
+    """The first number is not visible yet, but this process knows that it was issued: nothing is sent."""
+    harness.ecticket.visible_after = 60.0
     await harness.work(harness.order())
+    harness.ecticket.faults = [LOST_BEFORE]
 
-    published = await harness.run(harness.order(*THREE_PARTS), possibly_sent_since=harness.clock())
+    published = await harness.run(harness.order(*THREE_PARTS[:2]))
 
+    assert published.event("submitted").data["recovered"] is True
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert harness.ecticket.issues == harness.ecticket.tickets == {derived(): 1}
+
+
+async def test_a_later_record_that_found_a_part_does_not_stop_the_one_that_sent_it(harness: Harness) -> None:
+    """It claims only what it found; the record that comes first has its other parts sent after a crash."""
+    harness.ecticket.refuses_repeats = True
+    harness.ecticket.has(derived())
+    first, second = harness.order(*THREE_PARTS), harness.order(*THREE_PARTS)
+
+    found = await harness.work(second)
+    published = await harness.run(first, possibly_sent_since=harness.clock())
+
+    assert found.event("submitted").data["recovered"] is True
     assert published.types == ["submitted"] * 3
     assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
 

@@ -11,6 +11,7 @@ Does not decide what happens next.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -374,7 +375,7 @@ def read_coordinates(text: str | None) -> Origin | None:
     partition, _, offset = rest.partition("/")
     if not (topic and all(each.isascii() and each.isdigit() and len(each) <= 19 for each in (partition, offset))):
         return None
-    return Origin(topic=topic, partition=int(partition), offset=int(offset))
+    return Origin(topic=sys.intern(topic), partition=int(partition), offset=int(offset))
 
 
 def _moment(texts: Mapping[str, str], name: str) -> datetime | None:
