@@ -583,6 +583,28 @@ MUTATIONS: tuple[Mutation, ...] = (
         "two_orders_one_number",
     ),
     _flows(
+        "after a crash, tickets are bought beside a number that another record got",
+        "submission",
+        "        return not may_differ and self._is_of_other_record(state)\n",
+        "        return False\n",
+        "submit",
+    ),
+    _flows(
+        "an order of several parts is sent although another record of it was issued",
+        "submission",
+        "        if unverified is None and len(states) > 1 and any(map(self._is_of_other_record, states)):\n",
+        "        if False:\n",
+        "submit",
+    ),
+    _flows(
+        "a later record that found a number takes it from the one that sent it",
+        "number_history",
+        "        return orders.certain or not _is_later(orders.record, record)\n",
+        "        return True\n",
+        "number_owners",
+        "submit",
+    ),
+    _flows(
         "a replay forgets that tickets may exist",
         "messages/record_history",
         "replays=self.replays + 1, not_before=None, held_at=None)",
