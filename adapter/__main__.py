@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 
+from adapter.command_name import command_name
+
 TYPE_CHECKING = False  # type checkers take it as true; `typing` takes longer to import than all that is here
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
-OPTIONS_WITH_VALUE = ("--config", "--set")
-"""Options that may stand before the command, each followed by its value."""
 _FIRST_PROCESS = 1
 """The id of a container's first process."""
 _BY_SIGNAL = 128
@@ -33,7 +33,7 @@ def main() -> int:
     commands end at once during the imports, then do what Python does; as the first process of a container they end at
     a SIGTERM too.
     """
-    is_service = _is_service(sys.argv[1:])
+    is_service = command_name(sys.argv[1:]) == "run"
     if is_service:
         _handle({signal.SIGTERM: _end_with(0), signal.SIGINT: _end_with(0)})
         after_imports = {}
@@ -75,17 +75,6 @@ def _end_with(code: int) -> Handler:
 def _terminate(number: int, _frame: object) -> None:
     """End the command as a SIGTERM ends it in any other process, after it has closed what it opened."""
     raise SystemExit(_BY_SIGNAL + number)
-
-
-def _is_service(arguments: list[str]) -> bool:
-    """Whether the command is `run`: the first word that is neither an option nor the value of one."""
-    words = iter(arguments)
-    for word in words:
-        if word in OPTIONS_WITH_VALUE:
-            next(words, None)
-        elif not word.startswith("-"):
-            return word == "run"
-    return False
 
 
 if __name__ == "__main__":

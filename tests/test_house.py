@@ -43,8 +43,9 @@ BUILDERS = {"app", "wiring", "sink_runner", "console_runner", "log", "log_limits
 MAY_IMPORT |= {package: {*MAY_IMPORT} | BUILDERS for package in BUILDERS}
 MAY_IMPORT["dev"] = {*MAY_IMPORT}
 MAY_IMPORT["testing"] = {*MAY_IMPORT}
+MAY_IMPORT["command_name"] = set()
 MAY_IMPORT["cli"] = {*MAY_IMPORT}
-MAY_IMPORT["__main__"] = {"cli"}
+MAY_IMPORT["__main__"] = {"cli", "command_name"}
 
 NOT_HERE = {
     "stream": {"aiokafka"},

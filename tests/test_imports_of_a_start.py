@@ -50,13 +50,14 @@ _USED = {
     [
         ("help", _HELP, (*_SERVICE, "adapter.app", "adapter.dev", "yaml")),
         ("submit", _SUBMIT, (*_OTHERS, "typer")),
-        ("run", _RUN, (*_OTHERS, "attr", "pygments", "rich")),
+        ("run", _RUN, (*_OTHERS, "adapter.cli.explain", "attr", "pygments", "rich")),
     ],
 )
 def test_a_start_imports_nothing_heavy_that_it_does_not_use(start: str, code: str, unused: tuple[str, ...]) -> None:
     """`--help` needs no service; the service needs no sink's client, no tracing, nothing of commands and tests.
 
-    Nor does it need what structlog and httpx import for coloured tracebacks, or SQLite without `reconcile.at`.
+    Nor does it need other commands, what structlog and httpx import for coloured tracebacks, or SQLite without
+    `reconcile.at`.
     """
     run = subprocess.run([sys.executable, "-c", code + _MODULES], capture_output=True, text=True, check=True)
     imported = set(json.loads(run.stderr.splitlines()[-1]))

@@ -1,33 +1,17 @@
-"""Lists the commands in the order of the help, and the options before them."""
+"""Lists the commands in the order of the help, and the options before them.
+
+A process runs one command, so it imports that one only: a start of `run` would import the modules of all, and build
+their options.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from adapter.cli import (
-    catalogue,
-    check,
-    dead_letters,
-    demo,
-    explain,
-    hold,
-    issue,
-    plugins,
-    query,
-    reconcile,
-    reissue,
-    report,
-    resolve,
-    run,
-    schemas,
-    settings,
-    support_bundle,
-    topics,
-)
 from adapter.cli.context import CommandContext, Config, Debug, Overrides
 from adapter.cli.help import examples_text
 from adapter.cli.output import print_line
@@ -40,9 +24,32 @@ OPERATING = "Operating"
 ECTICKET = "Querying ECTicket"
 SETTING_UP = "Setting up"
 
+_MODULES = (
+    (RUNNING, "run", ("run", "sandbox")),
+    (RUNNING, "demo", ("demo",)),
+    (OPERATING, "check", ("check",)),
+    (OPERATING, "explain", ("explain",)),
+    (OPERATING, "dead_letters", ("dead-letters",)),
+    (OPERATING, "resolve", ("resolve",)),
+    (OPERATING, "reissue", ("reissue",)),
+    (OPERATING, "reconcile", ("reconcile",)),
+    (OPERATING, "hold", ("hold", "release")),
+    (OPERATING, "support_bundle", ("support-bundle",)),
+    (ECTICKET, "query", ("query", "item")),
+    (ECTICKET, "report", ("report",)),
+    (ECTICKET, "issue", ("issue",)),
+    (ECTICKET, "catalogue", ("catalogue",)),
+    (SETTING_UP, "settings", ("settings",)),
+    (SETTING_UP, "topics", ("topics",)),
+    (SETTING_UP, "plugins", ("plugins",)),
+    (SETTING_UP, "schemas", ("schemas",)),
+)
+"""The modules of the commands, each with its panel of the help and the names that its `add` adds."""
+_NAMES = frozenset(name for _, _, names in _MODULES for name in names)
 
-def build_app() -> typer.Typer:
-    """All commands."""
+
+def build_app(only: str | None = None) -> typer.Typer:
+    """All commands; those of one module if `only` is the name of a command."""
     app = typer.Typer(
         name=NAME,
         cls=RootGroup,
@@ -53,28 +60,9 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_before)
-    parts: tuple[tuple[Callable[..., None], str], ...] = (
-        (run.add, RUNNING),
-        (demo.add, RUNNING),
-        (check.add, OPERATING),
-        (explain.add, OPERATING),
-        (dead_letters.add, OPERATING),
-        (resolve.add, OPERATING),
-        (reissue.add, OPERATING),
-        (reconcile.add, OPERATING),
-        (hold.add, OPERATING),
-        (support_bundle.add, OPERATING),
-        (query.add, ECTICKET),
-        (report.add, ECTICKET),
-        (issue.add, ECTICKET),
-        (catalogue.add, ECTICKET),
-        (settings.add, SETTING_UP),
-        (topics.add, SETTING_UP),
-        (plugins.add, SETTING_UP),
-        (schemas.add, SETTING_UP),
-    )
-    for add, panel in parts:
-        add(app, panel=panel)
+    for panel, module, names in _MODULES:
+        if only not in _NAMES or only in names:
+            import_module(f"adapter.cli.{module}").add(app, panel=panel)
     return app
 
 

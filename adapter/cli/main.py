@@ -25,6 +25,7 @@ from adapter.cli.system_errors import (
     reopen_closed_streams,
     replace_unencodable_characters,
 )
+from adapter.command_name import command_name
 from adapter.errors import AdapterError, InDoubt, NotSent, ReportNotStored, SettingsError, Throttled, TopicsMissing
 
 FAILED = 1
@@ -118,8 +119,8 @@ def _is_unexpected(error: Exception) -> bool:
 
 
 def _run(arguments: Sequence[str] | None, context: CommandContext) -> int:
-    command = get_command(build_app())
-    given = None if arguments is None else list(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    command = get_command(build_app(command_name(given)))
     code = command.main(args=given, prog_name=NAME, standalone_mode=False, obj=context)
     return code if isinstance(code, int) else 0
 

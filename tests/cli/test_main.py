@@ -19,6 +19,7 @@ from .command_runner import Commands, in_own_process
 
 SOURCE_COLUMNS = 120
 """The longest line of source text."""
+MOST_COMMANDS_OF_A_MODULE = 2
 SLOW_TO_IMPORT = {"aiokafka", "cryptography", "httpx", "pydantic_settings", "starlette", "uvicorn", "yaml"}
 
 
@@ -44,6 +45,18 @@ def test_every_command_helps_with_an_example(run: Commands) -> None:
 def test_every_group_helps_with_an_example(run: Commands, group: str) -> None:
     """A group too shows something to copy."""
     assert f"ecticket-adapter {group} " in run(group, "--help").out.partition("Example")[2]
+
+
+def test_every_command_is_built_without_the_others() -> None:
+    """A process that runs a command does not import the other ones; a name that is none gets all, for its message."""
+    everything = build_app()
+    for words in _every_command():
+        alone = build_app(words[0])
+
+        found = {str(each.name) for each in (*alone.registered_commands, *alone.registered_groups)}
+        assert words[0] in found
+        assert len(found) <= MOST_COMMANDS_OF_A_MODULE
+    assert len(build_app("rnu").registered_commands) == len(everything.registered_commands)
 
 
 def test_help_is_whole_paragraphs(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

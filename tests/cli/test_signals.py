@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from adapter.__main__ import OPTIONS_WITH_VALUE, _is_service
 from adapter.cli.commands import build_app
+from adapter.command_name import OPTIONS_WITH_VALUE, command_name
 
 _SHOWS_ITS_IMPORTS = ("-X", "importtime")
 _PROCESS_NAMESPACE = ("unshare", *(() if os.getuid() == 0 else ("--user", "--map-root-user")), "--pid", "--fork")
@@ -191,22 +191,24 @@ def test_other_commands_keep_what_signals_do(number: signal.Signals, code: int, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "service"),
+    ("arguments", "name"),
     [
-        (["run"], True),
-        (["--config", "settings.yaml", "--debug", "run", "--only", "submit"], True),
-        (["--set=admin.port=0", "run"], True),
-        (["--config", "run", "check"], False),
-        (["--set", "submit.operator=run", "topics"], False),
-        (["explain", "run"], False),
-        (["--version"], False),
-        (["--config"], False),
-        ([], False),
+        (["run"], "run"),
+        (["--config", "settings.yaml", "--debug", "run", "--only", "submit"], "run"),
+        (["--set=admin.port=0", "run"], "run"),
+        (["--config", "run", "check"], "check"),
+        (["--set", "submit.operator=run", "topics"], "topics"),
+        (["explain", "run"], "explain"),
+        (["run", "--help"], "run"),
+        (["--help", "run"], None),
+        (["--version"], None),
+        (["--config"], None),
+        ([], None),
     ],
 )
-def test_run_is_known_by_the_first_word(arguments: list[str], service: bool) -> None:
+def test_a_command_is_known_by_the_first_word(arguments: list[str], name: str | None) -> None:
     """Before any option is parsed."""
-    assert _is_service(arguments) == service
+    assert command_name(arguments) == name
 
 
 def test_options_before_the_command_are_known() -> None:
