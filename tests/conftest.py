@@ -1,4 +1,4 @@
-"""Fixtures that more than one room's tests need: the real broker, and topics on it.
+"""Fixtures that more than one room's tests need: the real broker, topics on it, and a broker to do harm to.
 
 One local Kafka serves the whole session; `ECTICKET_KAFKA__BOOTSTRAP_SERVERS` names another broker to use instead. A
 test that asks for it is a broker test (marker `broker`): where the broker cannot be had, it is skipped and says so, and
@@ -100,6 +100,13 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaConnection]:
     request.getfixturevalue("local_kafka_ready")
     with LocalKafka() as broker:
         yield KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
+
+
+@pytest.fixture
+def own_kafka(local_kafka_ready: None) -> Iterator[LocalKafka]:
+    """A broker of the test's own, which it may kill or damage: whatever it leaves, the next test has another one."""
+    with LocalKafka() as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -32,15 +31,6 @@ pytestmark = pytest.mark.broker
 
 AWAY_SECONDS = 8.0
 """Longer than the session and a transaction last together."""
-
-
-@pytest.fixture
-async def own_kafka(local_kafka_ready: None) -> AsyncIterator[LocalKafka]:
-    """A broker that may be killed."""
-    broker = LocalKafka()
-    await asyncio.to_thread(broker.start)
-    yield broker
-    await asyncio.to_thread(broker.stop)
 
 
 def _forgetful(cluster: Cluster, *, slow: float = 0.0) -> None:

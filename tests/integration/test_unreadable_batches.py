@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,13 +26,6 @@ BOMBS_MIB = {GZIP: 200, SNAPPY: 18, LZ4: 200, ZSTD: 200}
 """By codec; what a broker takes by default on the wire. Snappy compresses zeros only to a twentieth."""
 MOST_MORE_MIB = 120
 """What the process may grow by, at most, while it reads bombs of 200 MiB and issues orders."""
-
-
-@pytest.fixture
-def own_kafka(local_kafka_ready: None) -> Iterator[LocalKafka]:
-    """A broker whose files the test may damage."""
-    with LocalKafka() as broker:
-        yield broker
 
 
 async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalKafka, tmp_path: Path) -> None:

@@ -154,22 +154,20 @@ def test_no_caller_waits_longer_than_the_contract_allows() -> None:
     assert WITHIN_SECONDS < 5
 
 
-@pytest.mark.broker
-async def test_a_broker_that_comes_back_is_published_to_again(local_kafka_ready: None) -> None:
+async def test_a_broker_that_comes_back_is_published_to_again(own_kafka: LocalKafka) -> None:
     """Killed during a publish; what was acknowledged is there."""
-    with LocalKafka() as broker:
-        connection = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
-        await create(connection, [TopicSpec(name="tickets", partitions=1, config={})])
-        async with _publishing(connection) as publisher:
-            await until(lambda: publisher.connected, seconds=20)
-            await publisher.publish(_record("tickets", "before"))
-            await asyncio.to_thread(broker.kill)
-            with pytest.raises((BrokerUnavailable, KafkaClientError)):
-                await publisher.publish(_record("tickets", "during"))
-            await until(lambda: not publisher.connected, seconds=20)
+    connection = KafkaConnection(bootstrap_servers=own_kafka.bootstrap_servers)
+    await create(connection, [TopicSpec(name="tickets", partitions=1, config={})])
+    async with _publishing(connection) as publisher:
+        await until(lambda: publisher.connected, seconds=20)
+        await publisher.publish(_record("tickets", "before"))
+        await asyncio.to_thread(own_kafka.kill)
+        with pytest.raises((BrokerUnavailable, KafkaClientError)):
+            await publisher.publish(_record("tickets", "during"))
+        await until(lambda: not publisher.connected, seconds=20)
 
-            await asyncio.to_thread(broker.restart)
-            await until(lambda: publisher.connected, seconds=20)
-            await publisher.publish(_record("tickets", "after"))
+        await asyncio.to_thread(own_kafka.restart)
+        await until(lambda: publisher.connected, seconds=20)
+        await publisher.publish(_record("tickets", "after"))
 
-        assert {"before", "after"} <= set(await _there(connection, "tickets"))
+    assert {"before", "after"} <= set(await _there(connection, "tickets"))

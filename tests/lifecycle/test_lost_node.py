@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from adapter.kafka.connection import KafkaConnection
 from lifecycle.load import accept_repeats, check_exactly_once
 
 pytestmark = pytest.mark.broker
-
-
-@pytest.fixture(scope="module")
-def own_kafka(local_kafka_ready: None) -> Iterator[LocalKafka]:
-    """A broker that may be killed and stopped."""
-    with LocalKafka() as broker:
-        yield broker
 
 
 def _connection(broker: LocalKafka) -> KafkaConnection:
