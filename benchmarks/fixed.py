@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -63,10 +64,11 @@ class FixedCost:
     help_seconds: float
     imported: float
     """The interpreter and all imports, in a process of their own."""
-    built: float
-    """Settings are read, and all parts are built."""
-    running: float
-    """The broker, the topics and the groups are checked, and the stages start."""
+    built: float | None
+    """Settings are read, and all parts are built; None for a build that does not log this moment by the present name.
+    """
+    running: float | None
+    """The broker, the topics and the groups are checked, and the stages start; None as for `built`."""
     submitted: float
     """The first event is committed, and read by a subscriber."""
     idle_share: float
@@ -98,7 +100,8 @@ async def measure(
         aims=_aims(medians[PRESENT.name]),
         notes=[
             *[await build.facts() for build in builds],
-            "Seconds from the start of the process; shares of a core without orders; MiB in RAM.",
+            "Seconds from the start of the process, none where the build does not log that moment by its present name; "
+            "shares of a core without orders; MiB in RAM.",
         ],
     )
 
@@ -124,14 +127,14 @@ async def _cost(ground: Ground, build: Build, idle_seconds: float, settle_second
                     await produce(ground.connection, topic, range(1, 1 + orders), partitions=6)
                     await until_arrived(build.name, arrivals, 1 + orders, subject)
                 await subject.stop()
-                moments = _moments(subject.log)
+                moments = _moments(subject.log, started_at)
         refuse_disagreements(build.name, arrivals, await asyncio.to_thread(stub.results))
         await ground.remove_topics(given)
     return FixedCost(
         help_seconds=help_seconds,
         imported=imported,
-        built=moments["plugins-loaded"] - started_at,
-        running=moments["running"] - started_at,
+        built=moments.get("plugins-loaded"),
+        running=moments.get("running"),
         submitted=submitted,
         idle_share=idle_share,
         broker_share=broker_share,
@@ -164,12 +167,12 @@ def _seconds_of(ground: Ground, build: Build, command: Sequence[str]) -> float:
     return time.perf_counter() - began
 
 
-def _moments(log: Path) -> Mapping[str, float]:
-    """When each log event came first, in seconds since 1970."""
+def _moments(log: Path, started_at: float) -> Mapping[str, float]:
+    """When each log event came first, in seconds since the start."""
     moments: dict[str, float] = {}
     for line in log.read_text(encoding="utf-8").splitlines():
         fields = json.loads(line)
-        moments.setdefault(fields["event"], datetime.fromisoformat(fields["timestamp"]).timestamp())
+        moments.setdefault(fields["event"], datetime.fromisoformat(fields["timestamp"]).timestamp() - started_at)
     return moments
 
 
@@ -188,7 +191,11 @@ def _values(base_url: str) -> dict[str, str]:
 
 
 def _median(costs: Sequence[FixedCost]) -> FixedCost:
-    return FixedCost(**{name: statistics.median(getattr(each, name) for each in costs) for name in FixedCost.__slots__})
+    return FixedCost(**{name: _median_of([getattr(each, name) for each in costs]) for name in FixedCost.__slots__})
+
+
+def _median_of(values: Sequence[Any]) -> Any:  # a float, or None for what the build does not log
+    return None if None in values else statistics.median(values)
 
 
 def _row(name: str, cost: FixedCost) -> dict[str, Cell]:
