@@ -19,12 +19,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from msgspec import Struct
 
 from adapter import event_loop, log, wiring
 from adapter.console_runner import ConsoleRunner
@@ -200,8 +201,7 @@ class RunningStage(StageRunner, Protocol):
     def last_heartbeat(self) -> float: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Obstacle:
+class _Obstacle(Struct, frozen=True, kw_only=True):
     """What a start waits for, in a word and in a sentence, and the seconds until it is checked again."""
 
     waits_for: str

@@ -14,10 +14,11 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from adapter import event_loop, wiring
 from adapter.errors import SettingsError
@@ -49,8 +50,7 @@ _ALL: Final = 10**15
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listening:
+class _Listening(Struct, frozen=True, kw_only=True):
     """The console's loop, the event that ends it, and its port."""
 
     loop: asyncio.AbstractEventLoop

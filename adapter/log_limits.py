@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
 KEY_FIELDS: Final = (
     "merchant_id", "stage", "sink", "plugin", "hook", "topic", "partition", "server", "address",
     "reason", "code", "error", "refused", "setting",
@@ -32,8 +34,7 @@ LIBRARY: Final = "library-message"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """At most so many lines of one key in so many seconds."""
 
     lines: int

@@ -1,8 +1,9 @@
 """Values: how they are made, how one is changed, and what their `repr` leaves out.
 
 A value is frozen. What every order makes is a `msgspec.Struct`: it is made in a fifth of the time of a frozen
-dataclass, and `replace` takes a thirtieth (docs/decisions/0039-values-of-an-order-are-structs.md). All other values
-are frozen dataclasses. `replace` is the same function for both.
+dataclass, and `replace` takes a thirtieth (docs/decisions/0039-values-of-an-order-are-structs.md). So are the other
+values that `run` imports, unless something needs a dataclass: the class takes a fifth of the memory. `replace` is the
+same function for both.
 
 A struct that plugins see or make is also a dataclass (`public_value`).
 """

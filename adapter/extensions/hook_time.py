@@ -24,13 +24,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 _STILL: Final = 2.0
 """Switch intervals for which a thread's CPU clock must stand still before it counts as blocked."""
 _NANOSECOND: Final = 1e-9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """The time between two checks of the hook threads, in seconds."""
 
     wall: float
@@ -50,8 +51,7 @@ class Span:
         return min(self.wall, self.planned + self.process_cpu)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadSpan:
+class ThreadSpan(Struct, frozen=True, kw_only=True):
     """What one hook's thread did in a span, in seconds."""
 
     cpu: float | None
@@ -86,8 +86,7 @@ def _counted(span: Span, thread: ThreadSpan) -> float:
     return thread.cpu + max(0.0, idle - others_queued)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadClock:
+class ThreadClock(Struct, frozen=True, kw_only=True):
     """The clocks of one thread; other threads may read them, also after it has ended."""
 
     cpu: Callable[[], float | None]

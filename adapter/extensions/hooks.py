@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 from typing import get_type_hints
+
+from msgspec import Struct, field
 
 from adapter.extensions import hookspecs
 from adapter.extensions.hookspecs import DECIDING, HookKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hook:
+class Hook(Struct, frozen=True, kw_only=True):
     """One hook."""
 
     name: str

@@ -14,10 +14,11 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 from types import TracebackType
 from typing import Final
+
+from msgspec import Struct
 
 from adapter.errors import (
     DoesNotFit,
@@ -35,8 +36,7 @@ from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.type_check import plain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookCount:
+class HookCount(Struct, frozen=True, kw_only=True):
     """Totals since start of one hook of one plugin; `seconds` is wall time inside the hook.
 
     A hook that exceeded its budget counts as called and failed, with the time that the adapter waited for it.
@@ -90,8 +90,7 @@ class ThreadAbandoned(Exception):  # not an error: no caller waits for this thre
     """Ends an abandoned thread at its next call. It reaches no caller."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Implementation:
+class Implementation(Struct, frozen=True, kw_only=True):
     """One plugin's function for one hook; `arguments` are those that it takes, in its own order."""
 
     plugin: str

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pluggy
+from msgspec import Struct
 from pydantic import BaseModel, PydanticUserError
 
 from adapter.errors import PluginRejected, SettingsError
@@ -43,8 +44,7 @@ SECTIONS = "plugins.settings"
 """The key of the plugins' sections, each named as its plugin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginInfo:
+class PluginInfo(Struct, frozen=True, kw_only=True):
     """One plugin as `plugins list` shows it."""
 
     name: str
@@ -86,8 +86,7 @@ class PluginSelection:
             yield from installed()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginRejection:
+class PluginRejection(Struct, frozen=True, kw_only=True):
     """A plugin that was rejected, and why: name, hook and cure. `by_settings`: its settings are wrong, not its code."""
 
     name: str
@@ -96,8 +95,7 @@ class PluginRejection:
     by_settings: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Loaded:
+class _Loaded(Struct, frozen=True, kw_only=True):
     """`content` is what its answers depend on besides its code: its settings and its own `content_fingerprint`."""
 
     source: Source

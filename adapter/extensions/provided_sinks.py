@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, cast
+
+from msgspec import Struct
 
 from adapter.errors import PluginRejected
 from adapter.extensions.bounded_threads import call_provider_hook
@@ -21,8 +22,7 @@ HOOK: Final = "notification_sinks"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProvidedSink:
+class ProvidedSink(Struct, frozen=True, kw_only=True):
     """A sink and its plugin."""
 
     name: str

@@ -20,9 +20,10 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.invocation import location_in
@@ -44,8 +45,7 @@ class DeliveryOutcome(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryAttempt:
+class DeliveryAttempt(Struct, frozen=True, kw_only=True):
     """The result of one attempt."""
 
     outcome: DeliveryOutcome
@@ -65,8 +65,7 @@ class DeliveryAttempt:
 LOOP_ENDED: Final = DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="ended its own event loop")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SinkLoop:
+class _SinkLoop(Struct, frozen=True, kw_only=True):
     """One event loop of a sink, and the event that ends it cleanly."""
 
     loop: asyncio.AbstractEventLoop

@@ -12,13 +12,14 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Final
+
+from msgspec import Struct
 
 from adapter.errors import PluginRejected
 from adapter.extensions.hookspecs import PROJECT
@@ -37,8 +38,7 @@ class PluginOrigin(StrEnum):
     BUILT_IN = "built-in"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """One plugin that can be loaded."""
 
     name: str

@@ -15,11 +15,13 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cache
 from typing import Final, Union, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 _UNIONS = (Union, types.UnionType)
 
@@ -28,8 +30,7 @@ _JSON_SCALARS: Final = frozenset({type(None), bool, int, float, str})
 _ZONES: Final = frozenset({timezone, ZoneInfo})
 
 
-@dataclass(frozen=True, slots=True)
-class _Wrong:
+class _Wrong(Struct, frozen=True):
     """Why a value has not the expected type."""
 
     path: str

@@ -16,8 +16,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection as Container
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from adapter.errors import OrderError
 from adapter.flows.issuance_parking import parked_records, parking_history
@@ -63,8 +64,7 @@ CONCURRENCY = 64
 """Issuances that are handled at once: those of one round await the same report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeginCollecting:
+class BeginCollecting(Struct, frozen=True, kw_only=True):
     """An `issued` event whose tickets are to be collected."""
 
     collection: Collection

@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from adapter.errors import CallError, OrderError
 from adapter.flows.issuance_parking import parked_records, parking_history
@@ -66,8 +67,7 @@ from adapter.values import replace
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PendingQuery:
+class PendingQuery(Struct, frozen=True):
     """An issuance that waits in memory, until `due`."""
 
     merchant_id: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from adapter.errors import CallError, Throttled
 from adapter.flows.item_lookup import ItemAnswer, ItemLookup
@@ -37,16 +38,14 @@ _Key = tuple[str, str]
 """Merchant and item number."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """What is known about a product; `facts` None: the answer proved nothing."""
 
     facts: ItemFacts | None
     queried_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Flight:
+class _Flight(Struct, frozen=True):
     """A query in progress, which began at `began_at` or later."""
 
     task: asyncio.Task[_Answer]

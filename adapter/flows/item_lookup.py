@@ -7,7 +7,7 @@ meaning (docs/delivery.md, "Not known").
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from adapter.flows.ports import ItemQueries
 from adapter.issuance.answers import SUCCESS
@@ -16,8 +16,7 @@ from adapter.protocol.query_item_info import ItemReply
 from adapter.provider.client import Purpose
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemAnswer:
+class ItemAnswer(Struct, frozen=True, kw_only=True):
     """An answer about a product. `is_certain`: it exists, or it is proven that it does not."""
 
     reply: ItemReply

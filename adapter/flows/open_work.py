@@ -8,9 +8,10 @@ yet.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
+
+from msgspec import Struct
 
 from adapter.flows.confirm import PendingQuery
 from adapter.flows.submit import SubmitTask
@@ -41,16 +42,14 @@ KINDS: Mapping[str, tuple[OpenKind, ...]] = {
 """What the open records of each stage can be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenCount:
+class OpenCount(Struct, frozen=True, kw_only=True):
     """How many are open, and the time of the oldest: an order's first reading, or an issuance's submission."""
 
     count: int
     oldest: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenWork:
+class OpenWork(Struct, frozen=True, kw_only=True):
     """What is open, by kind and merchant; the merchant is None for one that is not configured."""
 
     counts: Mapping[tuple[OpenKind, str | None], OpenCount]

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from weakref import WeakSet
 
+from msgspec import Struct
+
 from adapter.errors import CallError, UnreadableReply
 from adapter.flows.ports import Clock, FlowObserver, Merchants, TicketReport, TicketReports
 from adapter.issuance.collecting import (
@@ -67,8 +69,7 @@ class PendingTickets:
         return self.step is not None and not isinstance(self.step, CollectAgain)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingTickets:
+class WaitingTickets(Struct, frozen=True, kw_only=True):
     """How many issuances of a merchant wait, and since when the oldest does."""
 
     count: int
@@ -83,8 +84,7 @@ class _Merchant:
     oddities: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class _Reading(Struct, frozen=True, kw_only=True):
     """What one report has."""
 
     results: Mapping[AwaitedTickets, TicketsResult]

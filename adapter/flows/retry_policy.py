@@ -6,8 +6,9 @@ older when it is first tried, because the adapter was down, is still tried for a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from adapter.backoff import backoff_seconds
 
@@ -17,8 +18,7 @@ LONGEST_PAUSE_SECONDS = 3600.0
 """The longest pause that a sink can ask for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, kw_only=True):
     """The settings under `deliver` for retries; all in seconds."""
 
     first_retry_seconds: float = 1.0
@@ -26,8 +26,7 @@ class RetryPolicy:
     give_up_after_seconds: float = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class RetryState:
+class RetryState(Struct, frozen=True):
     """The state of a waiting event: number of attempts, time of the first one, and the last failure."""
 
     attempts: int = 0

@@ -8,8 +8,9 @@ record is verified again for a while before it is parked.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.flows.messages.events import Stage
@@ -22,8 +23,7 @@ KEY_MAY_COME_WITHIN = timedelta(minutes=10)
 VERIFY_AGAIN_AFTER = timedelta(seconds=15)
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedRecord:
+class UnverifiedRecord(Struct, frozen=True):
     """A record that this process has read at `since`."""
 
     trust: Trust

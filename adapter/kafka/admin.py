@@ -18,6 +18,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.protocol.admin import ApiVersionRequest, CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from msgspec import Struct
 
 from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.connection import OAUTHBEARER, KafkaConnection
@@ -46,8 +47,7 @@ UNAVAILABLE = (
 """What the client raises if no broker answers, or not in time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicSpec:
+class TopicSpec(Struct, frozen=True, kw_only=True):
     """A topic as it should be: its name, number of partitions, and the settings that matter (`retention.ms` and so on).
 
     `replication` is how many brokers keep each partition; -1 leaves it to the brokers' default.
@@ -71,8 +71,7 @@ class TopicDescription:
     ready: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicRejection:
+class TopicRejection(Struct, frozen=True, kw_only=True):
     """Why the brokers did not create a topic: the name of Kafka's error, and the broker's message."""
 
     name: str

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
 
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.client import ConnectionGroup
+from msgspec import Struct
 
 from adapter.errors import StreamError, TopicsMissing
 from adapter.kafka.connection import KafkaConnection
@@ -65,8 +65,7 @@ async def _require_visible(connection: KafkaConnection, topic: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Identity:
+class _Identity(Struct, frozen=True):
     """What makes the offsets of a topic valid: the log they count in, and the partitions that share the keys."""
 
     ids: Mapping[str, str]

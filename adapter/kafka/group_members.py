@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -23,6 +22,7 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
     for_code,
 )
+from msgspec import Struct
 
 from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.admin import ANSWER_SECONDS, UNAVAILABLE
@@ -33,8 +33,7 @@ _NO_COORDINATOR_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressErr
 _RETRY_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupMember:
+class GroupMember(Struct, frozen=True, kw_only=True):
     """A member of a consumer group as the brokers describe it."""
 
     group: str
@@ -44,8 +43,7 @@ class GroupMember:
     """What it subscribes to; None while the group rebalances, because brokers leave it out then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupConflict:
+class GroupConflict(Struct, frozen=True, kw_only=True):
     """What is wrong with the members of the groups.
 
     `blocking`: members of another deployment, with which this one must not share orders. Otherwise a warning.

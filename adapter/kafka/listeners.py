@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import errors
 from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import SaslHandShakeRequest
+from msgspec import Struct
 
 _FAILURES: Final = (OSError, errors.KafkaError, AssertionError)
 """What the client raises for a connection that does not come about, or breaks; TimeoutError is an OSError."""
@@ -21,8 +21,7 @@ _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_E
 """OpenSSL's reasons for an answer that is not one of TLS."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class Listener(Struct, frozen=True, kw_only=True):
     """What a listener expects; `logins` are its SASL mechanisms, none if it takes no login, and None if not known."""
 
     tls: bool

@@ -9,13 +9,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Hashable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, errors
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.partitioner import DefaultPartitioner
+from msgspec import Struct
 
 from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing
 from adapter.kafka.admin import UNAVAILABLE, admin_session
@@ -365,8 +365,7 @@ async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> l
     return [ClientPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionPosition:
+class PartitionPosition(Struct, frozen=True, kw_only=True):
     """A partition as the reader sees it after a poll.
 
     `position` is the next offset to read, `answered_ms` when a broker last answered it (ms, any clock that never goes

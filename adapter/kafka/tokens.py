@@ -10,13 +10,13 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import quote_plus
 
 import httpx
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
+from msgspec import Struct
 from pydantic import BaseModel, Field, ValidationError
 
 from adapter.errors import SettingsError, TokenUnavailable
@@ -46,8 +46,7 @@ class IssuedToken(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(Struct, frozen=True, kw_only=True):
     """A token and the seconds from its issue for which it is valid; None if that is not known."""
 
     value: str
@@ -92,8 +91,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # the client 
         return self._extensions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCredentials:
+class ClientCredentials(Struct, frozen=True, kw_only=True):
     """What the identity provider knows the adapter by."""
 
     client_id: str

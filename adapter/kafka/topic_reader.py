@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.errors import TopicsMissing
 from adapter.kafka import reader
@@ -19,8 +20,7 @@ def _unchanged(records: Records) -> Records:
     return records
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaTopicReader:
+class KafkaTopicReader(Struct, frozen=True):
     """Reads topics without a consumer group (`operations.ports.KeyedTopicReader`)."""
 
     connection: KafkaConnection

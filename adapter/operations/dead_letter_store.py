@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+
+from msgspec import Struct
 
 from adapter.flows.messages.event_reader import read_published_event
 from adapter.operations.dead_letter_view import DeadLetter, read_dead_letter
@@ -26,8 +27,7 @@ FORGETTABLE_AFTER = timedelta(days=1)
 """Brokers keep commits at least so long (`offsets.retention.minutes`; a week by default)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetters:
+class DeadLetters(Struct, frozen=True, kw_only=True):
     """All dead letters of one command, and the topic in which it acknowledges them."""
 
     all: tuple[DeadLetter, ...]
@@ -57,8 +57,7 @@ class DeadLetters:
             yield claim
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterStore:
+class DeadLetterStore(Struct, frozen=True, kw_only=True):
     """The topic of dead letters, and the group whose commits say which are handled."""
 
     reader: TopicReader

@@ -7,9 +7,10 @@ Beyond `KEPT_MAX` the tally is incomplete and shows that.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec import Struct
 
 from adapter.operations.dead_letter_view import DeadLetter
 from adapter.stream.acknowledged_topic import PendingOffsets
@@ -21,8 +22,7 @@ MESSAGE_MAX_CHARACTERS: Final = 400
 _UNKNOWN: Final = ("", "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterExample:
+class DeadLetterExample(Struct, frozen=True, kw_only=True):
     """The newest dead letter of a group."""
 
     name: str
@@ -33,8 +33,7 @@ class DeadLetterExample:
     """Whether tickets may exist, whatever the reason is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterGroup:
+class DeadLetterGroup(Struct, frozen=True, kw_only=True):
     """The open dead letters of one stage and reason; both are empty for a header that cannot be read."""
 
     stage: str

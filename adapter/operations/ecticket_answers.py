@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from adapter.errors import CallError
 from adapter.flows.number_history import NumberHistory
@@ -23,8 +24,7 @@ NUMBERS_QUERIED = 40
 """Numbers of one order that are queried: every part of the largest order, and as many reissues."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EcticketAnswers:
+class EcticketAnswers(Struct, frozen=True, kw_only=True):
     """Queries ECTicket about each number of an order."""
 
     merchants: Merchants

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from adapter.stream.commit_metadata import CommitMetadata, decode
 from adapter.stream.port import Commit, Member, OffsetRange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicLag:
+class TopicLag(Struct, frozen=True, kw_only=True):
     """One topic that a group reads."""
 
     group: str

@@ -7,8 +7,9 @@ topics: the caller brings the numbers that are known to exist.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from adapter.flows.number_history import KnownNumbers
 from adapter.flows.ports import Ecticket
@@ -24,8 +25,7 @@ ENOUGH = 6
 """Numbers that should exist; a liveness proof queries at most four of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberLookup:
+class NumberLookup(Struct, frozen=True, kw_only=True):
     """What ECTicket knows of a number; it is in doubt if neither `known` nor `not_known` is set."""
 
     known: ResultReply | None = None

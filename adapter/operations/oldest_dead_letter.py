@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from msgspec import Struct
+
 from adapter.errors import AdapterError, BrokerUnavailable
 from adapter.stream.acknowledged_topic import first_pending
 from adapter.stream.port import Kafka, Member
@@ -33,8 +35,7 @@ Raises TopicsMissing, BrokerUnavailable and StreamError.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OldestDeadLetter:
+class OldestDeadLetter(Struct, frozen=True, kw_only=True):
     """The result of a read."""
 
     since: datetime | None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.flows.messages.event_reader import PublishedEvent
 from adapter.flows.messages.events import rfc3339
@@ -13,8 +14,7 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordFacts:
+class RecordFacts(Struct, frozen=True, kw_only=True):
     """What one record shows."""
 
     name: str

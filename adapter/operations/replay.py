@@ -19,9 +19,10 @@ Does not read topics and does not select dead letters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+
+from msgspec import Struct
 
 from adapter.errors import OrderError
 from adapter.extensions.sinks import Event
@@ -84,8 +85,7 @@ _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayRecord:
+class ReplayRecord(Struct, frozen=True, kw_only=True):
     """The record that is published instead of the dead letter."""
 
     producer_record: ProducerRecord
@@ -110,8 +110,7 @@ class ReplayRecord:
         return (self.producer_record,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinkDelivery:
+class SinkDelivery(Struct, frozen=True, kw_only=True):
     """The event that is delivered to a sink; the dead letter is acknowledged after the sink has accepted it."""
 
     sink: str
@@ -127,8 +126,7 @@ class SinkDelivery:
         return f"sink {self.sink}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotReplayed:
+class NotReplayed(Struct, frozen=True, kw_only=True):
     """Why a dead letter cannot be replayed, and what to do instead."""
 
     reason: str

@@ -8,9 +8,10 @@ in the same dead letter go to a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
+
+from msgspec import Struct
 
 from adapter.errors import OrderError
 from adapter.flows.messages.confirmation import Confirmation, read_confirmation
@@ -47,8 +48,7 @@ class Resolution(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EcticketAnswer:
+class EcticketAnswer(Struct, frozen=True, kw_only=True):
     """ECTicket's answer about a number: that it knows it, or that it does not; neither if nothing is certain."""
 
     known: bool = False
@@ -58,8 +58,7 @@ class EcticketAnswer:
     """The answer in a sentence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingIssuance:
+class PendingIssuance(Struct, frozen=True, kw_only=True):
     """An issuance in a dead letter: a confirmation, or an open part of an order."""
 
     dead_letter: Record
@@ -75,8 +74,7 @@ class PendingIssuance:
         return self.confirmation.issuance.order_id if self.confirmation is not None else _plan(self).order_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class Resolved(Struct, frozen=True, kw_only=True):
     """What is published instead of the dead letter."""
 
     producer_records: tuple[ProducerRecord, ...]

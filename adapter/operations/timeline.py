@@ -13,9 +13,10 @@ codes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from adapter.protocol.issue import TradeNo
 
@@ -81,8 +82,7 @@ class Actor(StrEnum):
     """Nothing is open."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineFact:
+class TimelineFact(Struct, frozen=True, kw_only=True):
     """One thing that happened to the order, from one record or one answer."""
 
     at: datetime
@@ -109,8 +109,7 @@ class TimelineFact:
     """Further fields, as JSON values."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartProgress:
+class PartProgress(Struct, frozen=True, kw_only=True):
     """One part of the order under one trade number."""
 
     trade_no: TradeNo | None
@@ -121,8 +120,7 @@ class PartProgress:
     """Time of the fact that shows the state."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NextAction:
+class NextAction(Struct, frozen=True, kw_only=True):
     """Who must act next, why, and with which commands (in this order)."""
 
     actor: Actor
@@ -134,8 +132,7 @@ class NextAction:
     """When the adapter acts at the earliest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderTimeline:
+class OrderTimeline(Struct, frozen=True, kw_only=True):
     """Everything that the topics show about one order of one merchant."""
 
     merchant_id: str | None

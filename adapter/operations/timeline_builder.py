@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec import Struct
 
 from adapter.operations.next_actions import next_actions
 from adapter.operations.part_progress import ProgressOfParts
@@ -16,8 +17,7 @@ _CAUSES: Final[Mapping[FactKind, int]] = {kind: position for position, kind in e
 """Facts of one moment are shown in this order: causes before effects."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundFacts:
+class FoundFacts(Struct, frozen=True, kw_only=True):
     """What was found about one order."""
 
     merchant_id: str | None

@@ -11,9 +11,10 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
+
+from msgspec import Struct, field
 
 from adapter.errors import AdapterError
 from adapter.operations.dead_letter_store import FORGETTABLE_AFTER
@@ -38,8 +39,7 @@ It raises TopicsMissing, BrokerUnavailable and StreamError.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterOverview:
+class DeadLetterOverview(Struct, frozen=True, kw_only=True):
     """The open dead letters that are read so far."""
 
     groups: tuple[DeadLetterGroup, ...] = ()
@@ -54,8 +54,7 @@ class DeadLetterOverview:
     """Why the last read failed; what was read before is still shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicOverview:
+class TopicOverview(Struct, frozen=True, kw_only=True):
     """What is known at a look."""
 
     dead_letters: DeadLetterOverview = field(default_factory=DeadLetterOverview)
@@ -198,8 +197,7 @@ class _Members:
             await self.drop(group)
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """What was read since the first look."""
 
     tally: DeadLetterTally = field(default_factory=DeadLetterTally)

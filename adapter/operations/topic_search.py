@@ -19,6 +19,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
 from adapter.flows.messages.events import issuance_key
 from adapter.flows.messages.record_history import read_coordinates
 from adapter.flows.number_history import NumberHistory
@@ -45,8 +47,7 @@ UNREADABLE_KEPT = 20
 _Partitions = Mapping[str, frozenset[int]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderTopics:
+class OrderTopics(Struct, frozen=True, kw_only=True):
     """The topics that are searched, and what leads from an order to its records."""
 
     reader: KeyedTopicReader

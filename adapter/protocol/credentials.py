@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NoReturn, Self
 
+from msgspec import Struct
+
 from adapter.errors import SettingsError
 from adapter.secret import Secret
 
@@ -66,8 +68,7 @@ class Credentials(_Keys):
         raise TypeError("Credentials cannot be pickled, because the keys would be readable in the pickle.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merchant:
+class Merchant(Struct, frozen=True, kw_only=True):
     """A merchant as ECPay knows it: its number, its keys, and its platform, if any.
 
     Platform merchants sign with the platform's keys (page 32155); which pair signs answers and notifications is not

@@ -13,6 +13,8 @@ from enum import IntEnum, StrEnum, unique
 from functools import lru_cache
 from typing import Final
 
+from msgspec import Struct
+
 from adapter.protocol.issue import IssueType, PrintType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.query_item_info import TicketType
@@ -156,8 +158,7 @@ TICKET_COLUMNS: Final = tuple(column.header for column in _TICKET_CELLS)
 """The 23 headers of the tickets report, in the page's order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportRequest:
+class ReportRequest(Struct, frozen=True, kw_only=True):
     """Requests a report by issue date, both days included; at most 3 months at once, once per merchant and minute."""
 
     merchant_id: str

@@ -6,9 +6,10 @@ job that has not run yet, or a maintenance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import Self
+
+from msgspec import Struct
 
 from adapter.errors import UnreadableReply
 from adapter.protocol.fields import Payload, integer, optional_text
@@ -24,8 +25,7 @@ class IssueStatus(IntEnum):
     IN_PROGRESS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRequest:
+class ResultRequest(Struct, frozen=True, kw_only=True):
     """Queries one issuance by its number; "only one of them can be filled", so the other number is left out."""
 
     merchant_id: str
@@ -36,8 +36,7 @@ class ResultRequest:
         return {"MerchantID": self.merchant_id, **self.trade_no.to_payload()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultReply:
+class ResultReply(Struct, frozen=True, kw_only=True):
     """The answer: with `rtn_code` 1 there is a `status`; `remark` String(100) explains a failure."""
 
     rtn_code: int

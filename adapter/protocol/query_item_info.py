@@ -7,10 +7,11 @@ merchant at all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
 from typing import Self, TypeVar
+
+from msgspec import Struct
 
 from adapter.errors import UnreadableReply
 from adapter.protocol.fields import Payload, as_objects, integer, optional_integer, optional_text
@@ -41,8 +42,7 @@ class ItemStatus(StrEnum):
     LISTED = "1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemRequest:
+class ItemRequest(Struct, frozen=True, kw_only=True):
     """Queries one item by its number, String(8)."""
 
     merchant_id: str
@@ -53,8 +53,7 @@ class ItemRequest:
         return {"MerchantID": self.merchant_id, "ItemNo": self.item_no}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
+class Instruction(Struct, frozen=True, kw_only=True):
     """One paragraph, String(100), of how tickets of a type are used; a type may have several."""
 
     issue_type: IssueType
@@ -73,8 +72,7 @@ class Instruction:
         return cls(issue_type=issue_type, description=optional_text(payload, "Description") or "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemReply:
+class ItemReply(Struct, frozen=True, kw_only=True):
     """The answer: with `rtn_code` 1, the item.
 
     `item_amount` is its face value in NT$, `modify_date` its last change (aware, in Taipei's time).

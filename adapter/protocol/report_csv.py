@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Generic, TypeVar
 
+from msgspec import Struct
+
 from adapter.errors import UnreadableReply
 
 MAX_ROW_CHARACTERS: Final = 256 * 1024
@@ -52,8 +54,7 @@ def starts_like_json(start: bytes) -> bool | None:
     return text.startswith(b"{") if text else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadableCell:
+class UnreadableCell(Struct, frozen=True, kw_only=True):
     """A cell that cannot be read, so its field is None; it never contains the cell's text."""
 
     line: int
@@ -68,8 +69,7 @@ class UnreadableCell:
         return f"{where}: must be {self.expected}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportColumn:
+class ReportColumn(Struct, frozen=True, kw_only=True):
     """One documented column: the row's field, the header, and how a cell becomes a value.
 
     `read` gets a text that is not empty, without Excel guard and outer white space; it returns None if that is not

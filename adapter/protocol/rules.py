@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TypeGuard
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.order_detail import ReportRequest, ReportType
@@ -27,16 +28,14 @@ from adapter.protocol.query_item_info import ItemRequest
 from adapter.protocol.value_descriptions import CHINESE, describe_shape, quoted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """A rule: the words that follow a field's name, and the test."""
 
     rule: str
     accepts: Callable[[object], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextCheck(Check):
+class TextCheck(Check, frozen=True, kw_only=True):
     """A rule about text; `fits` is the test of a value that is known to be text."""
 
     fits: Callable[[str], object]
@@ -164,8 +163,7 @@ _MERCHANT_TRADE_NO = _TRADE_NOS[TradeNoKind.MERCHANT][1]
 _DAY = Check(rule="must be a date", accepts=is_date)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
+class Violation(Struct, frozen=True, kw_only=True):
     """A field that breaks a rule. `shape` is the value itself only where it is neither personal nor secret.
 
     >>> print(Violation(field="Operator", rule="must be 1 to 10 letters or digits", page=ISSUE_PAGE, shape="'A B'"))
@@ -182,8 +180,7 @@ class Violation:
         return f"{self.field} {self.rule}; it is {self.shape} ({self.page})."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
+class _Page(Struct, frozen=True, kw_only=True):
     """Makes the violations of one page."""
 
     name: str

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from itertools import count
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from adapter.errors import NotSent
 
@@ -44,8 +45,7 @@ BURST_SECONDS = 0.1
 _ALMOST_ONE = 1 - 1e-9  # adding up fractions of a token must not miss the whole one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimiterUsage:
+class LimiterUsage(Struct, frozen=True, kw_only=True):
     """How much of a merchant's budgets is in use at one moment."""
 
     calls_per_second: float

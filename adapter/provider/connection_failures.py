@@ -9,13 +9,12 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import httpx
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureCause:
+class FailureCause(Struct, frozen=True, kw_only=True):
     """Why a call failed, without a full stop."""
 
     cause: str

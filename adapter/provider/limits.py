@@ -5,11 +5,10 @@ Does not know where the values come from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallLimits:
+class CallLimits(Struct, frozen=True, kw_only=True):
     """Limits of the calls of one merchant in one process."""
 
     timeout_seconds: float = 15.0
@@ -35,8 +34,7 @@ class CallLimits:
     """The longest time between two probes of an open breaker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadTimeouts:
+class DownloadTimeouts(Struct, frozen=True, kw_only=True):
     """How long the download of a report may take; it may have any size."""
 
     connect_seconds: float = 10.0
@@ -47,8 +45,7 @@ class DownloadTimeouts:
     """From the first byte written until the whole report is read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportLimits:
+class ReportLimits(Struct, frozen=True, kw_only=True):
     """Limits of the reports of one merchant in one process."""
 
     interval_seconds: float = 60.0

@@ -6,8 +6,9 @@ Merchants are independent: a failure of one merchant does not affect the calls o
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from adapter.errors import BreakerOpen
 from adapter.provider.breaker import Admission, Breaker, BreakerState
@@ -20,8 +21,7 @@ from adapter.provider.time_source import TimeSource
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelState:
+class ChannelState(Struct, frozen=True, kw_only=True):
     """A merchant's channel at one moment."""
 
     breaker: BreakerState

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+
+from msgspec import Struct
 
 _utc_now = partial(datetime.now, UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSource:
+class TimeSource(Struct, frozen=True, kw_only=True):
     """A pair of clocks and a way to wait; tests pass their own."""
 
     now: Callable[[], datetime] = _utc_now

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
 
 from adapter.protocol.rules import OPERATOR, STORE_ID, URL
 from adapter.settings.groups import ENV_PREFIX, Settings, is_loopback
@@ -31,8 +32,7 @@ CALLBACK_PORTS = (None, 80, 443)
 """ECPay calls back on these ports only (page 32155)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsIssue:
+class SettingsIssue(Struct, frozen=True, kw_only=True):
     """One issue with one setting: `message` describes it and its effect, `cure` says what to do."""
 
     level: Literal["problem", "warning"]

@@ -16,9 +16,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+
+from msgspec import Struct
 
 from adapter.errors import SettingsError
 from adapter.protocol.credentials import Credentials, Merchant, key_problems
@@ -32,8 +33,7 @@ from adapter.values import replace
 RELOAD_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class _Reading(Struct, frozen=True, kw_only=True):
     """The result of one reading; `unread` are merchants whose keys exist and cannot be used now."""
 
     known: Mapping[str, Merchant]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import entry_points
+
+from msgspec import Struct
 
 ENTRY_POINTS = "opentelemetry_traces_exporter"
 """Where packages register their exporters."""
@@ -20,8 +21,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceVariables:
+class TraceVariables(Struct, frozen=True, kw_only=True):
     """Which exporters are asked for, none for no traces; and `problem`: why they cannot be had, and what to do."""
 
     exporters: tuple[str, ...] = ()

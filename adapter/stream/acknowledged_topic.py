@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from adapter.errors import StreamError
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
@@ -39,8 +40,7 @@ from adapter.values import replace
 _FINGERPRINT = short_fingerprint("")
 
 
-@dataclass(frozen=True, slots=True)
-class PendingOffsets:
+class PendingOffsets(Struct, frozen=True):
     """The open offsets of a partition."""
 
     open: frozenset[int]
@@ -48,8 +48,7 @@ class PendingOffsets:
     """No usable commit says which records were acknowledged before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirstPending:
+class FirstPending(Struct, frozen=True, kw_only=True):
     """Where the open records of a partition begin."""
 
     offset: int

@@ -13,6 +13,8 @@ import json
 import zlib
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from adapter.backoff import backoff_seconds
 from adapter.stream.port import UnreadableBatch
 from adapter.strict_json import parse_json
@@ -46,8 +48,7 @@ class Blockage:
         return cls(problem=problem, failures=failures, retry_at=now + wait)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkipRequest:
+class SkipRequest(Struct, frozen=True, kw_only=True):
     """An operator's decision to give up the batch with these offsets."""
 
     first: int

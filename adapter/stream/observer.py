@@ -6,8 +6,9 @@ An observer must not raise and must not block. It gets counts and partitions, ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from adapter.stream.port import TopicPartition
 
@@ -17,8 +18,7 @@ FailedIn = Literal["prepare", "handle", "hand_off", "on_error", "publish"]
 """The method in which a stage raised; `publish`: the engine rejected its outcome."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gauges:
+class Gauges(Struct, frozen=True, kw_only=True):
     """How many records and partitions the engine has at this moment."""
 
     open: int

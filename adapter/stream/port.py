@@ -7,7 +7,6 @@ its place.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -115,8 +114,7 @@ class TransactionalProducer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowedRecords:
+class FollowedRecords(Struct, frozen=True, kw_only=True):
     """The next records of a topic that is read without a consumer group; possibly none."""
 
     records: tuple[Record, ...] = ()

@@ -9,9 +9,10 @@ ones are handled like any other record and none stops the engine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
+
+from msgspec import Struct
 
 from adapter.values import PartlyShown
 
@@ -20,8 +21,7 @@ _LATEST = datetime(8999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 _LATEST_MS = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotRead:
+class NotRead(Struct, frozen=True, kw_only=True):
     """Why a record has no content: it exists in the log, but only its coordinates are known.
 
     `first` and `last` are the offsets that this one record stands for.

@@ -23,8 +23,9 @@ If the metadata names another process, is missing or cannot be decoded, what thi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from adapter.stream.commit_metadata import CommitMetadata, NoMetadata, decode
 from adapter.stream.ledger import Run
@@ -32,8 +33,7 @@ from adapter.stream.port import Commit, OffsetRange
 from adapter.values import replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnSends:
+class OwnSends(Struct, frozen=True, kw_only=True):
     """What a process knows about the unsettled records of a partition that it has owned until now.
 
     No other record was sent before the partition was released.
@@ -49,8 +49,7 @@ class OwnSends:
     """The records that this process may have sent, each with the last possible moment."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveredState:
+class RecoveredState(Struct, frozen=True, kw_only=True):
     """The state with which a partition is taken over."""
 
     offset: int

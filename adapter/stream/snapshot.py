@@ -6,9 +6,10 @@ Read on demand, also from another thread, and never kept. Holds no content of a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from adapter.stream.owned_partition import OwnedPartition, WorkPhase
 from adapter.stream.port import TopicPartition
@@ -29,8 +30,7 @@ class StageStatus(Protocol):
     def problems(self) -> Sequence[str]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionSnapshot:
+class PartitionSnapshot(Struct, frozen=True, kw_only=True):
     """One partition that this process owns."""
 
     topic: str
@@ -43,8 +43,7 @@ class PartitionSnapshot:
     """Whether the next batch cannot be read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSnapshot:
+class EngineSnapshot(Struct, frozen=True, kw_only=True):
     """One stage of this process."""
 
     name: str
@@ -63,8 +62,7 @@ class EngineSnapshot:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRecord:
+class OpenRecord(Struct, frozen=True, kw_only=True):
     """One record that is read and not settled."""
 
     topic: str

@@ -17,10 +17,10 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 
+from msgspec import Struct
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -31,8 +31,7 @@ EXPENDABLE = "expendable"
 """Name of the function in a request's `state` by which the application gives up the request's slot."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
+class ConnectionLimits(Struct, frozen=True, kw_only=True):
     """The limits of one server."""
 
     connections: int = 256

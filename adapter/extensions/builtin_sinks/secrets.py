@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from adapter.extensions.builtin_sinks.signature import read_secret
 from adapter.secret import Secret
@@ -13,8 +14,7 @@ from adapter.secret import Secret
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+class _Known(Struct, frozen=True, kw_only=True):
     """What a file held when it was last read; `mark` changes with the file."""
 
     mark: tuple[int, int, int]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from adapter.flows.messages.events import ParkReason, Stage, rfc3339
 from adapter.flows.messages.record_history import (
@@ -34,8 +35,7 @@ OFFSETS = "ecticket-offsets"
 """First and last offset that the dead letter of an unread record stands for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterCause:
+class DeadLetterCause(Struct, frozen=True, kw_only=True):
     """Why a record is parked: `message` is one sentence about what happened and one about what to do.
 
     `sink` is the one that did not accept an event, at stage deliver.

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from adapter.extensions.sinks import Event
 from adapter.flows.messages.events import EVENTS, MERCHANT_SOURCE, SOURCE
@@ -86,8 +87,7 @@ def _time(text: str | None) -> datetime | None:
 _NAMES: Mapping[str, str] = {event.TYPE: event.TYPE.split(".")[-2] for event in EVENTS}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedEvent:
+class PublishedEvent(Struct, frozen=True, kw_only=True):
     """One event: `name` is its type's last word but one; `order_record` the order's coordinates, `at` its time.
 
     `trade_no` is None for an event about an order as a whole.

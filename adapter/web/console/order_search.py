@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from adapter.operations.ports import Progress
 
@@ -33,8 +34,7 @@ class SearchTooLong(Exception):
     """The search took longer than the limit; the message is a sentence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchProgress:
+class SearchProgress(Struct, frozen=True, kw_only=True):
     """How far the running search is: what is read, and how many of its offsets."""
 
     what: str

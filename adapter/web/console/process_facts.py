@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from adapter.extensions.invocation import HookCount
@@ -40,8 +40,7 @@ class InspectedStage(StageStatus, Protocol):
     def open_records(self) -> Iterator[OpenRecord]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessIdentity:
+class ProcessIdentity(Struct, frozen=True, kw_only=True):
     """What does not change while the process runs."""
 
     host: str
@@ -54,8 +53,7 @@ class ProcessIdentity:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinkState:
+class SinkState(Struct, frozen=True, kw_only=True):
     """One notification sink."""
 
     name: str
@@ -64,8 +62,7 @@ class SinkState:
     """Cancelled deliveries that have not ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSources:
+class ProcessSources(Struct, frozen=True, kw_only=True):
     """Where the facts come from; each is called once for each answer, on the console's thread."""
 
     identity: ProcessIdentity
