@@ -26,12 +26,8 @@ from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import read_tail
-from adapter.kafka.topic_reader import KafkaTopicReader
-from adapter.operations.explain_order import explain_order
 from adapter.operations.ports import Progress
-from adapter.operations.timeline_json import timeline_json
 from adapter.operations.topic_overview import TopicWatch
-from adapter.operations.topic_search import OrderTopics
 from adapter.settings import Settings
 from adapter.stream.records import Record
 from adapter.web.console.order_search import OrderSearch
@@ -144,14 +140,21 @@ class ConsoleRunner:
 
     def _order_search(self) -> OrderSearch:
         settings, now = self._settings, self._sources.now
-        topics = OrderTopics(
-            reader=KafkaTopicReader(self._connection, paced),
-            names=wiring.flow_topics(settings),
-            merchants=wiring.merchant_book(settings),  # one belongs to one thread
-            trade_no_prefix=settings.submit.trade_no_prefix,
-        )
+        merchants = wiring.merchant_book(settings)  # one belongs to one thread
 
         async def explain(which: str, progress: Progress) -> Mapping[str, object]:
+            # Imported at the first search: most processes have none, and it is a tenth of the adapter's own code.
+            from adapter.kafka.topic_reader import KafkaTopicReader
+            from adapter.operations.explain_order import explain_order
+            from adapter.operations.timeline_json import timeline_json
+            from adapter.operations.topic_search import OrderTopics
+
+            topics = OrderTopics(
+                reader=KafkaTopicReader(self._connection, paced),
+                names=wiring.flow_topics(settings),
+                merchants=merchants,
+                trade_no_prefix=settings.submit.trade_no_prefix,
+            )
             found = await explain_order(which, topics, since=now() - SEARCHED, progress=progress, now=now)
             return {"orders": [timeline_json(each) for each in found]}
 

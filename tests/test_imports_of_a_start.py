@@ -46,7 +46,16 @@ MOST_DATACLASSES = 80
 
 _SERVICE = ("aiokafka", "cryptography", "httpx", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn")
 _OTHERS = (
-    *("adapter.dev", "adapter.flows.reconcile", "adapter.testing", "boto3", "httpcore", "jsonschema", "opentelemetry"),
+    *(
+        "adapter.dev",
+        "adapter.flows.reconcile",
+        "adapter.operations.explain_order",
+        "adapter.testing",
+        "boto3",
+        "httpcore",
+        "jsonschema",
+        "opentelemetry",
+    ),
     *("pytest", "sqlite3"),
 )
 _USED = {
@@ -68,8 +77,8 @@ _USED = {
 def test_a_start_imports_nothing_heavy_that_it_does_not_use(start: str, code: str, unused: tuple[str, ...]) -> None:
     """`--help` needs no service; the service needs no sink's client, no tracing, nothing of commands and tests.
 
-    Nor does it need other commands, what structlog and httpx import for coloured tracebacks, or SQLite without
-    `reconcile.at`.
+    Nor does it need other commands, the console's search before somebody searches, what structlog and httpx import for
+    coloured tracebacks, or SQLite without `reconcile.at`.
     """
     run = subprocess.run([sys.executable, "-c", code + _MODULES], capture_output=True, text=True, check=True)
     imported = set(json.loads(run.stderr.splitlines()[-1]))

@@ -19,7 +19,6 @@ from starlette.routing import Route
 from adapter.errors import AdapterError
 from adapter.flows.messages.events import rfc3339
 from adapter.operations.dead_letter_reasons import NEXT_STEPS, UNKNOWN_REASON
-from adapter.operations.explain_order import OrderNotFound
 from adapter.operations.topic_overview import TopicOverview
 from adapter.web.connection_limits import ConnectionLimits
 from adapter.web.console.guard import Guard
@@ -144,6 +143,8 @@ def topic_facts(overview: TopicOverview) -> dict[str, object]:
 
 
 async def _order(search: OrderSearch, request: Request) -> Response:
+    from adapter.operations.explain_order import OrderNotFound  # with all that the first search imports
+
     which = request.query_params.get("which", "").strip()
     if not which or len(which) > WHICH_MAX_CHARACTERS:
         return _problem(
