@@ -144,7 +144,7 @@ async def plain_loop(ground: Ground, options: Mapping[str, object]) -> AsyncIter
 
 
 def own_environment(ground: Ground, checkout: Path) -> dict[str, str]:
-    """The environment of a process that runs the code in `checkout`, which is compiled once, as in the image."""
+    """The environment of a process that runs the code in `checkout`: compiled once, and two heaps, as in the image."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
     inherited.pop("PYTHONDONTWRITEBYTECODE", None)
     # A safe path: the working folder, which has this checkout, does not come before another one.
@@ -153,6 +153,7 @@ def own_environment(ground: Ground, checkout: Path) -> dict[str, str]:
         "PYTHONPATH": str(checkout),
         "PYTHONSAFEPATH": "1",
         "PYTHONPYCACHEPREFIX": str(ground.folder / "compiled"),
+        "MALLOC_ARENA_MAX": "2",
     }
 
 
