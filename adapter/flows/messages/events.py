@@ -69,10 +69,14 @@ ParkReason = Literal[
 ]
 
 
+_CLOSED = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
+"""A validator is built at its first use: a process publishes few types of events."""
+
+
 class EventData(BaseModel):
     """The data of one event type: closed, frozen, snake_case."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = _CLOSED
     TYPE: ClassVar[str]
     SCHEMA: ClassVar[str]
     TOPIC: ClassVar[TopicRole]
@@ -81,7 +85,7 @@ class EventData(BaseModel):
 class Item(BaseModel):
     """Some tickets of one product."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = _CLOSED
     item_no: str | None
     """ECTicket's product number; null for serial-number tickets, which have none."""
     name: str | None
@@ -169,7 +173,7 @@ class IssuanceDelayed(IssuanceData):
 class CollectedTicket(BaseModel):
     """One ticket of an issuance. Its numbers are worth its value, so they are in no `repr`, error or log line."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(**_CLOSED, hide_input_in_errors=True)
     ticket_no: Annotated[str, Field(min_length=1, repr=False)]
     """The ticket's number (TicketNo)."""
     redemption_code: Annotated[str | None, Field(min_length=1, repr=False)]
@@ -191,7 +195,7 @@ class CollectedTicket(BaseModel):
 class TicketCollected(IssuanceData):
     """The numbers of all tickets of an issuance, from ECTicket's report. Published once, complete."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(**_CLOSED, hide_input_in_errors=True)
     TYPE = "ecticket.ticket.collected.v1"
     SCHEMA = "ticket-collected.v1"
     TOPIC = "collected"
@@ -281,7 +285,7 @@ class OrderRefunded(Notified):
 class PublishedSide(BaseModel):
     """An issuance as the events have it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = _CLOSED
     state: Literal["submitted", "issued", "failed"]
     """Its last state."""
     ticket_count: Annotated[int, Field(ge=1)]
@@ -291,7 +295,7 @@ class PublishedSide(BaseModel):
 class ReportedSide(BaseModel):
     """An issuance as ECPay's order report has it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = _CLOSED
     state: Literal["issued", "failed", "in_progress"] | None
     """Its status; null where the report has no documented one."""
     ticket_count: int | None
@@ -332,9 +336,7 @@ class ReconciliationDifference(ReconciliationData):
 class DifferenceCounts(BaseModel):
     """Numbers of differences by kind."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True, validate_by_name=True
-    )
+    model_config = ConfigDict(**_CLOSED, serialize_by_alias=True, validate_by_name=True)
     not_published: Annotated[int, Field(ge=0, alias="not-published")] = 0
     """In the report, and in no event."""
     not_reported: Annotated[int, Field(ge=0, alias="not-reported")] = 0
