@@ -24,10 +24,23 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from adapter.settings.texts import structure
+from adapter.settings.texts import filled, structure
 
 ENV_PREFIX = "ECTICKET_"
+FILE_CONTENT = "_file_content"
+"""Name under which the settings file's content is handed to `Settings`; no setting is called so."""
+SECRETS_CONTENT = "_secrets_content"
+"""The same for the secret files that are settings of their own."""
 URL_MAX_CHARACTERS = 200
 """RefundNotifyURL and UseStatusNotifyURL are String(200) (specification, Ticket Issuance)."""
 
@@ -74,8 +87,8 @@ Text = Annotated[str, BeforeValidator(_not_blank), Field(json_schema_extra={"pat
 FilePath = Annotated[Path, BeforeValidator(_not_blank)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 """A name that goes into names of Kafka and of metrics."""
-Names = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
-Numbers = Annotated[tuple[Annotated[int, NO_TRUTH], ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[Text, ...], NoDecode, BeforeValidator(_listed)]
+Numbers = Annotated[tuple[Annotated[int, NO_TRUTH], ...], NoDecode, BeforeValidator(_listed)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False), NO_TRUTH]
 SecondsOrZero = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False), NO_TRUTH]
 Hours = Annotated[float, Field(gt=0, le=LONGEST_HOURS, allow_inf_nan=False), NO_TRUTH]
@@ -386,7 +399,7 @@ class ConfirmSettings(Group):
 class CollectSettings(Group):
     """How ticket numbers and redemption codes are collected and published."""
 
-    issue_types: Annotated[tuple[IssueTypeName, ...], BeforeValidator(_listed)] = ()
+    issue_types: Annotated[tuple[IssueTypeName, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Issue types whose tickets are collected, such as `[serial_number]`; none: the stage is off."""
     interval_seconds: Seconds = 60.0
     """Seconds to the next ticket report for an issuance, growing to 15 minutes while it waits."""
@@ -435,7 +448,7 @@ class ReconcileSettings(Group):
     days: Annotated[int, Field(ge=1, le=28), NO_TRUTH] = 3
     """Complete days that each comparison repeats, because jobs end late."""
     ignore_prefixes: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")], ...], BeforeValidator(_listed)
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")], ...], NoDecode, BeforeValidator(_listed)
     ] = ()
     """First characters of trade numbers that other programs issue; such issuances are no differences."""
 
@@ -533,6 +546,38 @@ class LogSettings(Group):
     """Lowest level to log."""
 
 
+class EnvironmentSource(EnvSettingsSource):
+    """The environment: pydantic-settings' own source, with JSON as in all other settings."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: str) -> object:
+        """Return a mapping or list; a setting with its own parser gets the text. Raises ValueError."""
+        if field is not None and NoDecode in field.metadata:
+            return value
+        return structure(value, object if field is None else field.annotation)
+
+    def __call__(self) -> dict[str, object]:
+        """Return the values of the environment; a group that is null is an empty group."""
+        content = filled(super().__call__(), self.settings_cls)
+        assert isinstance(content, dict)  # noqa: S101  # a mapping stays one
+        return content
+
+
+class SecretFileSource(PydanticBaseSettingsSource):
+    """The secret files that are settings of their own (`secret_files.read_setting_files`)."""
+
+    def __init__(self, settings_cls: type[BaseSettings], tree: Mapping[str, object]) -> None:
+        super().__init__(settings_cls)
+        self._tree = tree
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[None, str, bool]:
+        """Return nothing: the whole tree comes from `__call__`."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, object]:
+        """Return the contents of the files that `load` has read."""
+        return dict(self._tree)
+
+
 class SettingsFile(Struct, frozen=True, kw_only=True):
     """The settings file, and the dotted keys at which it holds secrets; never a value."""
 
@@ -540,8 +585,17 @@ class SettingsFile(Struct, frozen=True, kw_only=True):
     secret_keys: tuple[str, ...]
 
 
-class Settings(Group):
+class Settings(BaseSettings):
     """Every setting of the adapter."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        nested_model_default_partial_update=True,
+    )
 
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
@@ -590,3 +644,24 @@ class Settings(Group):
         known = self.model_copy()
         known._file = file
         return known
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+
+        assert isinstance(init_settings, InitSettingsSource)  # noqa: S101  # pydantic-settings' own default class
+        given = dict(init_settings.init_kwargs)
+        from_file = given.pop(FILE_CONTENT, {})
+        from_secrets = given.pop(SECRETS_CONTENT, {})
+        return (
+            InitSettingsSource(settings_cls, given),
+            EnvironmentSource(settings_cls),
+            SecretFileSource(settings_cls, from_secrets),
+            InitSettingsSource(settings_cls, from_file),
+        )

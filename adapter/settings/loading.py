@@ -17,9 +17,18 @@ from typing import cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_settings import SettingsError as UnparsableEnvironment
 
 from adapter.errors import SettingsError
-from adapter.settings.groups import ENV_PREFIX, Group, Settings, SettingsFile
+from adapter.settings.groups import (
+    ENV_PREFIX,
+    FILE_CONTENT,
+    SECRETS_CONTENT,
+    EnvironmentSource,
+    Group,
+    Settings,
+    SettingsFile,
+)
 from adapter.settings.merchants import file_problems
 from adapter.settings.secret_files import read_setting_files, reading_problem
 from adapter.settings.secret_keys import secret_keys
@@ -43,8 +52,7 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
     Raises SettingsError with one sentence for each error, those of all secret files included.
     """
     given, errors = _from_command_line(overrides or {})
-    from_environment, problems = _from_environment(os.environ)
-    problems += errors
+    problems = [*_wrong_variables(os.environ), *errors]
     path = config or _config_of_environment()
     content: dict[str, object] = {}
     try:
@@ -55,9 +63,7 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
     from_secrets, secret_problems = read_setting_files(folder) if folder else ({}, ())
     settings = None
     if not problems:
-        settings, problems = _validated(given, from_environment, from_secrets, content)
-    if settings is not None:
-        settings = settings.with_overriding_ids(_overriding_ids(given, from_environment))
+        settings, problems = _validated(given, from_secrets, content)
     if settings is not None and path is not None:
         settings = settings.with_file(SettingsFile(path=path, secret_keys=tuple(secret_keys(content))))
     if settings is None or secret_problems:
@@ -75,24 +81,18 @@ def secrets_dir_of_sources(config: Path | None = None, overrides: Mapping[str, s
     return _secrets_dir(given, content)
 
 
-def _validated(*sources: Mapping[str, object]) -> tuple[Settings | None, list[str]]:
-    """The settings of the sources, of which an earlier one counts, or one sentence for each error."""
-    merged: dict[str, object] = {}
-    for source in reversed(sources):
-        merged = _merged(merged, source)
+def _validated(
+    given: Mapping[str, object], from_secrets: Mapping[str, object], content: Mapping[str, object]
+) -> tuple[Settings | None, list[str]]:
+    """The settings of all sources, or one sentence for each error."""
+    arguments: dict[str, object] = {FILE_CONTENT: content, SECRETS_CONTENT: from_secrets, **given}
     try:
-        return Settings.model_validate(merged), []
+        settings = Settings(**arguments)  # type: ignore[arg-type]  # texts, turned into their types by pydantic
+        return settings.with_overriding_ids(_overriding_ids(given, EnvironmentSource(Settings)())), []
     except ValidationError as error:
         return None, list(_sentences(error))
-
-
-def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
-    """The values of both; of two values that are not both mappings, that of `above` counts."""
-    merged = dict(below)
-    for name, value in above.items():
-        other = merged.get(name)
-        merged[name] = _merged(other, value) if isinstance(other, dict) and isinstance(value, dict) else value
-    return merged
+    except UnparsableEnvironment as error:
+        return None, [f"An environment variable cannot be read: {error}."]
 
 
 def _config_of_environment() -> Path | None:
@@ -231,31 +231,25 @@ def _did_you_mean(key: str) -> str:
     return f" Did you mean {nearest}?" if nearest else ""
 
 
-def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
-    """Return the variables as nested groups, and what is wrong with them.
-
-    A variable of a whole group counts less than those of settings in it.
-    """
-    tree: dict[str, object] = {}
-    problems = []
-    for name in sorted(environment, key=lambda name: (name.count("__"), name)):
+def _wrong_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """The variables that are not a setting, are empty, or do not hold the mapping that they should."""
+    for name in sorted(environment):
         if not name.startswith(ENV_PREFIX) or _from_kubernetes(name, environment):
             continue
         if name in _PATHS:
             if not environment[name].strip():
-                problems.append(f"The environment variable {name} is empty. Give it {_PATHS[name]}, or remove it.")
+                yield f"The environment variable {name} is empty. Give it {_PATHS[name]}, or remove it."
             continue
         key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
         if not _is_known(key):
             nearest = _nearest(key)
             hint = f" Did you mean {variable(nearest)}?" if nearest else " `settings reference` lists all."
-            problems.append(f"The environment variable {name} is not a setting.{hint}")
+            yield f"The environment variable {name} is not a setting.{hint}"
             continue
         try:
-            _put(tree, key.split("."), _value(key, environment[name]))
+            _value(key, environment[name])
         except UnreadableText as error:
-            problems.append(f"The environment variable {name} cannot be used: {error}.")
-    return cast("dict[str, object]", filled(tree, Settings)), problems
+            yield f"The environment variable {name} cannot be used: {error}."
 
 
 _SERVICE_SUFFIX = re.compile(

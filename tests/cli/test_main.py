@@ -20,7 +20,7 @@ from .command_runner import Commands, in_own_process
 SOURCE_COLUMNS = 120
 """The longest line of source text."""
 MOST_COMMANDS_OF_A_MODULE = 2
-SLOW_TO_IMPORT = {"aiokafka", "cryptography", "httpx", "pydantic", "starlette", "uvicorn", "yaml"}
+SLOW_TO_IMPORT = {"aiokafka", "cryptography", "httpx", "pydantic_settings", "starlette", "uvicorn", "yaml"}
 
 
 def _every_command() -> Iterator[tuple[str, ...]]:
