@@ -1,15 +1,17 @@
 """What traces cost an order: CPU time of the adapter's process, without traces, with 1 % and with all orders recorded.
 
-The same parts as in `order_path`, each variant with its own engine; all take turns in the same process, every other
-round in the opposite order, so that a busy machine slows all of them. The median of the differences within each round
-counts. One order in a hundred arrives with a context of a span that is recorded. The others
-begin a trace, which the variant records or not. The spans are encoded as for a collector and then discarded.
+The same parts as in `order_path`, each variant with its own engine; all take turns in the same process, in each round
+in another order, so that none always follows the same one. What else runs on the machine only slows a turn, so the
+fastest tenth of a variant's turns counts. "without traces, again" shows how far two identical variants differ.
+
+The orders of a variant begin a trace, which it records or not. In "1 % recorded" one order in a hundred arrives with
+the context of a span that is recorded. The spans are encoded as for a collector and then discarded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import statistics
+import random
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
@@ -29,9 +31,11 @@ from adapter.provider.limits import CallLimits
 from adapter.provider.transport import TransportKind, make_transport
 from adapter.settings import load
 from adapter.stream.engine import Engine
-from adapter.tracing.exporting import Sampling, TraceIds
+from adapter.tracing.exporting import TraceIds
 from adapter.tracing.instruments import Instruments
+from adapter.tracing.sampling import Sampling
 from adapter.tracing.traced import TracedInstruments
+from benchmarks.measuring import percentile
 from benchmarks.memory_kafka import MemoryKafka, MemoryMember
 from benchmarks.orders import order
 from benchmarks.reporting import Aim, Cell, Report
@@ -42,9 +46,20 @@ SAMPLED_COST = 0.03
 """The largest share of an order's CPU time that traces may take if 1 % of them are recorded."""
 ORDERS = 200
 """Of one turn of a variant."""
-_SHARES = {"without traces": None, "1 % recorded": 0.0, "all recorded": 1.0}
+_OFF, _AGAIN, _NONE, _SOME, _ALL = (
+    "without traces",
+    "without traces, again",
+    "none recorded",
+    "1 % recorded",
+    "all recorded",
+)
+_SHARES = {_OFF: None, _AGAIN: None, _NONE: 0.0, _SOME: 0.0, _ALL: 1.0}
 """Of the orders without a context."""
 _EVERY = 100
+_FASTEST = 0.1
+"""The share of a variant's turns that count: the slowest of them is its figure."""
+_SHUFFLED = 20
+"""The seed of the order of the turns."""
 _RECORDED = (("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
 
 
@@ -80,29 +95,23 @@ class _Variant:
 
 async def measure(*, turns: int) -> Report:
     """Let each variant process its orders in turns."""
-    numbers = iter(range(1_000_000_000))
+    numbers, shuffled = iter(range(1_000_000_000)), random.Random(_SHUFFLED)
     async with AsyncExitStack() as stack:
         stub = stack.enter_context(Stub(delay_seconds=0, processes=1))
         # The caches then know these keys by another object than any variant's, so that each compares them.
         check_mac(encrypt(b"", MERCHANT.credentials).encode(), MERCHANT.credentials)
         variants = {name: await _variant(stack, stub.base_url, share) for name, share in _SHARES.items()}
-        for turn in range(turns + 1):
+        for _ in range(turns + 1):
             values = [order(next(numbers)) for _ in range(ORDERS)]
-            for variant in list(variants.values())[:: -1 if turn % 2 else 1]:
-                await variant.take_turn(values, range(0, ORDERS, _EVERY))
-    off = variants["without traces"].microseconds
-    more = {
-        name: statistics.median(
-            with_traces - without for with_traces, without in zip(each.microseconds, off, strict=True)
-        )
-        for name, each in variants.items()
-    }
-    typical = statistics.median(off)
+            for name in shuffled.sample(list(variants), len(variants)):
+                await variants[name].take_turn(values, range(0, ORDERS, _EVERY) if name == _SOME else ())
+    microseconds = {name: percentile(variant.microseconds, _FASTEST) for name, variant in variants.items()}
+    off = (microseconds[_OFF] + microseconds[_AGAIN]) / 2
     rows: list[dict[str, Cell]] = [
-        {"": name, "CPU µs an order": typical + extra, "more, µs": extra, "more, %": 100 * extra / typical}
-        for name, extra in more.items()
+        {"": name, "CPU µs an order": each, "more, µs": each - off, "more, %": 100 * (each - off) / off}
+        for name, each in microseconds.items()
     ]
-    cost = more["1 % recorded"] / typical
+    cost = microseconds[_SOME] / off - 1
     return Report(
         title=f"The cost of traces, {turns} turns of {ORDERS} orders each",
         rows=rows,

@@ -15,18 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points, version
 from math import inf
 
-from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceState
-from opentelemetry.util.types import Attributes
 
 from adapter.settings.trace_variables import ENTRY_POINTS, entry_point_name
-from adapter.tracing.spans import NAME, context_of
+from adapter.tracing.sampling import Sampling
+from adapter.tracing.spans import NAME
 from adapter.tracing.trace_ids import given_trace_id
 
 LOG_SECONDS = 600.0
@@ -37,36 +33,6 @@ _EXPORTER_LOGGER = "opentelemetry.exporter"
 _QUEUE_LOGGER = "opentelemetry.sdk._shared_internal"
 
 _log = logging.getLogger(__name__)
-
-
-class Sampling(Sampler):
-    """Decides about a trace that begins with a link as about a child of the linked span.
-
-    Otherwise an order that is recorded would be lost from sight after its deferral, and one that is not recorded would
-    begin to be.
-    """
-
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        """Ask the sampler of the variables."""
-        if links and not trace.get_current_span(parent_context).get_span_context().is_valid:
-            parent_context, trace_id = context_of(links[0].context), links[0].context.trace_id
-        return self._sampler.should_sample(parent_context, trace_id, name, kind, attributes, links)
-
-    def get_description(self) -> str:
-        """The description of the sampler of the variables."""
-        return self._sampler.get_description()
 
 
 class TraceIds(RandomIdGenerator):

@@ -17,11 +17,9 @@ from typing import NamedTuple, TypeVar
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
-    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
@@ -36,6 +34,7 @@ from adapter.flows.messages.record_history import TIMESTAMP
 from adapter.flows.messages.signatures import PREFIX
 from adapter.stream.records import ProducerRecord, Record
 from adapter.trace_context import TRACEPARENT, span_trace_id, traceparent_of
+from adapter.tracing.sampling import LOWER_HALF, context_of, drops_unsampled, first_dropped
 from adapter.tracing.trace_ids import trace_with_id
 
 PARENT_SECONDS = 600.0
@@ -95,43 +94,44 @@ class Spans:
     A trace begins only at a topic of `begin_at`, with an order. On the other topics a record without a context is of an
     order that is not recorded.
 
-    Of a hundred orders, one may be recorded, so the others must cost nearly nothing: they are decided before the SDK
-    makes a span, and nothing of them is marked. Their records keep the context with which they came, if any.
+    Orders that are not recorded are decided before the SDK makes a span (`sampling`), and nothing of them is marked.
+    Their records keep the context with which they came, if any.
     """
 
     def __init__(self, provider: TracerProvider, now: Callable[[], datetime], begin_at: Collection[str]) -> None:
         self._begin_at = begin_at
         self._tracer = provider.get_tracer(NAME, version(NAME))
-        self._sampler = provider.sampler
         self._now = now
-        self._drops_unsampled = _drops_unsampled(provider.sampler)
+        self._first_dropped = first_dropped(provider.sampler)
+        self._drops_unsampled = drops_unsampled(provider.sampler)
 
-    def of_record(self, work: str, record: Record, *, kind: SpanKind = SpanKind.INTERNAL) -> Span:
-        """Start the span of a record's work, which continues the record's trace or begins one."""
+    def of_record(self, work: str, record: Record, *, kind: SpanKind = SpanKind.INTERNAL) -> Span | None:
+        """Start the span of a record's work, which continues the record's trace or begins one; None if not recorded."""
         try:
             text = traceparent_of(record.headers) if record.headers else None
             if text is not None:
                 return self._continued(work, record, text, kind)
-            if record.topic in self._begin_at:
-                return self._first(f"{work} {record.topic}", kind)
+            if record.topic not in self._begin_at:
+                return None
+            trace_id = getrandbits(128)
+            if trace_id & LOWER_HALF >= self._first_dropped:
+                return None
+            return self._first(f"{work} {record.topic}", kind, trace_id)
         except Exception as error:  # noqa: BLE001  # as in `harmless`, without its price for each order
             _log_not_recorded(error)
-        return _NO_SPAN
+            return None
 
-    def _continued(self, work: str, record: Record, text: str, kind: SpanKind) -> Span:
+    def _continued(self, work: str, record: Record, text: str, kind: SpanKind) -> Span | None:
         if self._drops_unsampled and not _flags(text) & TraceFlags.SAMPLED:
-            return _NO_SPAN
+            return None
         past = _span_context(text, record)
         age = (self._now() - _first_written_at(record)).total_seconds()
         origin = SpanOrigin(parent=past) if age <= PARENT_SECONDS else SpanOrigin(links=(Link(past),))
-        return self.begin(f"{work} {record.topic}", origin, kind=kind)
+        return _recorded(self.begin(f"{work} {record.topic}", origin, kind=kind))
 
-    def _first(self, name: str, kind: SpanKind) -> Span:
-        trace_id = getrandbits(128)
-        if self._sampler.should_sample(_NO_PARENT, trace_id, name, kind).decision is Decision.DROP:
-            return _NO_SPAN
+    def _first(self, name: str, kind: SpanKind, trace_id: int) -> Span | None:
         with trace_with_id(trace_id):
-            return self.begin(name, SpanOrigin(), kind=kind)
+            return _recorded(self.begin(name, SpanOrigin(), kind=kind))
 
     def begin(
         self,
@@ -202,21 +202,14 @@ class CurrentSpan:
         self._span.end()
 
 
+def _recorded(span: Span) -> Span | None:
+    return span if span.is_recording() else None
+
+
 def mark_failed(span: Span, error_type: str) -> None:
     """Set the status and `error.type`, which has few values."""
     span.set_attribute("error.type", error_type)
     span.set_status(Status(StatusCode.ERROR))
-
-
-def context_of(span_context: SpanContext) -> Context:
-    """An OpenTelemetry context with this span."""
-    return set_span_in_context(NonRecordingSpan(span_context), Context())
-
-
-def context_in(record: Record) -> SpanContext | None:
-    """The context in a record's headers; None without a valid one."""
-    text = traceparent_of(record.headers)
-    return None if text is None else _span_context(text, record)
 
 
 def _span_context(text: str, record: Record) -> SpanContext:
@@ -231,12 +224,6 @@ def _span_context(text: str, record: Record) -> SpanContext:
 
 def _flags(text: str) -> TraceFlags:
     return TraceFlags(int(text[53:], 16) & _SAMPLED_AND_RANDOM)
-
-
-def _drops_unsampled(sampler: Sampler) -> bool:
-    """Whether no span is recorded whose parent is not; asked about the id that a sampler by ratio always records."""
-    parent = SpanContext(1 << 64, 1, is_remote=True)
-    return sampler.should_sample(context_of(parent), parent.trace_id, "").decision is Decision.DROP
 
 
 def traceparent(context: SpanContext) -> str:

@@ -23,6 +23,7 @@ from adapter.tracing.spans import (
     Spans,
     harmless,
     headers_with,
+    is_event,
     mark_failed,
 )
 from adapter.tracing.trace_ids import notifications_link
@@ -63,9 +64,9 @@ class TracedStage(Generic[S]):
     def handle(self, subject: S, context: RecordContext) -> Coroutine[Any, Any, Outcome | RetryLater[S]]:
         """Process it in a span, or as if there were no traces."""
         span = self._spans.of_record("process", context.record, kind=SpanKind.CONSUMER)
-        if span.is_recording():
-            return self._recorded(subject, context, span)
-        return self._stage.handle(subject, context)
+        if span is None:
+            return self._stage.handle(subject, context)
+        return self._recorded(subject, context, span)
 
     async def _recorded(self, subject: S, context: RecordContext, span: Span) -> Outcome | RetryLater[S]:
         record = context.record
@@ -96,11 +97,12 @@ class TracedStage(Generic[S]):
             if failed is None
             else self._spans.begin(f"park {record.topic}", SpanOrigin(parent=failed))
         )
-        mark_failed(span, type(error).__name__)
+        if span is not None:
+            mark_failed(span, type(error).__name__)
         return self._at_once(record, span, lambda: self._stage.on_error(record, error, context))
 
-    def _at_once(self, record: Record, span: Span, work: Callable[[], Outcome]) -> Outcome:
-        if not span.is_recording():
+    def _at_once(self, record: Record, span: Span | None, work: Callable[[], Outcome]) -> Outcome:
+        if span is None:
             return work()
         span.set_attributes({**self._attributes(record), **_of_event(record.headers)})
         with CurrentSpan(span):
@@ -119,41 +121,52 @@ class TracedStage(Generic[S]):
         }
 
     def _published(self, outcome: Outcome, process: Span) -> Outcome:
-        """The outcome, each record with the context of a span of its own."""
-        return _with_records(outcome, lambda record: self._created(record, process))
+        """The outcome, each record with a context in which the next step continues."""
+        return _with_records(outcome, lambda record: self._continued(record, process))
 
-    def _created(self, record: ProducerRecord, process: Span) -> ProducerRecord:
-        headers = dict(record.headers)
-        attributes: dict[str, str | int] = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "create",
-            "messaging.operation.type": "create",
-            "messaging.destination.name": record.topic,
-            "messaging.message.body.size": len(record.value or b""),
-        }
-        reason = headers.get(REASON)
-        if reason is not None:
-            why_parked = shown_id(reason.decode("utf-8", "replace"))
-            attributes["ecticket.dead_letter.reason"] = why_parked
-            mark_failed(process, why_parked)
-        if headers.get("ce_type") == _SUBMITTED:
-            link = notifications_link(record.key or b"")
-            process.add_link(link, {"ecticket.link": "notifications"})
-        origin = SpanOrigin(parent=process.get_span_context())
-        create = self._spans.begin(
-            f"create {record.topic}",
-            origin,
-            kind=SpanKind.PRODUCER,
-            attributes={**attributes, **_of_event(record.headers)},
-        )
-        create.end()
+    def _continued(self, record: ProducerRecord, process: Span) -> ProducerRecord:
+        """The record with the context of a span of its own, if it is an event; others are read by the adapter only."""
+        written_in = process.get_span_context()
+        if is_event(record):
+            context = self._created(record, process)
+        else:
+            context = written_in
+            _note_parked(record, process)
         return TracedRecord(
             topic=record.topic,
             key=record.key,
             value=record.value,
-            headers=headers_with(record, create.get_span_context()),
-            process=process.get_span_context(),
+            headers=headers_with(record, context),
+            process=written_in,
         )
+
+    def _created(self, record: ProducerRecord, process: Span) -> SpanContext:
+        """The span of an event, to which its readers connect theirs."""
+        attributes = _of_event(record.headers)
+        if attributes.get(_EVENT_TYPE) == IssuanceSubmitted.TYPE:
+            link = notifications_link(record.key or b"")
+            process.add_link(link, {"ecticket.link": "notifications"})
+        create = self._spans.begin(
+            f"create {record.topic}",
+            SpanOrigin(parent=process.get_span_context()),
+            kind=SpanKind.PRODUCER,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.name": "create",
+                "messaging.operation.type": "create",
+                "messaging.destination.name": record.topic,
+                "messaging.message.body.size": len(record.value or b""),
+                **attributes,
+            },
+        )
+        create.end()
+        return create.get_span_context()
+
+
+def _note_parked(record: ProducerRecord, process: Span) -> None:
+    for name, value in record.headers:
+        if name == REASON and value is not None:
+            mark_failed(process, shown_id(value.decode("utf-8", "replace")))
 
 
 def _with_records(outcome: Outcome, change: Callable[[ProducerRecord], ProducerRecord]) -> Outcome:
@@ -196,9 +209,9 @@ def _coordinates(record: Record) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset
 
 
+_EVENT_TYPE = "cloudevents.event_type"
 _EVENT_ATTRIBUTES = {
     "ce_id": "cloudevents.event_id",
-    "ce_type": "cloudevents.event_type",
+    "ce_type": _EVENT_TYPE,
     "ce_orderid": "ecticket.order_id",
 }
-_SUBMITTED = IssuanceSubmitted.TYPE.encode()

@@ -17,7 +17,8 @@ from opentelemetry.trace import SpanContext
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.submit import SubmitStage
 from adapter.testing.fakes import TOPICS
-from adapter.tracing.exporting import Sampling, TraceIds
+from adapter.tracing.exporting import TraceIds
+from adapter.tracing.sampling import Sampling
 from adapter.tracing.traced import TracedInstruments
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
