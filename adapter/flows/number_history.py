@@ -1,8 +1,9 @@
 """What is known about trade numbers: by this process, and from the tail of the issuances topic.
 
 One history serves all stages of a process; the stages add what they learn. The tail is read only if memory does not
-settle a question: a doubt has no number to query, or ECTicket knows a number that may be another order's. Reading never
-stops an order: it is limited in records and in time, and a tail that cannot be read counts as empty.
+settle a question: a doubt has no number to query, ECTicket knows a number that may be another order's, or an earlier
+record of the order may have been issued. Reading never stops an order: it is limited in records and in time, and a tail
+that cannot be read counts as empty.
 
 Anyone with write access to the topic can write events. An event that is not the adapter's is ignored. A forged one can
 change which of two orders with one number owns it (SECURITY.md, "Who can write which topic").

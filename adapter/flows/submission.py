@@ -158,6 +158,7 @@ class SubmissionRun:
         self._item_check_due = check_items is not None and never_sent
         self._unissuable: InvalidOrder | None = None
         self._announced: set[int] = set()
+        self._looked_for_earlier_record = False
         if unverified is None and len(states) > 1 and any(map(self._is_of_other_record, states)):
             self._note_earlier_record()
 
@@ -283,6 +284,9 @@ class SubmissionRun:
         result: CallResult
         match action:
             case Send():
+                if index > 0 and self._must_look_for_earlier_record:
+                    await self._look_for_earlier_record()
+                    return
                 park = self._park_if_invalid(index)
                 if park is None and (other := await self._numbers.other_sender(state.part.trade_no)) is not None:
                     park = self._park_number_of_other_order(index, other)
@@ -315,6 +319,23 @@ class SubmissionRun:
             self._log_answer(action, state)
         self._note_known(state)
         if state.submission is not None and state.submission.recovered and self._is_of_earlier_record(state):
+            self._note_earlier_record()
+
+    @property
+    def _must_look_for_earlier_record(self) -> bool:
+        """Whether events must be read before a later part is sent: once, unless the first part is submitted.
+
+        ECTicket may refuse the first number, or the answer may be lost, before queries show that it has the number.
+        """
+        first = self._states[0]
+        not_submitted = first.part.number == 1 and first.phase is not Phase.SUBMITTED
+        return not_submitted and not self._looked_for_earlier_record
+
+    async def _look_for_earlier_record(self) -> None:
+        """Read the events; the next step is chosen anew, because evidence may have expired meanwhile."""
+        self._looked_for_earlier_record = True
+        await self._numbers.look()
+        if any(map(self._is_of_other_record, self._states)):
             self._note_earlier_record()
 
     def _note_earlier_record(self) -> None:

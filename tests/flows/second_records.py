@@ -142,7 +142,7 @@ def _name(item_no: str | None, item_name: str | None) -> str:
 
 
 class MortalEcticket(FakeEcticket):
-    """An ECTicket that ends its callers at a call, has troubles for some calls, and knows what it sold to whom."""
+    """An ECTicket that ends its callers at a call, has troubles for some calls, and knows what it sold."""
 
     def __init__(self, clock: Clock, *, effect_after: float) -> None:
         super().__init__(clock)
@@ -150,8 +150,6 @@ class MortalEcticket(FakeEcticket):
         self.usual_status = IssueStatus.ISSUED
         self.sold: dict[str, str] = {}
         """The tickets by trade number."""
-        self.sold_to: dict[str, tuple[int, datetime]] = {}
-        self.process = 0
         self._time = clock
         self._effect_after = effect_after
         self._late: list[tuple[datetime, IssueRequest]] = []
@@ -207,7 +205,6 @@ class MortalEcticket(FakeEcticket):
     def _note_sold(self, request: IssueRequest) -> None:
         entry = request.ticket_info[0]
         self.sold[request.trade_no.value] = _name(entry.item_no, entry.item_name)
-        self.sold_to[request.trade_no.value] = self.process, self._time()
 
 
 class ReleasedPlugin:
@@ -331,7 +328,6 @@ class LivedStory:
         if not self.open:
             return
         taken = self.open[step.pick % len(self.open)]
-        self._wait_until_visible(taken)
         remapped = any(release != _PLUGIN.release for release in taken.sent_under)
         self.remapped |= remapped
         context = FakeRecordContext(taken.record, taken.fenced, remapped)
@@ -349,15 +345,6 @@ class LivedStory:
 
     def _log(self, began: datetime, taken: OpenRecord, result: object) -> None:
         self.log.append(f"{began:%H:%M:%S} record {taken.number}, release {_PLUGIN.release}: {result!r}")
-
-    def _wait_until_visible(self, taken: OpenRecord) -> None:
-        """What remains: "submitted a moment ago (until queries show its number) by a process that has ended"."""
-        if taken.number == 0 or taken.fenced is not None:
-            return
-        clock = self.harness.clock
-        for process, sold_at in self.ecticket.sold_to.values():
-            if process != self.ecticket.process:
-                clock.time = max(clock.time, sold_at + timedelta(seconds=self.story.visible_after))
 
     async def _outcome(self, record: Record, context: FakeRecordContext, *, hands_off: bool) -> Outcome:
         """As the harness does it, but nothing is published."""
@@ -387,7 +374,6 @@ class LivedStory:
                 each.fenced = self.harness.clock()
         _PLUGIN.release = release
         self.harness.use(mapping=_PLUGIN)
-        self.ecticket.process += 1
 
     async def _commit(self, taken: OpenRecord, published: OrderEvents) -> None:
         self.published[taken.number].add(published)

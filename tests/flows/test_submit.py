@@ -16,6 +16,7 @@ from log_lines import capture_logs
 from adapter import Skip
 from adapter.errors import LeaseLost
 from adapter.flows.messages.events import rfc3339
+from adapter.flows.number_history import NumberHistory
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import IssuedItem, TradeNoKind
@@ -286,6 +287,49 @@ async def test_a_second_record_whose_own_answer_is_lost_buys_nothing_besides(har
     assert published.event("submitted").data["recovered"] is True
     assert published.event("parked").data["reason"] == "unresolved"
     assert harness.ecticket.issues == harness.ecticket.tickets == {derived(): 1}
+
+
+@pytest.mark.parametrize("first_call", [LOST_BEFORE, LOST_AFTER, NOT_SENT, None])
+async def test_a_second_record_in_a_new_process_buys_nothing_besides_a_number_not_visible_yet(
+    harness: Harness, first_call: Fault | None
+) -> None:
+    """The first call of the second record is lost, not sent or refused; then events show the first record."""
+    harness.ecticket.refuses_repeats = True
+    harness.ecticket.visible_after = 60.0
+    await harness.work(harness.order())
+    harness.use()
+    harness.ecticket.faults = [first_call]
+
+    again = await harness.work(harness.order(*THREE_PARTS))
+    published = await harness.run(again.deferred_record)
+
+    assert [event.data["part"] for event in published.events if event.type == "submitted"] == [1]
+    assert published.event("submitted").data["recovered"] is True
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert mentions(header(published.dead_letters[0], "ecticket-message"), "earlier record issued")
+    assert harness.ecticket.tickets == {derived(): 1}
+
+
+@pytest.mark.parametrize(("first_call", "reads"), [(None, 0), (LOST_BEFORE, 1)])
+async def test_events_are_read_only_for_an_order_whose_first_part_is_not_accepted(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, first_call: Fault | None, reads: int
+) -> None:
+    """They are read once for all its later parts, which are sent if no event is of an earlier record."""
+    read = 0
+    look = NumberHistory.look
+
+    async def counted(history: NumberHistory) -> None:
+        nonlocal read
+        read += 1
+        await look(history)
+
+    monkeypatch.setattr(NumberHistory, "look", counted)
+    harness.ecticket.faults = [first_call]
+
+    await harness.work(harness.order(*THREE_PARTS))
+
+    assert read == reads
+    assert harness.ecticket.issues == {derived(part=part): 1 for part in (1, 2, 3)}
 
 
 async def test_a_later_record_that_found_a_part_does_not_stop_the_one_that_sent_it(harness: Harness) -> None:

@@ -597,6 +597,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "submit",
     ),
     _flows(
+        "the later parts of a second record are sent before events show the first one",
+        "submission",
+        "                if index > 0 and self._must_look_for_earlier_record:\n",
+        "                if False:\n",
+        "submit",
+    ),
+    _flows(
         "a later record that found a number takes it from the one that sent it",
         "number_history",
         "        return orders.certain or not _is_later(orders.record, record)\n",
