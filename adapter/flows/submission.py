@@ -332,7 +332,7 @@ class SubmissionRun:
         return not_submitted and not self._looked_for_earlier_record
 
     async def _look_for_earlier_record(self) -> None:
-        """Read the events; the next step is chosen anew, because evidence may have expired meanwhile."""
+        """Read the events; then the next step is chosen again, because evidence may have expired."""
         self._looked_for_earlier_record = True
         await self._numbers.look()
         if any(map(self._is_of_other_record, self._states)):
