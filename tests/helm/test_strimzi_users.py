@@ -132,7 +132,12 @@ async def test_each_stage_needs_exactly_the_rights_of_its_user(guarded: LocalKaf
             FaultRule(behaviour=AnswerLostAfter(), endpoint=Endpoint.ISSUE, arrivals=frozenset({5, 6})),
             FaultRule(behaviour=JobNeverFinishes(), arrivals=frozenset({8})),
         )
-        await cluster.feed(OrderSource(seed=5).orders(12))
+        source = OrderSource(seed=5)
+        await cluster.feed(source.orders(12))
+        # Submit reads the events to learn whose a number is that a query knows; there must be one to read.
+        assert await cluster.reader.until(lambda: cluster.event_log.count("issued") > 0, seconds=SLOW_MACHINE * 60)
+        cluster.sandbox.faults.arm(FaultRule(behaviour=AnswerLostAfter(), endpoint=Endpoint.ISSUE, count=1))
+        await cluster.feed(source.orders(1))
         await cluster.put([(b"bad", b"no order", ())])
         async with Ecpay(f"http://127.0.0.1:{port}/callbacks/ecticket/use-status") as ecpay:
             await ecpay.insist("CBX1")
