@@ -62,10 +62,13 @@ def first_dropped(sampler: Sampler) -> int:
     """
     if isinstance(sampler, Sampling):
         sampler = sampler.wrapped
-    root = sampler._root if isinstance(sampler, ParentBased) else sampler
-    if root is ALWAYS_OFF:
+    if isinstance(sampler, ParentBased) and type(sampler).should_sample is ParentBased.should_sample:
+        sampler = sampler._root
+    if sampler is ALWAYS_OFF:
         return 0
-    return root.bound if isinstance(root, TraceIdRatioBased) else LOWER_HALF + 1
+    if isinstance(sampler, TraceIdRatioBased) and type(sampler).should_sample is TraceIdRatioBased.should_sample:
+        return sampler.bound
+    return LOWER_HALF + 1
 
 
 def drops_unsampled(sampler: Sampler) -> bool:

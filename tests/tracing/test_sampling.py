@@ -45,7 +45,22 @@ def test_each_sampler_of_the_variables_is_known(
     assert known == [records(sampler, trace_id) for trace_id in IDS]
 
 
-@pytest.mark.parametrize("sampler", [AlwaysRecordSampler(ALWAYS_OFF), ParentBased(AlwaysRecordSampler(ALWAYS_OFF))])
+class RatioOrErrors(TraceIdRatioBased):
+    """Another package's sampler, which answers more than the one that it inherits."""
+
+    def should_sample(self, *args: object, **kwargs: object):  # type: ignore[no-untyped-def]
+        return ALWAYS_ON.should_sample(*args, **kwargs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        AlwaysRecordSampler(ALWAYS_OFF),
+        ParentBased(AlwaysRecordSampler(ALWAYS_OFF)),
+        RatioOrErrors(RATE),
+        ParentBased(RatioOrErrors(RATE)),
+    ],
+)
 def test_any_other_sampler_is_asked_about_each_order(sampler: Sampler) -> None:
     """Nothing is known of it, so no order is dropped beforehand."""
     assert first_dropped(Sampling(sampler)) == LOWER_HALF + 1
