@@ -77,7 +77,7 @@ _USED = {
 def test_a_start_imports_nothing_heavy_that_it_does_not_use(start: str, code: str, unused: tuple[str, ...]) -> None:
     """`--help` needs no service; the service needs no sink's client, no tracing, nothing of commands and tests.
 
-    Nor does it need other commands, the console's search before somebody searches, what structlog and httpx import for
+    Nor does it need other commands, the console's search before its first use, what structlog and httpx import for
     coloured tracebacks, or SQLite without `reconcile.at`.
     """
     run = subprocess.run([sys.executable, "-c", code + _MODULES], capture_output=True, text=True, check=True)
