@@ -152,6 +152,21 @@ class _QueueFull(logging.Filter):
         return record.levelno > logging.WARNING
 
 
+class ServiceResource(Resource):
+    """The service's attributes; those of the variables come first.
+
+    The export hashes the resource of each span, for which the SDK's class writes JSON; it never changes.
+    """
+
+    def __init__(self) -> None:
+        resource = _resource()
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 class Exporting:
     """The SDK of this process. Raises whatever the SDK raises for a variable that it cannot use."""
 
@@ -163,7 +178,7 @@ class Exporting:
         # From now on: what it logs about its variables was logged before.
         logging.getLogger(_EXPORTER_LOGGER).setLevel(logging.CRITICAL)
         self.provider = TracerProvider(
-            resource=_resource(),
+            resource=ServiceResource(),
             id_generator=TraceIds(),
             shutdown_on_exit=False,  # it would wait for half a minute
         )
@@ -208,7 +223,6 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None
 
 
 def _resource() -> Resource:
-    """The service's attributes; those of the variables come first."""
     resource = Resource.create({"service.version": version(NAME)})
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         return resource.merge(Resource({SERVICE_NAME: NAME}))

@@ -22,8 +22,8 @@ from adapter.protocol.notification import CallbackKind
 from adapter.stream.port import Publisher
 from adapter.stream.records import ProducerRecord
 from adapter.strict_json import parse_json
-from adapter.tracing.spans import Attributes, CurrentSpan, SpanOrigin, Spans, headers_with, mark_failed
-from adapter.tracing.trace_ids import notifications_trace_id, trace_with_id
+from adapter.tracing.spans import Attributes, OutermostSpan, SpanOrigin, Spans, headers_with, mark_failed
+from adapter.tracing.trace_ids import notifications_trace_id
 from adapter.values import replace
 
 
@@ -80,7 +80,7 @@ class TracedPublisher:
         span = self._spans.begin(
             f"publish {producer_record.topic}", origin, kind=SpanKind.PRODUCER, attributes=_of_record(producer_record)
         )
-        with CurrentSpan(span):
+        with OutermostSpan(span):
             headers = headers_with(producer_record, span.get_span_context())
             await self._publisher.publish(replace(producer_record, headers=headers))
 
@@ -93,10 +93,8 @@ class TracedPublisher:
             **_of_value(producer_record.value or b""),
         }
         name = f"POST {request.path}"
-        with trace_with_id(notifications_trace_id(producer_record.key or b"")):
-            return self._spans.begin(
-                name, SpanOrigin(), kind=SpanKind.SERVER, attributes=attributes, began=request.began
-            )
+        origin = SpanOrigin(trace_id=notifications_trace_id(producer_record.key or b""))
+        return self._spans.begin(name, origin, kind=SpanKind.SERVER, attributes=attributes, began=request.began)
 
 
 def _end(span: Span, failure: BaseException | None) -> None:

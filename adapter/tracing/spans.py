@@ -82,10 +82,11 @@ is_recording = _recording.get
 
 
 class SpanOrigin(NamedTuple):
-    """Where a span comes from: `parent` is None for the first span of a trace, which may have a link."""
+    """Where a span comes from: `parent` is None for the first span of a trace, which may have a link and a given id."""
 
     parent: SpanContext | None = None
     links: tuple[Link, ...] = ()
+    trace_id: int | None = None
 
 
 class Spans:
@@ -105,33 +106,31 @@ class Spans:
         self._first_dropped = first_dropped(provider.sampler)
         self._drops_unsampled = drops_unsampled(provider.sampler)
 
-    def of_record(self, work: str, record: Record, *, kind: SpanKind = SpanKind.INTERNAL) -> Span | None:
-        """Start the span of a record's work, which continues the record's trace or begins one; None if not recorded."""
+    def origin_of(self, record: Record) -> SpanOrigin | None:
+        """Where the span of a record's work comes from: the record's trace, or one that begins; None to record none.
+
+        A sampler of another library may still drop the span.
+        """
         try:
             text = traceparent_of(record.headers) if record.headers else None
             if text is not None:
-                return self._continued(work, record, text, kind)
+                return self._continued(record, text)
             if record.topic not in self._begin_at:
                 return None
             trace_id = getrandbits(128)
             if trace_id & LOWER_HALF >= self._first_dropped:
                 return None
-            return self._first(f"{work} {record.topic}", kind, trace_id)
+            return SpanOrigin(trace_id=trace_id)
         except Exception as error:  # noqa: BLE001  # as in `harmless`, without its price for each order
             _log_not_recorded(error)
             return None
 
-    def _continued(self, work: str, record: Record, text: str, kind: SpanKind) -> Span | None:
+    def _continued(self, record: Record, text: str) -> SpanOrigin | None:
         if self._drops_unsampled and not _flags(text) & TraceFlags.SAMPLED:
             return None
         past = _span_context(text, record)
         age = (self._now() - _first_written_at(record)).total_seconds()
-        origin = SpanOrigin(parent=past) if age <= PARENT_SECONDS else SpanOrigin(links=(Link(past),))
-        return _recorded(self.begin(f"{work} {record.topic}", origin, kind=kind))
-
-    def _first(self, name: str, kind: SpanKind, trace_id: int) -> Span | None:
-        with trace_with_id(trace_id):
-            return _recorded(self.begin(name, SpanOrigin(), kind=kind))
+        return SpanOrigin(parent=past) if age <= PARENT_SECONDS else SpanOrigin(links=(Link(past),))
 
     def begin(
         self,
@@ -144,7 +143,10 @@ class Spans:
     ) -> Span:
         """Start a span; `began` is in nanoseconds since the epoch, for one that has begun earlier."""
         parent = _NO_PARENT if origin.parent is None else context_of(origin.parent)
-        return self._start(name, parent, kind, attributes, origin.links, began)
+        if origin.trace_id is None:
+            return self._start(name, parent, kind, attributes, origin.links, began)
+        with trace_with_id(origin.trace_id):
+            return self._start(name, parent, kind, attributes, origin.links, began)
 
     def child(self, name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes) -> CurrentSpan:
         """Run a block in a child of the span in which the caller runs."""
@@ -176,34 +178,42 @@ class Spans:
 
 
 class CurrentSpan:
-    """Runs a `with` block in this span, and names its trace in log lines; then ends it.
+    """Runs a `with` block in this span; then ends it.
 
     An error is recorded by its type, because its text may quote an order.
     """
 
-    __slots__ = ("_context", "_recording", "_span", "_trace")
+    __slots__ = ("_context", "_span")
 
     def __init__(self, span: Span) -> None:
         self._span = span
 
     def __enter__(self) -> Span:
-        span = self._span
-        self._context = attach(set_span_in_context(span))
-        self._recording = _recording.set(span.is_recording())
-        self._trace = span_trace_id.set(f"{span.get_span_context().trace_id:032x}")
-        return span
+        self._context = attach(set_span_in_context(self._span))
+        return self._span
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if error is not None:
             mark_failed(self._span, type(error).__name__)
-        span_trace_id.reset(self._trace)
-        _recording.reset(self._recording)
         detach(self._context)
         self._span.end()
 
 
-def _recorded(span: Span) -> Span | None:
-    return span if span.is_recording() else None
+class OutermostSpan(CurrentSpan):
+    """A span below which the adapter starts others if it is recorded; its trace is named in log lines."""
+
+    __slots__ = ("_recording", "_trace")
+
+    def __enter__(self) -> Span:
+        span = super().__enter__()
+        self._recording = _recording.set(span.is_recording())
+        self._trace = span_trace_id.set(f"{span.get_span_context().trace_id:032x}")
+        return span
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        span_trace_id.reset(self._trace)
+        _recording.reset(self._recording)
+        super().__exit__(kind, error, traceback)
 
 
 def mark_failed(span: Span, error_type: str) -> None:

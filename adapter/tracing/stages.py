@@ -18,7 +18,7 @@ from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome, RecordContext, RetryLater, Stage
 from adapter.tracing.spans import (
     Attributes,
-    CurrentSpan,
+    OutermostSpan,
     SpanOrigin,
     Spans,
     harmless,
@@ -63,15 +63,17 @@ class TracedStage(Generic[S]):
 
     def handle(self, subject: S, context: RecordContext) -> Coroutine[Any, Any, Outcome | RetryLater[S]]:
         """Process it in a span, or as if there were no traces."""
-        span = self._spans.of_record("process", context.record, kind=SpanKind.CONSUMER)
-        if span is None:
+        origin = self._spans.origin_of(context.record)
+        if origin is None:
             return self._stage.handle(subject, context)
-        return self._recorded(subject, context, span)
+        return self._handled(subject, context, origin)
 
-    async def _recorded(self, subject: S, context: RecordContext, span: Span) -> Outcome | RetryLater[S]:
+    async def _handled(self, subject: S, context: RecordContext, origin: SpanOrigin) -> Outcome | RetryLater[S]:
         record = context.record
-        span.set_attributes({**self._attributes(record), **_of_subject(subject), **_of_event(record.headers)})
-        with CurrentSpan(span):
+        span = self._begun("process", record, origin, kind=SpanKind.CONSUMER, subject=subject)
+        if span is None:
+            return await self._stage.handle(subject, context)
+        with OutermostSpan(span):
             try:
                 result = await self._stage.handle(subject, context)
             except LeaseLost:
@@ -86,27 +88,39 @@ class TracedStage(Generic[S]):
 
     def hand_off(self, record: Record, subject: S, context: RecordContext) -> Outcome:
         """Pass it on in a span, so that the new record has a context as young as itself."""
-        span = self._spans.of_record("hand off", record)
-        return self._at_once(record, span, lambda: self._stage.hand_off(record, subject, context))
+        span = self._begun("hand off", record, self._spans.origin_of(record))
+        return self._at_once(span, lambda: self._stage.hand_off(record, subject, context))
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         """Park it in a span below the failed one."""
         failed = self._failed.pop(_coordinates(record), None)
-        span = (
-            self._spans.of_record("park", record)
-            if failed is None
-            else self._spans.begin(f"park {record.topic}", SpanOrigin(parent=failed))
-        )
+        origin = self._spans.origin_of(record) if failed is None else SpanOrigin(parent=failed)
+        span = self._begun("park", record, origin)
         if span is not None:
             mark_failed(span, type(error).__name__)
-        return self._at_once(record, span, lambda: self._stage.on_error(record, error, context))
+        return self._at_once(span, lambda: self._stage.on_error(record, error, context))
 
-    def _at_once(self, record: Record, span: Span | None, work: Callable[[], Outcome]) -> Outcome:
+    def _at_once(self, span: Span | None, work: Callable[[], Outcome]) -> Outcome:
         if span is None:
             return work()
-        span.set_attributes({**self._attributes(record), **_of_event(record.headers)})
-        with CurrentSpan(span):
+        with OutermostSpan(span):
             return self._published(work(), span)
+
+    def _begun(
+        self,
+        work: str,
+        record: Record,
+        origin: SpanOrigin | None,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        subject: S | None = None,
+    ) -> Span | None:
+        """Start the span of a record's work; None if it is not recorded."""
+        if origin is None:
+            return None
+        attributes = {**self._attributes(record), **_of_subject(subject), **_of_event(record.headers)}
+        span = self._spans.begin(f"{work} {record.topic}", origin, kind=kind, attributes=attributes)
+        return span if span.is_recording() else None
 
     def _attributes(self, record: Record) -> Attributes:
         return {

@@ -14,6 +14,7 @@ from adapter.provider.exchange import AnswerDownload, Headers
 from adapter.provider.http_status import HttpAnswer
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER, NOT_SENT, REFUSED, Fault
+from adapter.tracing.spans import OutermostSpan, SpanOrigin
 from tracing.conftest import SHOP, TracedHarness, attributes, context, parent
 
 PATH = "/api/Ticket/Issue"
@@ -59,7 +60,7 @@ async def post(harness: TracedHarness, server: Server, *, recorded: bool = True)
     if not recorded:
         await sending()
         return
-    with harness.traces.instruments.spans.child("issue", attributes={}):
+    with OutermostSpan(harness.traces.instruments.spans.begin("issue", SpanOrigin())):
         await sending()
 
 

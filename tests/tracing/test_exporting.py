@@ -9,12 +9,20 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from adapter.testing.clock import Clock
 from adapter.tracing import setup
-from adapter.tracing.exporting import LOG_SECONDS, Exporting, LostSpans, WatchedExporter, make_exporters
+from adapter.tracing.exporting import (
+    LOG_SECONDS,
+    Exporting,
+    LostSpans,
+    ServiceResource,
+    WatchedExporter,
+    make_exporters,
+)
 from adapter.tracing.instruments import Instruments
 from adapter.tracing.trace_ids import notifications_trace_id, trace_with_id
 from adapter.tracing.traced import TracedInstruments
@@ -224,3 +232,12 @@ def test_a_variable_that_the_sdk_refuses_stops_no_start(
     assert type(made) is Instruments
     logged = [record.message for record in caplog.records if record.name == "adapter.tracing.setup"]
     assert logged == ["traces-unusable"]
+
+
+def test_the_hash_of_the_service_is_made_once_and_stays_that_of_a_resource() -> None:
+    """The export of each span asks for it, and the SDK's class writes JSON each time."""
+    service = ServiceResource()
+    same = Resource(service.attributes, service.schema_url)
+
+    assert service == same
+    assert hash(service) == hash(same)
