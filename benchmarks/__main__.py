@@ -39,6 +39,7 @@ from benchmarks import (
     submit,
     throughput,
     traces,
+    traces_broker,
     waiting,
 )
 from benchmarks.builds import PRESENT, Build, earlier, on_interpreter
@@ -113,11 +114,16 @@ async def _compare(here: Ground, asked: argparse.Namespace, console: Console) ->
         for count in asked.in_flight or (in_flight,)
     ]
     rates = asked.rates or (paced.RATES if asked.command == "all" else ())
-    return await _compared(here, asked, console, [*saturated, *(Paced(rate=rate) for rate in rates)])
+    return await _compared(here, asked, console, [*saturated, *_paces(rates)])
 
 
 async def _paced(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
-    return await _compared(here, asked, console, [Paced(rate=rate) for rate in asked.rates or paced.RATES])
+    return await _compared(here, asked, console, _paces(asked.rates or paced.RATES))
+
+
+def _paces(rates: Sequence[float]) -> list[Paced]:
+    """Only some have an aim: at very few orders a second the idle process decides."""
+    return [Paced(rate=rate, most=compare.MOST_PACED.get(rate)) for rate in rates]
 
 
 async def _compared(
@@ -137,6 +143,11 @@ def _builds(asked: argparse.Namespace) -> Sequence[Build]:
 
 async def _fixed(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     return await fixed.measure(here, console, builds=_builds(asked), seconds=asked.idle, rounds=asked.alternations)
+
+
+async def _traces_broker(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    rates = asked.rates or traces_broker.RATES
+    return await traces_broker.measure(here, console, seconds=asked.seconds, rounds=asked.alternations, rates=rates)
 
 
 async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
@@ -168,7 +179,7 @@ async def _hooks(asked: argparse.Namespace) -> Report:
 
 
 async def _traces(asked: argparse.Namespace) -> Report:
-    return await traces.measure(turns=asked.rounds)
+    return await traces.measure(exports=asked.rounds)
 
 
 async def _path(asked: argparse.Namespace) -> Report:
@@ -202,6 +213,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
         _fixed,
         "what the adapter costs without orders: its start, idle CPU time, memory; also of another checkout",
     ),
+    "traces-broker": (_traces_broker, "what traces cost a process, saturated and at --rates, with a collector"),
     "fleet": (_fleet, "one process on one core, and two on two cores"),
     "flood": (_flood, "genuine notifications during attacks on their port"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
@@ -257,13 +269,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--attacks", nargs="+", choices=attacks.ALL, default=attacks.ALL, metavar="NAME", help="flood: only these"
     )
-    parser.add_argument("--rates", type=float, nargs="+", metavar="N", help="compare, paced: orders/s")
+    parser.add_argument("--rates", type=float, nargs="+", metavar="N", help="compare, paced, traces-broker: orders/s")
     parser.add_argument(
         "--alternations",
         type=int,
         default=compare.ROUNDS,
         metavar="N",
-        help="compare, paced, fixed: rounds (%(default)s)",
+        help="compare, paced, fixed, traces-broker: rounds (%(default)s)",
     )
     parser.add_argument(
         "--python", type=Path, nargs="+", default=(), metavar="PROGRAM", help="compare, paced, fixed: by these too"

@@ -27,12 +27,16 @@ print(json.dumps({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """An adapter to measure; `changes` are names and values of settings that only it has."""
+    """An adapter to measure.
+
+    Only it has the settings `changes` and the environment's `variables`: names and values.
+    """
 
     name: str
     checkout: Path = ROOT
     python: Path = Path(sys.executable)
     changes: tuple[tuple[str, str], ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
     async def facts(self) -> str:
         """One sentence: commit, interpreter, packages. Raises NotMeasurableError if the interpreter cannot run."""

@@ -48,12 +48,7 @@ class Ratio:
     highest: float
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.lowest:.2f} to {self.highest:.2f})"
-
-    @property
-    def saved(self) -> float:
-        """The share that is saved."""
-        return 1 - self.median
+        return f"{self.median:.3f} ({self.lowest:.3f} to {self.highest:.3f})"
 
     @property
     def spread(self) -> float:

@@ -145,7 +145,7 @@ async def plain_loop(ground: Ground, options: Mapping[str, object]) -> AsyncIter
 
 def own_environment(ground: Ground, checkout: Path) -> dict[str, str]:
     """The environment of a process that runs the code in `checkout`: compiled once, and two heaps, as in the image."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ECTICKET_", "OTEL_"))}
     inherited.pop("PYTHONDONTWRITEBYTECODE", None)
     # A safe path: the working folder, which has this checkout, does not come before another one.
     return {
@@ -160,7 +160,7 @@ def own_environment(ground: Ground, checkout: Path) -> dict[str, str]:
 def _start(
     ground: Ground, command: Sequence[str], variables: Mapping[str, str], build: Build = PRESENT
 ) -> tuple[Supervised, Path]:
-    environment = {**own_environment(ground, build.checkout), **variables}
+    environment = {**own_environment(ground, build.checkout), **variables, **dict(build.variables)}
     log = ground.folder / f"subject-{len(list(ground.folder.glob('*.log')))}.log"
     process = Supervised([str(build.python), *command], log=log, environment=environment, remove_when_orphaned=None)
     pin(process.pid, ground.core)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from adapter.kafka.connection import KafkaConnection
 from adapter.values import replace
-from benchmarks import bulkhead, callbacks, fixed, fleet, flood, quick, sinks, sizing
+from benchmarks import bulkhead, callbacks, fixed, fleet, flood, quick, sinks, sizing, traces_broker
 from benchmarks.attacks import MIXTURE
 from benchmarks.builds import PRESENT
 from benchmarks.compare import Comparison, Paced, Saturated
@@ -95,13 +95,22 @@ async def test_saturated_and_paced_orders_are_compared_before_and_after_a_change
     """Stub, sandbox, readers, counters and result check work together; the figures are not checked."""
     async with ground(kafka.bootstrap_servers) as here:
         comparison = Comparison(here, Console(quiet=True), builds=(replace(PRESENT, name="before"), PRESENT), seconds=1)
-        loads = (Saturated(delay_ms=10, in_flight=16), Paced(rate=10.0, warm_up_seconds=1.0))
+        loads = (Saturated(delay_ms=10, in_flight=16), Paced(rate=10.0, most=None, warm_up_seconds=1.0))
         report = await comparison.run(loads, rounds=1)
 
     saturated, paced = report.rows[:2], report.rows[2:]
     assert [row["adapter"] for row in report.rows] == ["before", "now", "before", "now"]
     assert all(isinstance(row["orders/s"], float) and row["queries"] is None for row in saturated)
     assert all(isinstance(row["iss. p50"], float) and isinstance(row["MiB"], float) for row in paced)
+    assert report.aims[0].met
+
+
+async def test_a_process_that_records_traces_is_compared_with_one_that_does_not(kafka: KafkaConnection) -> None:
+    """A run counts only if traces came to the collector; the figures are not checked."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await traces_broker.measure(here, Console(quiet=True), seconds=1, rounds=1, rates=())
+
+    assert [row["adapter"] for row in report.rows] == ["without traces", "1% recorded"]
     assert report.aims[0].met
 
 

@@ -1,16 +1,15 @@
-"""A receiver of OTLP over HTTP with protobuf, as a collector is, on loopback."""
+"""A collector whose spans a test can read."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from benchmarks.span_collector import SpanCollector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,52 +29,20 @@ class ReceivedSpan:
     """The trace id of each."""
 
 
-class Collector:
-    """It keeps everything that it gets."""
-
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        received = self.requests
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # the name that http.server calls
-                body = self.rfile.read(int(self.headers["content-length"]))
-                received.append(ExportTraceServiceRequest.FromString(body))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+class Collector(SpanCollector):
+    """Its spans are easy to read."""
 
     @property
     def spans(self) -> list[ReceivedSpan]:
         """All spans, in the order of their beginnings."""
-        found = [
-            _received(span)
-            for request in list(self.requests)
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-        return sorted(found, key=lambda span: span.began)
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._server.shutdown()
-        self._server.server_close()
+        return sorted(map(_received, self.received), key=lambda span: span.began)
 
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
     """A collector that listens during the block."""
-    collector = Collector()
-    try:
+    with closing(Collector()) as collector:
         yield collector
-    finally:
-        collector.close()
 
 
 def _received(span: Span) -> ReceivedSpan:
