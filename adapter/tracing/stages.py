@@ -118,9 +118,13 @@ class TracedStage(Generic[S]):
         """Start the span of a record's work; None if it is not recorded."""
         if origin is None:
             return None
-        attributes = {**self._attributes(record), **_of_subject(subject), **_of_event(record.headers)}
-        span = self._spans.begin(f"{work} {record.topic}", origin, kind=kind, attributes=attributes)
-        return span if span.is_recording() else None
+
+        def begin() -> Span | None:
+            attributes = {**self._attributes(record), **_of_subject(subject), **_of_event(record.headers)}
+            span = self._spans.begin(f"{work} {record.topic}", origin, kind=kind, attributes=attributes)
+            return span if span.is_recording() else None
+
+        return harmless(begin, None)
 
     def _attributes(self, record: Record) -> Attributes:
         return {

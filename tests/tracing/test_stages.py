@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from flows.harness import replayed, with_headers
+from log_lines import capture_logs
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
@@ -340,6 +341,24 @@ async def test_log_lines_name_the_trace_of_the_span(harness: TracedHarness) -> N
 
     assert seen.trace_id == f"{context(harness.traces.span('process orders.paid')).trace_id:032x}"
     assert span_trace_id.get() is None
+
+
+async def test_a_defect_before_a_span_begins_affects_no_order(
+    harness: TracedHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is processed as if it were not recorded, and its record keeps the context with which it came."""
+
+    def fail(_headers: object) -> None:
+        raise RuntimeError("王小明")
+
+    monkeypatch.setattr("adapter.tracing.stages._of_event", fail)
+    with capture_logs() as lines:
+        published = await harness.work(from_shop(harness))
+
+    assert published.event("submitted").attributes["traceparent"] == SHOP
+    assert len(published.confirmations) == 1
+    assert harness.traces.spans == ()
+    assert "span-not-recorded" in {line["event"] for line in lines}
 
 
 async def test_an_order_hands_its_trace_off(harness: TracedHarness) -> None:
